@@ -1,0 +1,1 @@
+"""The web console, which speaks only the public HTTP API."""

@@ -1,0 +1,1 @@
+"""What two libraries need: errors, clock, ids, codec, limits, settings, telemetry, the LMDB environment."""

@@ -1,0 +1,1 @@
+"""The faces other programs talk to."""
