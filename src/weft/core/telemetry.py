@@ -1,0 +1,190 @@
+"""What a running weft tells about itself: metrics with registered names, spans, and structured logs.
+
+Nothing here is process-wide but the logging configuration: a component is handed a `Telemetry`, or `SILENT`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
+
+from weft.core.errors import Bug, Invalid
+from weft.core.extras import require
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
+
+class Metric(NamedTuple):
+    """A name that dashboards rely on. Names follow Prometheus: unit last, `_total` on counters."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+KV_CALL_SECONDS: Final = Metric(
+    "weft_kv_call_seconds", "histogram", "Duration of key-value calls.", ("namespace", "call")
+)
+KV_ITEMS: Final = Metric("weft_kv_items_total", "counter", "Items read and written.", ("namespace", "call"))
+KV_BYTES: Final = Metric(
+    "weft_kv_bytes_total", "counter", "Bytes of keys and values read and written.", ("namespace", "call")
+)
+KV_ERRORS: Final = Metric(
+    "weft_kv_errors_total", "counter", "Calls that raised.", ("namespace", "call", "code")
+)
+KV_CACHE: Final = Metric("weft_kv_cache_total", "counter", "Look-ups in the cache.", ("namespace", "outcome"))
+KV_RECLAIMED: Final = Metric("weft_kv_reclaimed_total", "counter", "Expired items and tombstones reclaimed.")
+
+AUTHZ_CHECK_SECONDS: Final = Metric(
+    "weft_authz_check_seconds", "histogram", "Duration of checks.", ("outcome",)
+)
+AUTHZ_WRITES: Final = Metric("weft_authz_writes_total", "counter", "Relation tuples written.", ("operation",))
+
+GRAPH_EVENTS: Final = Metric(
+    "weft_graph_events_total",
+    "counter",
+    "Events taken from a stream, by what became of them.",
+    ("job", "outcome"),
+)
+GRAPH_WRITES: Final = Metric("weft_graph_writes_total", "counter", "Nodes and edges written.", ("type",))
+GRAPH_HOP_SECONDS: Final = Metric(
+    "weft_graph_hop_seconds", "histogram", "Duration of traversal steps.", ("step",)
+)
+
+AGENT_PHASE_SECONDS: Final = Metric(
+    "weft_agent_phase_seconds", "histogram", "Time of an agent's turn, by phase.", ("phase",)
+)
+AGENT_TOOL_CALLS: Final = Metric(
+    "weft_agent_tool_calls_total", "counter", "Tool calls, by what became of them.", ("tool", "outcome")
+)
+
+METRICS: Final[tuple[Metric, ...]] = tuple(value for value in vars().values() if isinstance(value, Metric))
+
+
+class Recorder(Protocol):
+    """What components need of telemetry. Labels are exactly those that the metric declares."""
+
+    def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
+        """Add to a counter."""
+
+    def observe(self, metric: Metric, value: float, **labels: str) -> None:
+        """Add one observation to a histogram, or set a gauge."""
+
+    def span(
+        self, name: str, **attributes: str | int | float | bool
+    ) -> contextlib.AbstractContextManager[None]:
+        """Mark a stretch of work for a trace."""
+
+
+class Silent:
+    """Records nothing."""
+
+    def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
+        pass
+
+    def observe(self, metric: Metric, value: float, **labels: str) -> None:
+        pass
+
+    def span(
+        self, name: str, **attributes: str | int | float | bool
+    ) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+
+SILENT: Final[Recorder] = Silent()
+
+
+class Telemetry:
+    """Records to a Prometheus registry of its own, and to an OpenTelemetry tracer when it is given one."""
+
+    def __init__(self, tracer: Tracer | None = None) -> None:
+        import prometheus_client as prometheus
+
+        kinds = {
+            "counter": prometheus.Counter,
+            "gauge": prometheus.Gauge,
+            "histogram": prometheus.Histogram,
+        }
+        self._tracer = tracer
+        self._registry = prometheus.CollectorRegistry()
+        self._collectors: dict[Metric, Any] = {
+            metric: kinds[metric.kind](metric.name, metric.help, metric.labels, registry=self._registry)
+            for metric in METRICS
+        }
+
+    def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
+        self._labelled(metric, labels).inc(amount)
+
+    def observe(self, metric: Metric, value: float, **labels: str) -> None:
+        collector = self._labelled(metric, labels)
+        if metric.kind == "gauge":
+            collector.set(value)
+        else:
+            collector.observe(value)
+
+    @contextlib.contextmanager
+    def span(self, name: str, **attributes: str | int | float | bool) -> Iterator[None]:
+        if self._tracer is None:
+            yield
+            return
+        with self._tracer.start_as_current_span(name, attributes=attributes):
+            yield
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        from prometheus_client import generate_latest
+
+        return generate_latest(self._registry)
+
+    def _labelled(self, metric: Metric, labels: Mapping[str, str]) -> Any:
+        collector = self._collectors.get(metric)
+        if collector is None or labels.keys() != set(metric.labels):
+            raise Bug(f"`{metric.name}` is not registered with labels {sorted(labels)}")
+        return collector.labels(**labels) if labels else collector
+
+
+def open_tracer(service: str) -> Tracer:
+    """A tracer of the process's OpenTelemetry provider; `MissingExtra` without the telemetry extra."""
+    require("opentelemetry.sdk", "telemetry")
+    from opentelemetry import trace
+
+    return trace.get_tracer(service)
+
+
+def configure_logs(level: str = "info", style: Literal["text", "json"] = "text") -> None:
+    """Send structured logs to standard error: key=value text for people, or a JSON object per line."""
+    import structlog
+
+    threshold = logging.getLevelNamesMapping().get(level.upper())
+    if threshold is None:
+        raise Invalid(f"`{level}` is no log level", hint="use debug, info, warning or error")
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if style == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )
+
+
+@functools.cache
+def logger(name: str) -> Any:
+    """A structured logger; what it prints follows `configure_logs`."""
+    import structlog
+
+    return structlog.get_logger(component=name)
