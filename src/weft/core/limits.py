@@ -24,6 +24,15 @@ MAX_WRITES_PER_REQUEST: Final = 1_000
 MAX_CHECKS_PER_REQUEST: Final = 10_000
 MAX_CONTEXTUAL_TUPLES: Final = 100
 MAX_DEPTH: Final = 50
+# A context is stored with each tuple and hashed with each check.
+MAX_CONTEXT_BYTES: Final = 32 << 10
+# A schema is read by people, and compiled whole on each change.
+MAX_SCHEMA_BYTES: Final = 1 << 20
+# Deeper expressions than this nobody reads; bounds the recursion of parsers and evaluators.
+MAX_EXPRESSION_DEPTH: Final = 32
+# A condition runs inside a check: its text and the lists that it walks stay small.
+MAX_CONDITION_BYTES: Final = 4 << 10
+MAX_CONDITION_ITEMS: Final = 10_000
 
 # A node id is an item key of its neighbours' adjacency records.
 MAX_NODE_ID_BYTES: Final = 400

@@ -1,0 +1,1 @@
+"""Schemas: three languages compile to one model and print back from it."""
