@@ -1,1 +1,31 @@
 """A property graph fed by event streams: what is connected to what, seconds after it happened."""
+
+from weft.graph.graph import Graph, GraphView
+from weft.graph.ingest.job import Job, job
+from weft.graph.ingest.model import Event, RelationWrite
+from weft.graph.model import Edge, EdgeRef, Node, NodeRef, Path, Remove
+from weft.graph.traverse.result import Count, Group, Result
+from weft.graph.traverse.visibility import Visibility
+from weft.graph.types import EdgeType, NodeType, types_from_toml
+
+__all__ = [
+    "Count",
+    "Edge",
+    "EdgeRef",
+    "EdgeType",
+    "Event",
+    "Graph",
+    "GraphView",
+    "Group",
+    "Job",
+    "Node",
+    "NodeRef",
+    "NodeType",
+    "Path",
+    "RelationWrite",
+    "Remove",
+    "Result",
+    "Visibility",
+    "job",
+    "types_from_toml",
+]

@@ -1,0 +1,229 @@
+"""A property graph over the two-level map: write, read, remove, walk, ingest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from weft.core.clock import SYSTEM_CLOCK, Clock
+from weft.core.errors import Invalid
+from weft.graph import layout
+from weft.graph.model import Edge, EdgeRef, Node, NodeRef, Remove, id_bytes, id_text
+from weft.graph.schema import Schema
+from weft.graph.traverse.steps import Query, from_json
+from weft.graph.traverse.traversal import Traversal
+from weft.graph.traverse.visibility import Visibility
+from weft.graph.types import GraphType, decode_types, encode_types
+from weft.graph.updates import Update, compile_update, mutations
+from weft.kv.model import ALL, ItemWrite, Namespace, Put, TokenSource
+from weft.kv.store import KeyValueStore
+
+if TYPE_CHECKING:
+    from weft.graph.ingest.job import Job
+    from weft.graph.ingest.model import DeadLetter
+    from weft.graph.ingest.protocols import Progress, RelationSink, Source
+    from weft.graph.ingest.report import IngestReport
+
+_TYPES_RECORD = b"types"
+
+
+class Graph:
+    """A graph in a key-value store, with the types that it was opened with or that the store remembers."""
+
+    def __init__(
+        self, store: KeyValueStore, types: Iterable[GraphType] = (), *, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self._tokens = TokenSource(clock)
+        for namespace in layout.own_namespaces():
+            self._configure(namespace)
+        self.schema = self._settle(list(types))
+
+    @classmethod
+    def open(cls, path_or_url: str, types: Iterable[GraphType] = (), *, clock: Clock = SYSTEM_CLOCK) -> Self:
+        """Open or create the graph at a path or URL (`memory:`).
+
+        Types are remembered: later opens may leave them out, or add types and properties. `Conflict` when a
+        declaration contradicts what is remembered.
+        """
+        from weft import kv
+
+        store = kv.open(str(path_or_url), namespaces=layout.own_namespaces())
+        try:
+            return cls(store, types, clock=clock)
+        except BaseException:
+            store.close()
+            raise
+
+    def put(self, nodes: Iterable[Node] = (), edges: Iterable[Edge] = ()) -> None:
+        """Write nodes and edges as one batch, both directions of each edge included.
+
+        What is written replaces what was there, unless that has a later event time. Nothing is written when
+        anything is refused.
+        """
+        self._write([*_all(nodes, Node, "nodes"), *_all(edges, Edge, "edges")])
+
+    def delete(
+        self,
+        nodes: Iterable[NodeRef | tuple[str, str]] = (),
+        edges: Iterable[EdgeRef | tuple[str, str, str]] = (),
+        *,
+        event_time_us: int | None = None,
+    ) -> None:
+        """Remove nodes with their edges, and edges, as of an event time (None: now), as one batch.
+
+        What was written with a later event time stays.
+        """
+        refs = [NodeRef(*ref) for ref in nodes]
+        gone: list[NodeRef | EdgeRef] = [*refs, *(EdgeRef(*ref) for ref in edges)]
+        for ref in refs:
+            gone += self._edges_at(ref)
+        self._write([Remove(ref, event_time_us) for ref in dict.fromkeys(gone)])
+
+    def node(self, type: str, id: str) -> Node | None:  # noqa: A002
+        """The node, or None when there is none."""
+        self.schema.node(type)
+        record = id_bytes(id)
+        items = self.store.get_items(layout.node_namespace(type), [record], ALL).items()
+        return layout.node_from(type, record, items) if items else None
+
+    def start(
+        self,
+        type: str,  # noqa: A002
+        id: str | Sequence[str] | None = None,  # noqa: A002
+        *,
+        visibility: Visibility | None = None,
+    ) -> Traversal:
+        """A traversal from one node, several, or (id=None) every node of the type."""
+        ids = [id] if isinstance(id, str) else None if id is None else list(id)
+        return self.traverse(Query(type, ids), visibility=visibility)
+
+    def traverse(self, query: Query | str | bytes, *, visibility: Visibility | None = None) -> Traversal:
+        """The traversal that a query describes, as data or as its JSON."""
+        parsed = query if isinstance(query, Query) else from_json(query)
+        return Traversal(parsed, self.schema, self.store, visibility)
+
+    def seen_by(self, visibility: Visibility) -> GraphView:
+        """The graph as one reader sees it."""
+        return GraphView(self, visibility)
+
+    def ingest(
+        self,
+        job: Job,
+        source: Source,
+        *,
+        relations: RelationSink | None = None,
+        progress: Progress | None = None,
+    ) -> IngestReport:
+        """Run a job over a source until the source ends, from where the job's last run stopped."""
+        from weft.graph.ingest.embedded import EmbeddedRunner
+        from weft.graph.ingest.graph_sink import GraphSink
+
+        runner = EmbeddedRunner(clock=self.clock)
+        return runner.run(job, source, GraphSink(self.store, self.schema, relations), progress=progress)
+
+    def dead_letters(self, job: Job | str) -> Iterator[DeadLetter]:
+        """The events that a job could not take, oldest first, with the reasons."""
+        from weft.graph.ingest.dead_letters import read_dead_letters
+
+        return read_dead_letters(self.store, job if isinstance(job, str) else job.name)
+
+    def close(self) -> None:
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _write(self, outputs: Sequence[Node | Edge | Remove]) -> None:
+        now_us = self.clock.now_us()
+        token = self._tokens.new()
+        updates: list[Update] = [
+            compile_update(output, self.schema, now_us, token.nonce[:12] + number.to_bytes(4, "big"))
+            for number, output in enumerate(outputs)
+        ]
+        if updates:
+            self.store.mutate([one for update in updates for one in mutations(update, token.instant_us)])
+
+    def _edges_at(self, ref: NodeRef) -> Iterator[EdgeRef]:
+        self.schema.node(ref.type)
+        here = id_bytes(ref.id)
+        for edge in self.schema.edges.values():
+            if edge.source == ref.type:
+                for there in self._neighbours(layout.out_namespace(edge.name), here):
+                    yield EdgeRef(edge.name, ref.id, there)
+            if edge.target == ref.type:
+                for there in self._neighbours(layout.in_namespace(edge.name), here):
+                    yield EdgeRef(edge.name, there, ref.id)
+
+    def _neighbours(self, namespace: str, record: bytes) -> Iterator[str]:
+        after = None
+        while True:
+            page = self.store.get_items(namespace, [record], ALL, after=after)
+            yield from (id_text(item.key) for item in page.items())
+            after = page.next
+            if after is None:
+                return
+
+    def _settle(self, declared: list[GraphType]) -> Schema:
+        known = self.store.get_items(layout.META, [_TYPES_RECORD], ALL).items()
+        remembered = Schema(decode_types(known[0].value) if known else ())
+        schema = remembered.extended(declared)
+        for namespace in layout.type_namespaces(schema):
+            self._configure(namespace)
+        encoded = encode_types(schema.types())
+        if not known or known[0].value != encoded:
+            before_us = known[0].version.event_time_us if known else 0
+            self.store.mutate(
+                [
+                    Put(
+                        namespace=layout.META,
+                        record=_TYPES_RECORD,
+                        items=(ItemWrite(b"", encoded),),
+                        event_time_us=max(self.clock.now_us(), before_us + 1),
+                        token=self._tokens.new(),
+                    )
+                ]
+            )
+        return schema
+
+    def _configure(self, namespace: Namespace) -> None:
+        """Create it, or bring its retention up to date; what else is configured stays."""
+        known = {one.name: one for one in self.store.namespaces()}.get(namespace.name)
+        wanted = namespace if known is None else msgspec.structs.replace(known, ttl_s=namespace.ttl_s)
+        if wanted != known:
+            self.store.configure(wanted)
+
+
+class GraphView:
+    """A graph through the eyes of one reader: what is hidden does not exist here."""
+
+    def __init__(self, graph: Graph, visibility: Visibility) -> None:
+        self._graph = graph
+        self._visibility = visibility
+
+    def node(self, type: str, id: str) -> Node | None:  # noqa: A002
+        """The node, or None when there is none to be seen."""
+        found = self._graph.node(type, id)
+        return found if found and self._visibility.visible([found.ref])[0] is True else None
+
+    def start(self, type: str, id: str | Sequence[str] | None = None) -> Traversal:  # noqa: A002
+        """As `Graph.start`."""
+        return self._graph.start(type, id, visibility=self._visibility)
+
+    def traverse(self, query: Query | str | bytes) -> Traversal:
+        """As `Graph.traverse`."""
+        return self._graph.traverse(query, visibility=self._visibility)
+
+
+def _all(things: Iterable[object], kind: type, what: str) -> list[Node | Edge]:
+    found = list(things)
+    for thing in found:
+        if not isinstance(thing, kind):
+            raise Invalid(f"`{what}` takes {kind.__name__}(...), not `{thing!r:.80}`")
+    return found  # type: ignore[return-value]

@@ -1,0 +1,1 @@
+"""From event streams to the graph: sources, jobs, typed output streams, exactly-once effect."""

@@ -1,0 +1,149 @@
+"""The ingest step without I/O: events go in, batches come out."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+import xxhash
+
+from weft.core.errors import Invalid, WeftError
+from weft.core.limits import MAX_DEAD_LETTER_BYTES, MAX_FUTURE_SKEW_US
+from weft.graph.ingest.job import Job, Output
+from weft.graph.ingest.model import Batch, DeadLetter, Event, Offset, RelationUpdate, RelationWrite
+from weft.graph.ingest.protocols import Sink
+from weft.graph.ingest.report import IngestReport
+from weft.graph.ingest.window import Window
+from weft.graph.model import Edge, Node, Remove
+from weft.graph.updates import Update, compile_update
+
+_NONCE: Final = struct.Struct(">IQI")
+_OUTPUTS: Final = (Node, Edge, Remove, RelationWrite)
+
+
+class Pipeline:
+    """Applies a job to events and gathers what it emits. All of an event's outputs are taken, or none."""
+
+    def __init__(self, job: Job, stream: str, sink: Sink, positions: Mapping[int, Offset]) -> None:
+        self.report = IngestReport(stream)
+        self.positions = dict(positions)
+        self._job = job
+        self._sink = sink
+        self._schema = sink.schema
+        self._window = Window()
+        self._dead: list[DeadLetter] = []
+        self._streams = _StreamHash(stream)
+        self.undrained = 0
+
+    @property
+    def size(self) -> int:
+        """How many writes the next batch has."""
+        return self._window.size + len(self._dead)
+
+    def take(self, event: Event, now_us: int) -> None:
+        """Fold one event in."""
+        self.report.events += 1
+        self.undrained += 1
+        self.positions[event.partition] = event.offset
+        try:
+            outputs = self._outputs(event, now_us)
+            updates, relations = self._checked(outputs, event, now_us)
+        except Exception as error:
+            self._bury(event, error)
+            return
+        self.report.updates += len(updates)
+        self.report.relations += len(relations)
+        for update in updates:
+            self._window.add(update)
+        for relation in relations:
+            self._window.add_relation(relation)
+
+    def drain(self) -> Batch:
+        """Everything since the last call, as one batch."""
+        outputs, relations = self._window.drain()
+        dead, self._dead = self._dead, []
+        self.undrained = 0
+        for name, updates in outputs.items():
+            self.report.written[name] = self.report.written.get(name, 0) + len(updates)
+        self.report.batches += 1
+        return Batch(self.report.stream, dict(self.positions), outputs, relations, dead)
+
+    def _outputs(self, event: Event, now_us: int) -> list[Output]:
+        if event.error:
+            raise Invalid(event.error)
+        _check_time(event.time_us, now_us)
+        job = self._job
+        if job.filter is not None and not job.filter(event):
+            self.report.filtered += 1
+            return []
+        if job.project is not None:
+            event = msgspec.structs.replace(event, value=job.project(event))
+        if job.enrich is not None:
+            event = msgspec.structs.replace(event, value=job.enrich(event))
+        return list(job.transform(event) or ())
+
+    def _checked(
+        self, outputs: list[Output], event: Event, now_us: int
+    ) -> tuple[list[Update], list[RelationUpdate]]:
+        updates: list[Update] = []
+        relations: list[RelationUpdate] = []
+        stream, position, default_us = self._streams[event.partition], event.offset.position, event.time_us
+        for ordinal, output in enumerate(outputs):
+            if not isinstance(output, _OUTPUTS):
+                raise Invalid(
+                    f"the job emitted `{output!r:.80}`", hint="emit Node, Edge, Remove or RelationWrite"
+                )
+            if output.event_time_us is not None:
+                _check_time(output.event_time_us, now_us)
+            nonce = _NONCE.pack(stream, position, ordinal)
+            if isinstance(output, RelationWrite):
+                self._sink.check(output)
+                time_us = default_us if output.event_time_us is None else output.event_time_us
+                relations.append(RelationUpdate(output.text, output.delete, time_us, nonce))
+            else:
+                updates.append(compile_update(output, self._schema, default_us, nonce))
+        return updates, relations
+
+    def _bury(self, event: Event, error: Exception) -> None:
+        reason = str(error) if isinstance(error, WeftError) else f"{type(error).__name__}: {error}"
+        self.report.dead_letters += 1
+        self._dead.append(
+            DeadLetter(
+                self.report.stream,
+                event.partition,
+                event.offset,
+                event.time_us,
+                _text(reason),
+                _text(_json(event.value)),
+            )
+        )
+
+
+class _StreamHash(dict[int, int]):
+    """The 32 bits that tell the tokens of one stream's partitions from those of others."""
+
+    def __init__(self, stream: str) -> None:
+        self._stream = stream
+
+    def __missing__(self, partition: int) -> int:
+        hashed = self[partition] = xxhash.xxh32_intdigest(f"{self._stream}\0{partition}".encode())
+        return hashed
+
+
+def _check_time(time_us: int, now_us: int) -> None:
+    if type(time_us) is not int or not 0 <= time_us <= now_us + MAX_FUTURE_SKEW_US:
+        raise Invalid(f"the event time `{time_us!r}` is not between 1970 and now, in microseconds")
+
+
+def _json(value: object) -> str:
+    try:
+        return msgspec.json.encode(value, enc_hook=repr).decode()
+    except Exception:
+        return repr(value)
+
+
+def _text(text: str) -> str:
+    encoded = text.encode("utf-8", "backslashreplace")
+    return encoded[:MAX_DEAD_LETTER_BYTES].decode("utf-8", "ignore")

@@ -1,0 +1,91 @@
+"""The schema: a graph's types by name, what may change when it is opened again, and what paths can exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from weft.core.errors import Conflict, Invalid
+from weft.graph.types import EdgeType, GraphType, NodeType
+
+
+class Schema:
+    """Node and edge types that fit together: every edge type joins declared node types."""
+
+    def __init__(self, types: Iterable[GraphType] = (), *, partial: bool = False) -> None:
+        """`partial` leaves out the check that the ends of edge types are declared."""
+        self.nodes: dict[str, NodeType] = {}
+        self.edges: dict[str, EdgeType] = {}
+        for kind in types:
+            self._add(kind)
+        if not partial:
+            self._check_ends()
+
+    def _check_ends(self) -> None:
+        for edge in self.edges.values():
+            for end, name in (("source", edge.source), ("target", edge.target)):
+                if name not in self.nodes:
+                    raise Invalid(
+                        f"the {end} of {edge.label} is the undeclared node type `{name}`",
+                        hint=_have(self.nodes),
+                    )
+
+    def _add(self, kind: GraphType) -> None:
+        if not isinstance(kind, NodeType | EdgeType):
+            raise Invalid(f"`{kind!r}` is not a type", hint="use NodeType(...) or EdgeType(...)")
+        known: dict[str, NodeType] | dict[str, EdgeType]
+        known = self.nodes if isinstance(kind, NodeType) else self.edges
+        if kind.name in known:
+            raise Invalid(f"{kind.label} is declared twice")
+        known[kind.name] = kind  # type: ignore[assignment]
+
+    def types(self) -> list[GraphType]:
+        return [*self.nodes.values(), *self.edges.values()]
+
+    def node(self, name: str) -> NodeType:
+        try:
+            return self.nodes[name]
+        except (KeyError, TypeError):
+            raise Invalid(f"there is no node type `{name}`", hint=_have(self.nodes)) from None
+
+    def edge(self, name: str) -> EdgeType:
+        try:
+            return self.edges[name]
+        except (KeyError, TypeError):
+            raise Invalid(f"there is no edge type `{name}`", hint=_have(self.edges)) from None
+
+    def extended(self, declared: Sequence[GraphType]) -> Schema:
+        """This schema with more types, properties or another retention; `Conflict` when a declaration takes
+        back what stored data relies on: the ends of an edge type, the kind of a property, or a property."""
+        before = {(type(kind), kind.name): kind for kind in self.types()}
+        after = {
+            **before,
+            **{(type(kind), kind.name): kind for kind in Schema(declared, partial=True).types()},
+        }
+        for key, kind in after.items():
+            if key in before:
+                _check_extends(before[key], kind)
+        return Schema(after.values())
+
+
+def _check_extends(before: GraphType, after: GraphType) -> None:
+    hint = "declare it as it was, or open another graph"
+    if isinstance(before, EdgeType) and isinstance(after, EdgeType):
+        ends, were = (after.source, after.target), (before.source, before.target)
+        if ends != were:
+            raise Conflict(
+                f"{after.label} joins `{ends[0]}` to `{ends[1]}`, "
+                f"but in this graph `{were[0]}` to `{were[1]}`",
+                hint=hint,
+            )
+    for name, kind in before.kinds.items():
+        now = after.kinds.get(name)
+        if now is not kind:
+            said = f"a {now.__name__}" if now else "not declared"
+            raise Conflict(
+                f"property `{name}` of {after.label} is {said}; in this graph it is a {kind.__name__}",
+                hint=hint,
+            )
+
+
+def _have(known: Iterable[str]) -> str:
+    return "declared are " + (", ".join(f"`{name}`" for name in known) or "none")

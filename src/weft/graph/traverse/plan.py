@@ -1,0 +1,128 @@
+"""A query checked against the schema: what each step reads, and the node type that it arrives at.
+
+Paths that cannot exist are refused here, before any read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from weft.core.errors import Invalid
+from weft.core.limits import MAX_STEPS, within
+from weft.graph import layout
+from weft.graph.model import id_bytes
+from weft.graph.schema import Schema
+from weft.graph.traverse.steps import Distinct, Hop, Limit, OrderBy, Query, Step, Where
+from weft.graph.traverse.where import Predicate, compile_where, property_kind
+from weft.graph.types import EdgeType, NodeType
+
+_DIRECTIONS: Final = ("out", "in", "both")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """By which property, and which way."""
+
+    by: str
+    descending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedHop:
+    """Which adjacency lists to read: (namespace, whether their record is the edge's source)."""
+
+    edge: EdgeType
+    reads: tuple[tuple[str, bool], ...]
+    to: str
+    test: Predicate | None
+    order: Order | None
+    per_node: int | None
+    limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedWhere:
+    test: Predicate
+
+
+PlannedStep = PlannedHop | PlannedWhere | Order | Limit | Distinct
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    type: str
+    ids: list[bytes] | None
+    steps: list[PlannedStep]
+
+
+def plan(query: Query, schema: Schema) -> Plan:
+    """The plan of a query; `Invalid` when the schema does not allow it."""
+    within("the traversal", len(query.steps), MAX_STEPS, "steps")
+    here = schema.node(query.type)
+    ids = None if query.ids is None else list(dict.fromkeys(id_bytes(one) for one in query.ids))
+    steps: list[PlannedStep] = []
+    for step in query.steps:
+        planned = _step(step, here, schema)
+        if isinstance(planned, PlannedHop):
+            here = schema.node(planned.to)
+        if planned is not None:
+            steps.append(planned)
+    return Plan(query.type, ids, steps)
+
+
+def order_of(by: str, kind: NodeType | EdgeType) -> Order:
+    """`-at` is descending by `at`; `Invalid` when the type has no such property."""
+    if not isinstance(by, str):
+        raise Invalid(f"`order_by` takes the name of a property, not `{by!r}`")
+    name = by.removeprefix("-")
+    property_kind(name, kind)
+    return Order(name, by != name)
+
+
+def _step(step: Step, here: NodeType, schema: Schema) -> PlannedStep | None:
+    match step:
+        case Hop():
+            return _hop(step, here, schema)
+        case Where():
+            test = compile_where(step.where, here)
+            return None if test is None else PlannedWhere(test)
+        case OrderBy():
+            return order_of(step.by, here)
+        case Limit():
+            _positive("limit", step.limit)
+            return step
+        case Distinct():
+            return step
+
+
+def _hop(hop: Hop, here: NodeType, schema: Schema) -> PlannedHop:
+    edge = schema.edge(hop.edge)
+    _positive("limit", hop.limit)
+    _positive("per_node", hop.per_node)
+    if hop.direction not in _DIRECTIONS:
+        raise Invalid(f"`{hop.direction}` is not a direction", hint=f"use one of {' '.join(_DIRECTIONS)}")
+    ways = []
+    if hop.direction != "in" and edge.source == here.name:
+        ways.append((layout.out_namespace(edge.name), True, edge.target))
+    if hop.direction != "out" and edge.target == here.name:
+        ways.append((layout.in_namespace(edge.name), False, edge.source))
+    if not ways:
+        raise Invalid(
+            f"`{hop.direction}` along `{edge.name}` cannot start at `{here.name}`",
+            hint=f"`{edge.name}` goes from `{edge.source}` to `{edge.target}`",
+        )
+    return PlannedHop(
+        edge=edge,
+        reads=tuple((namespace, forward) for namespace, forward, _ in ways),
+        to=ways[0][2],
+        test=compile_where(hop.where, edge),
+        order=None if hop.order_by is None else order_of(hop.order_by, edge),
+        per_node=hop.per_node,
+        limit=hop.limit,
+    )
+
+
+def _positive(name: str, number: int | None) -> None:
+    if number is not None and (type(number) is not int or number < 1):
+        raise Invalid(f"`{name}` is `{number!r}`", hint="use a whole number of at least 1, or leave it out")

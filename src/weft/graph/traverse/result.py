@@ -1,0 +1,66 @@
+"""What a traversal returns: the answer, and whether it is the whole answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Generic, Self, TypeVar, overload
+
+import msgspec
+
+from weft.graph.model import NodeRef
+
+T = TypeVar("T")
+
+
+class Result(Sequence[T], Generic[T]):
+    """A list that says whether it is the whole answer: if not `complete`, `reason` names what cut it."""
+
+    __slots__ = ("items", "reason")
+
+    def __init__(self, items: list[T], reason: str = "") -> None:
+        self.items = items
+        self.reason = reason
+
+    @property
+    def complete(self) -> bool:
+        return not self.reason
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: int | slice) -> T | list[T]:
+        return self.items[index]
+
+    def __repr__(self) -> str:
+        return f"Result({self.items!r}, complete={self.complete}" + (
+            f", reason={self.reason!r})" if self.reason else ")"
+        )
+
+
+class Count(int):
+    """A number that says, like `Result`, whether it is the whole number."""
+
+    reason: str
+
+    def __new__(cls, number: int, reason: str = "") -> Self:
+        count = super().__new__(cls, number)
+        count.reason = reason
+        return count
+
+    @property
+    def complete(self) -> bool:
+        return not self.reason
+
+
+class Group(msgspec.Struct, frozen=True):
+    """How many walks end in one group: at a node, or at nodes with one value of a property."""
+
+    key: NodeRef | Any
+    count: int

@@ -1,0 +1,295 @@
+"""Breadth first, set at a time: a generator that asks for reads and folds the answers; it does no I/O.
+
+The state is a chain of layers. A layer holds the distinct nodes that one hop reached, in how many walks each,
+and the links that led there; so a node is expanded once however many walks meet in it, and the paths are all
+chains of links. A hop asks for one read, page by page, whatever the number of nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+from weft.core.errors import Bug
+from weft.core.limits import MAX_EDGES_PER_STEP
+from weft.graph import layout
+from weft.graph.model import Edge, Node, NodeRef, id_text
+from weft.graph.traverse.plan import Order, Plan, PlannedHop, PlannedStep, PlannedWhere
+from weft.graph.traverse.steps import Distinct, Limit
+from weft.graph.traverse.where import sort_key
+from weft.kv.model import Item, Page, RecordPage
+
+T = TypeVar("T")
+
+
+class Read(NamedTuple):
+    """Answered with a `Page` of all items of these records."""
+
+    namespace: str
+    records: Sequence[bytes]
+    limit_per_record: int | None = None
+    after: bytes | None = None
+
+
+class Scan(NamedTuple):
+    """Answered with a `RecordPage`."""
+
+    namespace: str
+    after: bytes | None = None
+
+
+class Ask(NamedTuple):
+    """Answered with one bool per node: may it be seen."""
+
+    nodes: list[NodeRef]
+
+
+Request = Read | Scan | Ask
+Asking = Generator[Request, Any, T]
+
+
+class Link(NamedTuple):
+    """One edge as walked: from `here` to `there`, along its direction or against it."""
+
+    here: bytes
+    there: bytes
+    forward: bool
+    item: Item
+
+
+class Chain(NamedTuple):
+    """A walk, or the end of one: its first node, and its links from there."""
+
+    start: bytes
+    links: tuple[Link, ...]
+
+    def node(self, depth: int) -> bytes:
+        return self.links[depth - 1].there if depth else self.start
+
+
+@dataclass(slots=True)
+class Layer:
+    type: str
+    walks: dict[bytes, int]
+    """Node ids in order, and in how many walks each was reached."""
+    hop: PlannedHop | None = None
+    links: list[Link] = field(default_factory=list)
+    distinct: bool = False
+
+    def keep(self, nodes: Collection[bytes]) -> None:
+        """Only these nodes, in their order."""
+        place = {node: index for index, node in enumerate(nodes)}
+        self.walks = {node: self.walks[node] for node in nodes}
+        self.links = [link for link in self.links if link.there in place]
+        self.links.sort(key=lambda link: place[link.there])
+
+    def edge(self, link: Link) -> Edge:
+        assert self.hop is not None
+        source, target = (link.here, link.there) if link.forward else (link.there, link.here)
+        return layout.edge_from(self.hop.edge.name, source, target, link.item)
+
+
+class Walk:
+    """One run of a plan. `guarded` says that nodes may be hidden."""
+
+    def __init__(self, plan: Plan, *, guarded: bool) -> None:
+        self.layers: list[Layer] = []
+        self.reason = ""
+        self._plan = plan
+        self._guarded = guarded
+        self._seen: dict[NodeRef, bool] = {}
+        self._nodes: dict[tuple[str, bytes], Node | None] = {}
+
+    @property
+    def last(self) -> Layer:
+        return self.layers[-1]
+
+    def cut(self, reason: str) -> None:
+        self.reason = self.reason or reason
+
+    def run(self) -> Asking[None]:
+        """Fill `layers`."""
+        steps = self._plan.steps
+        self.layers = [(yield from self._start(steps[0] if steps else None))]
+        for number, step in enumerate(steps, 1):
+            yield from self._step(step, number)
+        if self._plan.ids is not None and self.last.hop is None:
+            # Nothing but the request says that these nodes exist.
+            self.last.keep(list((yield from self.facts(self.last))))
+
+    def nodes(self, layer: Layer, ids: Iterable[bytes]) -> Asking[list[Node]]:
+        """The nodes of a layer with their properties; a node that only edges know of has none."""
+        wanted = list(ids)
+        yield from self._load(layer.type, wanted)
+        return [self._nodes[layer.type, node] or Node(layer.type, id_text(node)) for node in wanted]
+
+    def facts(self, layer: Layer) -> Asking[dict[bytes, dict[str, Any]]]:
+        """What conditions and orders may ask of the layer's nodes; nodes without a record are left out."""
+        yield from self._load(layer.type, list(layer.walks))
+        found = ((node, self._nodes[layer.type, node]) for node in layer.walks)
+        return {
+            node: {**known.properties, "id": known.id, "event_time_us": known.event_time_us}
+            for node, known in found
+            if known is not None
+        }
+
+    def paths(self) -> Iterator[Chain]:
+        """Each walk, ordered by the node at its end."""
+        into = [_links_by_end(layer) for layer in self.layers]
+        for end in self.last.walks:
+            pending = [Chain(end, ())]
+            while pending:
+                chain = pending.pop()
+                depth = len(self.layers) - 1 - len(chain.links)
+                if not depth:
+                    yield chain
+                    continue
+                links = reversed(into[depth].get(chain.start, []))
+                pending.extend(Chain(link.here, (link, *chain.links)) for link in links)
+
+    def _start(self, first: PlannedStep | None) -> Asking[Layer]:
+        if self._plan.ids is not None:
+            ids = yield from self._visible(self._plan.type, self._plan.ids)
+            return Layer(self._plan.type, dict.fromkeys(ids, 1))
+        enough = min(first.limit, MAX_EDGES_PER_STEP) if isinstance(first, Limit) else MAX_EDGES_PER_STEP
+        found: list[bytes] = []
+        after = None
+        while len(found) <= enough:
+            page: RecordPage = yield Scan(layout.node_namespace(self._plan.type), after)
+            found += yield from self._visible(self._plan.type, page.records)
+            after = page.next
+            if after is None:
+                break
+        if len(found) > MAX_EDGES_PER_STEP:
+            self.cut(f"the start set has more than {MAX_EDGES_PER_STEP:,} nodes")
+            del found[MAX_EDGES_PER_STEP:]
+        return Layer(self._plan.type, dict.fromkeys(found, 1))
+
+    def _step(self, step: PlannedStep, number: int) -> Asking[None]:
+        layer = self.last
+        match step:
+            case PlannedHop():
+                self.layers.append((yield from self._hop(layer, step, number)))
+            case PlannedWhere():
+                known = yield from self.facts(layer)
+                layer.keep([node for node, facts in known.items() if step.test(facts)])
+            case Order():
+                known = yield from self.facts(layer)
+                layer.keep(_ordered(list(layer.walks), step, lambda node: known.get(node, {})))
+            case Limit():
+                if len(layer.walks) > step.limit:
+                    self.cut(f"step {number} keeps {step.limit:,} nodes")
+                    layer.keep(list(layer.walks)[: step.limit])
+            case Distinct():
+                layer.walks = dict.fromkeys(layer.walks, 1)
+                layer.distinct = True
+
+    def _hop(self, layer: Layer, hop: PlannedHop, number: int) -> Asking[Layer]:
+        links = yield from self._links(layer, hop, number)
+        if hop.order is not None:
+            facts = {id(link): layout.properties_of(link.item) | _time(link.item) for link in links}
+            links = _ordered(links, hop.order, lambda link: facts[id(link)])
+        elif len(hop.reads) > 1:
+            place = {node: index for index, node in enumerate(layer.walks)}
+            links.sort(key=lambda link: place[link.here])
+        if hop.per_node is not None:
+            links = self._first_per_node(links, hop.per_node, number)
+        if hop.limit is not None and len(links) > hop.limit:
+            self.cut(f"step {number} walks {hop.limit:,} edges")
+            del links[hop.limit :]
+        walks: dict[bytes, int] = {}
+        for link in links:
+            walks[link.there] = walks.get(link.there, 0) + layer.walks[link.here]
+        return Layer(hop.to, walks, hop, links)
+
+    def _links(self, layer: Layer, hop: PlannedHop, number: int) -> Asking[list[Link]]:
+        """The links that satisfy the condition and lead to a visible node, as many as the limits need."""
+        streaming = hop.order is None and len(hop.reads) == 1
+        enough = MAX_EDGES_PER_STEP
+        if streaming and hop.per_node is None and hop.limit is not None:
+            enough = min(hop.limit, enough)
+        pushed = hop.per_node if streaming and hop.test is None and not self._guarded else None
+        links: list[Link] = []
+        for namespace, forward in hop.reads if layer.walks else ():
+            after = None
+            while len(links) <= enough:
+                page: Page = yield Read(namespace, list(layer.walks), pushed and pushed + 1, after)
+                found = [
+                    Link(record.record, item.key, forward, item)
+                    for record in page.records
+                    for item in record.items
+                    if hop.test is None or hop.test(layout.properties_of(item) | _time(item))
+                ]
+                if not forward and len(hop.reads) > 1:
+                    # A self-loop is in both lists and is one edge.
+                    found = [link for link in found if link.here != link.there]
+                if self._guarded:
+                    visible = set((yield from self._visible(hop.to, [link.there for link in found])))
+                    found = [link for link in found if link.there in visible]
+                links += found
+                after = page.next
+                if after is None:
+                    break
+        if len(links) > MAX_EDGES_PER_STEP:
+            self.cut(f"step {number} meets more than {MAX_EDGES_PER_STEP:,} edges")
+            del links[MAX_EDGES_PER_STEP:]
+        return links
+
+    def _first_per_node(self, links: list[Link], per_node: int, number: int) -> list[Link]:
+        taken: dict[bytes, int] = {}
+        first = []
+        for link in links:
+            count = taken[link.here] = taken.get(link.here, 0) + 1
+            if count <= per_node:
+                first.append(link)
+        if len(first) < len(links):
+            self.cut(f"step {number} walks {per_node:,} edges per node")
+        return first
+
+    def _visible(self, kind: str, ids: Sequence[bytes]) -> Asking[list[bytes]]:
+        if not self._guarded or not ids:
+            return list(ids)
+        refs = [NodeRef(kind, id_text(node)) for node in ids]
+        unknown = list(dict.fromkeys(ref for ref in refs if ref not in self._seen))
+        if unknown:
+            answers: Sequence[bool] = yield Ask(unknown)
+            if len(answers) != len(unknown):
+                raise Bug(f"visibility answered {len(answers):,} times to {len(unknown):,} questions")
+            self._seen.update(zip(unknown, answers, strict=True))
+        return [node for node, ref in zip(ids, refs, strict=True) if self._seen[ref] is True]
+
+    def _load(self, kind: str, ids: Sequence[bytes]) -> Asking[None]:
+        missing = [node for node in ids if (kind, node) not in self._nodes]
+        items: dict[bytes, list[Item]] = {}
+        after = None
+        while missing:
+            page: Page = yield Read(layout.node_namespace(kind), missing, None, after)
+            for record in page.records:
+                items.setdefault(record.record, []).extend(record.items)
+            after = page.next
+            if after is None:
+                break
+        for node in missing:
+            self._nodes[kind, node] = layout.node_from(kind, node, items[node]) if node in items else None
+
+
+def _time(item: Item) -> dict[str, Any]:
+    return {"event_time_us": item.version.event_time_us}
+
+
+def _ordered(things: list[T], order: Order, facts: Any) -> list[T]:
+    """Present values first either way; a stable sort, so that ties keep their order."""
+    present = [thing for thing in things if facts(thing).get(order.by) is not None]
+    absent = [thing for thing in things if facts(thing).get(order.by) is None]
+    present.sort(key=lambda thing: sort_key(facts(thing)[order.by]), reverse=order.descending)
+    return present + absent
+
+
+def _links_by_end(layer: Layer) -> dict[bytes, list[Link]]:
+    ends: dict[bytes, list[Link]] = {}
+    for link in layer.links:
+        into = ends.setdefault(link.there, [])
+        if not (layer.distinct and into):
+            into.append(link)
+    return ends

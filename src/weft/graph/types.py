@@ -1,0 +1,209 @@
+"""Node and edge types: what a graph may hold, declared in Python or TOML, and checked on every write."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import msgspec
+
+from weft.core import codec
+from weft.core.errors import Invalid
+
+Unknown = Literal["keep", "refuse"]
+
+KINDS: Final[dict[str, type]] = {kind.__name__: kind for kind in (str, int, float, bool, bytes, list, dict)}
+# 40 characters leave room for the prefix of the namespace.
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Properties:
+    """What node and edge types share. `properties` maps names to `str`, `int`, `float`, `bool`, `bytes`,
+    `list` or `dict`; none is required. `unknown` says what happens to others. Nodes or edges of the type
+    expire `ttl_s` seconds after their event time; None keeps them."""
+
+    properties: Mapping[str, type | str] = field(default_factory=dict)
+    unknown: Unknown = "refuse"
+    ttl_s: float | None = None
+    kinds: dict[str, type] = field(init=False, repr=False, compare=False)
+
+    @property
+    def label(self) -> str:
+        raise NotImplementedError
+
+    def __post_init__(self) -> None:
+        if self.unknown not in ("keep", "refuse"):
+            raise Invalid(f"{self.label} has unknown=`{self.unknown}`", hint="use `keep` or `refuse`")
+        if self.ttl_s is not None and not (self.ttl_s > 0 and math.isfinite(self.ttl_s)):
+            raise Invalid(f"{self.label} has ttl_s=`{self.ttl_s}`", hint="use a number above 0, or None")
+        kinds = {name: self._kind(name, kind) for name, kind in self.properties.items()}
+        object.__setattr__(self, "kinds", kinds)
+        object.__setattr__(self, "properties", {name: kind.__name__ for name, kind in kinds.items()})
+
+    def _kind(self, name: str, kind: type | str) -> type:
+        known = KINDS.get(kind if isinstance(kind, str) else getattr(kind, "__name__", ""))
+        if known is None or not (isinstance(kind, str) or kind is known):
+            raise Invalid(
+                f"property `{name}` of {self.label} has the unknown kind `{kind}`",
+                hint=f"use one of {', '.join(KINDS)}",
+            )
+        return known
+
+    def encode(self, properties: Mapping[str, Any]) -> bytes:
+        """The properties as stored bytes; `Invalid` naming the first that the type refuses. None means
+        absent, and an integer will do for a float."""
+        try:
+            return codec.encode(self._checked(properties))
+        except (UnicodeEncodeError, OverflowError, TypeError, RecursionError) as error:
+            raise Invalid(f"{self.label} has a value that cannot be stored: {error}") from error
+
+    def _checked(self, properties: Mapping[str, Any]) -> Mapping[str, Any]:
+        kinds = self.kinds
+        plain = True
+        for name, value in properties.items():
+            kind = kinds.get(name)
+            if type(value) is not kind or kind is float:
+                plain = False
+                if value is not None:
+                    self._accept(name, value, kind)
+        if plain:
+            return properties
+        return {
+            name: float(value) if kinds.get(name) is float else value
+            for name, value in properties.items()
+            if value is not None
+        }
+
+    def _accept(self, name: str, value: Any, kind: type | None) -> None:
+        if not isinstance(name, str):
+            raise Invalid(f"{self.label} was given `{name!r}` as a property name", hint="use a string")
+        if kind is None and self.unknown == "refuse":
+            raise Invalid(
+                f"{self.label} has no property `{name}`",
+                hint=f'declare it, or the type with unknown="keep"; declared are {_names(self.kinds)}',
+            )
+        if isinstance(value, float) and value != value:
+            raise Invalid(f"property `{name}` of {self.label} is not a number", hint="leave it out")
+        if kind is None or type(value) is kind or (kind is float and type(value) is int):
+            return
+        raise Invalid(
+            f"property `{name}` of {self.label} is a {kind.__name__}, not `{value!r:.80}`", property=name
+        )
+
+
+def _names(names: Mapping[str, object]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "none"
+
+
+def _check_name(name: object, what: str) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise Invalid(
+            f"`{name}` cannot be the name of {what}",
+            hint="use at most 40 lower-case letters, digits and `_`, with a letter first",
+        )
+
+
+@dataclass(frozen=True)
+class NodeType(_Properties):
+    """`NodeType("account", properties={"name": str}, unknown="keep", ttl_s=86_400)`."""
+
+    name: str
+
+    @property
+    def label(self) -> str:
+        return f"node type `{self.name}`"
+
+    def __post_init__(self) -> None:
+        _check_name(self.name, "a node type")
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
+class EdgeType(_Properties):
+    """`EdgeType("watched", source="account", target="title", properties={"device": str})`."""
+
+    name: str
+    source: str
+    target: str
+
+    @property
+    def label(self) -> str:
+        return f"edge type `{self.name}`"
+
+    def __post_init__(self) -> None:
+        _check_name(self.name, "an edge type")
+        super().__post_init__()
+
+
+GraphType = NodeType | EdgeType
+
+
+class _Declared(msgspec.Struct, forbid_unknown_fields=True):
+    properties: dict[str, str] = {}
+    unknown: Unknown = "refuse"
+    ttl_s: float | None = None
+
+
+class _DeclaredEdge(_Declared, kw_only=True):
+    source: str
+    target: str
+
+
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
+    node: dict[str, _Declared] = {}
+    edge: dict[str, _DeclaredEdge] = {}
+
+
+def types_from_toml(text: str) -> list[GraphType]:
+    """Types written as tables `[node.NAME]` and `[edge.NAME]` with the same fields as in Python."""
+    try:
+        document = msgspec.convert(tomllib.loads(text), _Document)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise Invalid(f"the graph types do not parse: {error}") from error
+    return _types(document)
+
+
+def encode_types(types: list[GraphType]) -> bytes:
+    """Types as stored bytes, in the shape of the TOML document."""
+    document = _Document()
+    for kind in types:
+        if isinstance(kind, NodeType):
+            document.node[kind.name] = _Declared(_kind_names(kind), kind.unknown, kind.ttl_s)
+        else:
+            document.edge[kind.name] = _DeclaredEdge(
+                _kind_names(kind), kind.unknown, kind.ttl_s, source=kind.source, target=kind.target
+            )
+    return codec.encode(document)
+
+
+def decode_types(data: bytes) -> list[GraphType]:
+    """The inverse of `encode_types`."""
+    return _types(codec.decode(data, _Document, "the graph's types"))
+
+
+def _kind_names(kind: _Properties) -> dict[str, str]:
+    return {name: python.__name__ for name, python in kind.kinds.items()}
+
+
+def _types(document: _Document) -> list[GraphType]:
+    nodes: list[GraphType] = [
+        NodeType(name, properties=dict(one.properties), unknown=one.unknown, ttl_s=one.ttl_s)
+        for name, one in document.node.items()
+    ]
+    edges: list[GraphType] = [
+        EdgeType(
+            name,
+            one.source,
+            one.target,
+            properties=dict(one.properties),
+            unknown=one.unknown,
+            ttl_s=one.ttl_s,
+        )
+        for name, one in document.edge.items()
+    ]
+    return nodes + edges
