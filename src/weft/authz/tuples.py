@@ -5,8 +5,8 @@ The text form is that of the Zanzibar paper, followed by an optional condition a
     doc:1#viewer@group:eng#member[on_call:{"region":"eu"}][expiration:2030-01-01T00:00:00Z]
 
 Ids are byte-exact; `user:ann@example.org` is written as it is. In text a backslash stands before `\\`, `#`
-and `[` of an id, and line breaks are written `\\n` and `\\r`, so that `parse_tuple` and `str` are exact inverses
-and a tuple is always one line.
+and `[` of an id, and line breaks are written `\\n` and `\\r`, so that `parse_tuple` and `str` are exact
+inverses and a tuple is always one line.
 """
 
 from __future__ import annotations

@@ -33,6 +33,8 @@ MAX_EXPRESSION_DEPTH: Final = 32
 # A condition runs inside a check: its text and the lists that it walks stay small.
 MAX_CONDITION_BYTES: Final = 4 << 10
 MAX_CONDITION_ITEMS: Final = 10_000
+# Nested loops over a context multiply; this many steps of CEL take well under a second.
+MAX_CONDITION_STEPS: Final = 1_000_000
 
 # A node id is an item key of its neighbours' adjacency records.
 MAX_NODE_ID_BYTES: Final = 400

@@ -1,0 +1,391 @@
+"""Conditions: CEL expressions, type-checked when a schema is written, three-valued when a check runs.
+
+A condition whose context is not complete is still True or False where the missing part cannot change the
+outcome; else the answer is `Missing` with the names that are needed. The rule is CEL's own for unknowns:
+`&&` is False when any part is, `||` True when any part is, and `all` and `exists` likewise over their items;
+`? :` needs its test first; everything else needs all its parts. Missing context goes before an error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from weft.authz.schema import cel
+from weft.authz.schema.cel import Call, CelError, Comprehension, Ident, ListOf, Literal, MapOf, Node, Select
+from weft.authz.schema.cel_types import Checker, parameter_type_error, parameter_type_hint
+from weft.authz.schema.errors import Problem, SchemaError
+from weft.authz.schema.model import Condition, Schema, Span, ValueType
+from weft.authz.schema.values import check_size, coerce
+from weft.authz.tuples import TupleCondition
+from weft.core.errors import Invalid, LimitExceeded
+from weft.core.limits import MAX_CONDITION_STEPS
+
+Context = Mapping[str, Any]
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """The outcome depends on context that was not given; false, so that careless code denies."""
+
+    names: frozenset[str]
+
+    def __bool__(self) -> bool:
+        return False
+
+
+class _Failed(NamedTuple):
+    """Evaluation met an error, which still may not matter: `true || 1/0 == 1` is True."""
+
+    message: str
+
+
+class Conditions:
+    """The conditions of one schema, each compiled when first used."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._programs: dict[str, Program] = {}
+
+    def program(self, name: str) -> Program:
+        """The compiled condition; `NotFound` when the schema has none of that name."""
+        if (found := self._programs.get(name)) is None:
+            found = self._programs[name] = Program(self._schema.condition(name))
+        return found
+
+    def evaluate(self, condition: TupleCondition, context: Context) -> bool | Missing:
+        """Whether a tuple's condition holds, or `Missing`; what is stored wins over `context`."""
+        return self.program(condition.name).evaluate(condition.values(), context)
+
+    def check_stored(self, condition: TupleCondition) -> None:
+        """`Invalid` unless the stored context fits the condition's parameters; for writers of tuples."""
+        self.program(condition.name).check_stored(condition.values())
+
+
+class Program:
+    """One compiled condition; immutable in effect, so threads may share it."""
+
+    def __init__(self, condition: Condition) -> None:
+        if found := problems(condition):
+            raise SchemaError(found)
+        self.condition = condition
+        self._parameters = {parameter.name: parameter.type for parameter in condition.parameters}
+        self._root = cel.parse(condition.expression)
+        checker = Checker(self._parameters)
+        checker.check(self._root)
+        self._tree = _Tree(checker.types)
+        self._loops = any(isinstance(node, Comprehension) for node in cel.walk(self._root))
+
+    def evaluate(self, stored: Context, given: Context) -> bool | Missing:
+        """True, False or `Missing`; `Invalid` for a value of the wrong type and for an expression that fails.
+
+        `stored` wins over `given`; names in `given` that are no parameters belong to other conditions.
+        """
+        merged = {name: given[name] for name in self._parameters if name in given}
+        merged.update(stored)
+        values = self._coerce(merged)
+        if self._loops:
+            self._check_cost(values)
+        result = self._tree.value(self._root, values)
+        if isinstance(result, bool | Missing):
+            return result
+        message = result.message if isinstance(result, _Failed) else "its value is neither true nor false"
+        raise Invalid(
+            f"condition `{self.condition.name}` fails: {message}",
+            hint="check the context, or guard the expression, for example by `has(map.key)`",
+            condition=self.condition.name,
+        )
+
+    def check_stored(self, stored: Context) -> None:
+        """`Invalid` unless each value is of a parameter of the condition and has its type."""
+        self._coerce(stored)
+
+    def _coerce(self, context: Context) -> dict[str, Any]:
+        name = self.condition.name
+        for parameter in context:
+            if parameter not in self._parameters:
+                known = ", ".join(f"`{known}`" for known in self._parameters)
+                raise Invalid(f"condition `{name}` has no parameter `{parameter}`", hint=f"known are {known}")
+        check_size(context.values(), name)
+        return {key: coerce(self._parameters[key], value, key, name) for key, value in context.items()}
+
+    def _check_cost(self, values: Context) -> None:
+        longest = max((len(v) for v in _containers(values.values())), default=1)
+        if _cost(self._root, max(1, longest)) > MAX_CONDITION_STEPS:
+            raise LimitExceeded(
+                f"condition `{self.condition.name}` would take more than {MAX_CONDITION_STEPS:,} steps",
+                hint="give it shorter lists, or nest fewer of `all`, `exists`, `map` and `filter`",
+            )
+
+
+def problems(condition: Condition) -> list[Problem]:
+    """What is wrong with a condition: its parameters and types, the syntax and types of its expression."""
+    found = list(_parameter_problems(condition))
+    if found:
+        return found
+    try:
+        root = cel.parse(condition.expression)
+        type_ = Checker({p.name: p.type for p in condition.parameters}).check(root)
+    except CelError as error:
+        place = _place(condition, error.start, error.end)
+        return [Problem(f"condition `{condition.name}`: {error.message}", error.hint, place)]
+    if type_.name in ("bool", "dyn"):
+        return []
+    message = f"condition `{condition.name}` is of type {type_}, not bool"
+    return [Problem(message, "compare it to something", condition.expression_at or condition.at)]
+
+
+def _parameter_problems(condition: Condition) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for parameter in condition.parameters:
+        what = f"parameter `{parameter.name}` of condition `{condition.name}`"
+        if not cel.is_name(parameter.name):
+            yield Problem(
+                f"{what} has a name that CEL cannot use", "use letters, digits and `_`", parameter.at
+            )
+        if parameter.name in seen:
+            yield Problem(f"{what} is defined twice", "remove one", parameter.at)
+        seen.add(parameter.name)
+        if reason := parameter_type_error(parameter.type):
+            hint = parameter_type_hint(parameter.type)
+            yield Problem(f"{what} has no such type: {reason}", hint, parameter.at)
+
+
+def _place(condition: Condition, start: int, end: int) -> Span | None:
+    """Where a part of the expression stands in the schema's text."""
+    at = condition.expression_at
+    if at is None:
+        return condition.at
+    before = condition.expression[:start].split("\n")
+    column = len(before[-1]) + (at.column if len(before) == 1 else 1)
+    return Span(at.line + len(before) - 1, column, max(1, end - start))
+
+
+class _Tree:
+    """Evaluates the nodes of one expression: by the CEL library where all values are there, by hand around
+    the gaps. Each node is compiled once, when first needed."""
+
+    def __init__(self, types: dict[Node, ValueType]) -> None:
+        self._types = types
+        self._programs: dict[Node, Any] = {}
+        self._needs: dict[Node, frozenset[str]] = {}
+        self._shapes: dict[Node, Node] = {}
+
+    def value(self, node: Node, values: Context) -> Any:
+        """The node's value, `Missing` or `_Failed`."""
+        if self._free(node) <= values.keys():
+            return self._run(node, values)
+        match node:
+            case Ident(name=name):
+                return Missing(frozenset({name}))
+            case Call(function="&&", arguments=parts):
+                return _settle((self.value(part, values) for part in parts), absorbing=False)
+            case Call(function="||", arguments=parts):
+                return _settle((self.value(part, values) for part in parts), absorbing=True)
+            case Call(function="?:", arguments=(test, then, otherwise)):
+                chosen = self.value(test, values)
+                if not isinstance(chosen, bool):
+                    return chosen if isinstance(chosen, Missing) else _failure(chosen)
+                return self.value(then if chosen else otherwise, values)
+            case Comprehension():
+                return self._comprehension(node, values)
+        parts = [self.value(part, values) for part in node.parts]
+        if (blocked := _unsettled(parts)) is not None:
+            return blocked
+        return self._run(self._shape(node), {f"part{index}": part for index, part in enumerate(parts)})
+
+    def _comprehension(self, node: Comprehension, values: Context) -> Any:
+        items = self.value(node.range, values)
+        if isinstance(items, Missing | _Failed):
+            return items
+        if not isinstance(items, list | dict):
+            return _Failed(f"`{node.macro}` goes over a list or a map")
+        scopes = [{**values, node.variable: item} for item in items]
+        bodies = (self.value(node.body, scope) for scope in scopes)
+        if node.macro in ("all", "exists"):
+            return _settle(bodies, absorbing=node.macro == "exists")
+        if node.filter is not None:
+            kept = [self.value(node.filter, scope) for scope in scopes]
+            if (blocked := _unsettled(kept)) is not None:
+                return blocked
+            bodies = (self.value(node.body, scope) for scope, keep in zip(scopes, kept, strict=True) if keep)
+        results = list(bodies)
+        if (blocked := _unsettled(results)) is not None:
+            return blocked
+        if node.macro == "map":
+            return results
+        if not all(isinstance(result, bool) for result in results):
+            return _Failed(f"the test of `{node.macro}` is neither true nor false")
+        if node.macro == "exists_one":
+            return results.count(True) == 1
+        return [item for item, keep in zip(items, results, strict=True) if keep]
+
+    def _run(self, node: Node, values: Context) -> Any:
+        if (program := self._programs.get(node)) is None:
+            program = self._programs[node] = _library().compile(self._text(node))
+        try:
+            return program.execute({**values, **_FUNCTIONS})
+        except Exception as error:
+            return _Failed(" ".join(str(error).split())[:200])
+        except BaseException as error:
+            # A panic of the library, which is written in Rust, is no reason to stop the process.
+            if type(error).__name__ != "PanicException":
+                raise
+            return _Failed("the CEL library gave up")
+
+    def _free(self, node: Node) -> frozenset[str]:
+        """The names that the node needs from outside."""
+        if (found := self._needs.get(node)) is None:
+            if isinstance(node, Ident):
+                found = frozenset({node.name})
+            elif isinstance(node, Comprehension):
+                inner = frozenset().union(*map(self._free, node.parts[1:]))
+                found = self._free(node.range) | (inner - {node.variable})
+            else:
+                found = frozenset().union(*map(self._free, node.parts))
+            self._needs[node] = found
+        return found
+
+    def _shape(self, node: Node) -> Node:
+        """The node over placeholders `part0`, `part1` … in place of its parts."""
+        if (found := self._shapes.get(node)) is None:
+            holes = tuple(Ident(p.start, p.end, f"part{index}") for index, p in enumerate(node.parts))
+            self._types.update(zip(holes, (self._types[part] for part in node.parts), strict=True))
+            found = self._shapes[node] = _with_parts(node, holes)
+            self._types[found] = self._types[node]
+        return found
+
+    def _text(self, node: Node) -> str:
+        """The node as text for the library, which cannot tell a Python int for a uint by itself."""
+        text = self._plain_text(node)
+        reads = isinstance(node, Ident | Select) or (isinstance(node, Call) and node.function == "[]")
+        return f"uint({text})" if reads and self._types[node].name == "uint" else text
+
+    def _plain_text(self, node: Node) -> str:
+        parts = [self._text(part) for part in node.parts]
+        match node:
+            case Literal(text=text):
+                return f"({text})"
+            case Ident(name=name):
+                return name
+            case Select(name=name, test=test):
+                return f"has({parts[0]}.{name})" if test else f"{parts[0]}.{name}"
+            case ListOf():
+                return f"[{', '.join(parts)}]"
+            case MapOf():
+                pairs = zip(parts[::2], parts[1::2], strict=True)
+                return f"{{{', '.join(f'{key}: {value}' for key, value in pairs)}}}"
+            case Comprehension(macro=macro, variable=variable):
+                return f"{parts[0]}.{macro}({', '.join([variable, *parts[1:]])})"
+            case Call(function="?:"):
+                return f"({parts[0]} ? {parts[1]} : {parts[2]})"
+            case Call(function="[]"):
+                return f"{parts[0]}[{parts[1]}]"
+            case Call(function="!"):
+                return f"(!{parts[0]})"
+            case Call(function="neg"):
+                return f"(-{parts[0]})"
+            case Call(function="size"):
+                return f"weft_size({parts[0]})"
+            case Call(function=name, method=True):
+                return f"{parts[0]}.{name}({', '.join(parts[1:])})"
+            case Call(function=name) if name.isidentifier() and name != "in":
+                return f"{name}({', '.join(parts)})"
+            case Call(function=sign):
+                return f"({f' {sign} '.join(parts)})"
+        raise AssertionError(node)
+
+
+def _with_parts(node: Node, parts: tuple[Node, ...]) -> Node:
+    match node:
+        case Select():
+            return replace(node, operand=parts[0])
+        case ListOf():
+            return replace(node, items=parts)
+        case MapOf():
+            return replace(node, entries=tuple(zip(parts[::2], parts[1::2], strict=True)))
+        case Call():
+            return replace(node, arguments=parts)
+    raise AssertionError(node)
+
+
+def _settle(results: Iterable[Any], *, absorbing: bool) -> Any:
+    """`||` (absorbing True) or `&&` (absorbing False) over values, some of which may not be known."""
+    seen = []
+    for result in results:
+        if result is absorbing:
+            return absorbing
+        seen.append(result if isinstance(result, bool | Missing) else _failure(result))
+    blocked = _unsettled(seen)
+    return not absorbing if blocked is None else blocked
+
+
+def _failure(result: Any) -> _Failed:
+    return result if isinstance(result, _Failed) else _Failed("a part is neither true nor false")
+
+
+def _unsettled(results: list[Any]) -> Missing | _Failed | None:
+    """All that is missing; else the first failure; else None."""
+    names = [result.names for result in results if isinstance(result, Missing)]
+    if names:
+        return Missing(frozenset().union(*names))
+    return next((result for result in results if isinstance(result, _Failed)), None)
+
+
+def _cost(node: Node, items: int) -> int:
+    """A bound on the steps of an evaluation over lists of at most so many items."""
+    if isinstance(node, Comprehension):
+        inner = sum(_cost(part, items) for part in node.parts[1:])
+        return _cost(node.range, items) + _length(node.range, items) * inner
+    return 1 + sum(_cost(part, items) for part in node.parts)
+
+
+def _length(node: Node, items: int) -> int:
+    """A bound on the length of a list that the node makes."""
+    match node:
+        case ListOf() | MapOf():
+            return max(1, len(node.parts), *(_length(part, items) for part in node.parts))
+        case Comprehension(range=range_, body=body):
+            return max(_length(range_, items), _length(body, items))
+        case Call(function="?:", arguments=parts):
+            return max(_length(part, items) for part in parts)
+    return items
+
+
+def _containers(values: Iterable[Any]) -> Iterator[list[Any] | dict[str, Any]]:
+    for value in values:
+        if isinstance(value, list | dict):
+            yield value
+            yield from _containers(value.values() if isinstance(value, dict) else value)
+
+
+@cache
+def _library() -> Any:
+    """The CEL library, imported when the first condition runs."""
+    return importlib.import_module("cel")
+
+
+def _size(value: Any) -> int:
+    """The size of a string in code points; the library would count its bytes."""
+    return len(value)
+
+
+def _in_cidr(address: str, network: str) -> bool:
+    """Whether the network holds the address; an IPv4 address inside IPv6 counts as the IPv4 address it is."""
+    whole = ipaddress.ip_network(network, strict=False)
+    one = ipaddress.ip_address(address)
+    if isinstance(whole, ipaddress.IPv6Network) and whole.prefixlen >= 96:
+        mapped = whole.network_address.ipv4_mapped
+        if mapped is not None:
+            whole = ipaddress.ip_network((mapped, whole.prefixlen - 96))
+    if isinstance(one, ipaddress.IPv6Address) and one.ipv4_mapped is not None:
+        one = one.ipv4_mapped
+    return one in whole
+
+
+_FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {"weft_size": _size, "in_cidr": _in_cidr}
