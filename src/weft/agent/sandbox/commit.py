@@ -1,0 +1,113 @@
+"""Writing changes back: into a folder whose links are never followed, one atomic replacement per file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+
+from weft.agent.sandbox.changes import EXECUTABLE, LINK, Change, Content, folder
+
+_ENOUGH_TO_BE_UNIQUE = ".weft-commit"
+
+
+def write(root: str, changes: list[Change]) -> None:
+    """Make the folder hold what the changes say. Folders come and go with their files, as in git."""
+    with folder(root) as fd:
+        for change in reversed(changes):
+            if change.after is None:
+                _delete(fd, change.path)
+        for change in changes:
+            if change.after is not None:
+                _replace(fd, change.path, change.after)
+
+
+def identity(root: str, path: str) -> tuple[int, int] | None:
+    """Inode and change time in nanoseconds of what is at the path; None for nothing."""
+    *parents, name = path.split("/")
+    try:
+        with folder(root, *parents) as parent:
+            found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_ino, found.st_ctime_ns
+
+
+def _delete(root: int, path: str) -> None:
+    *parents, name = path.split("/")
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), folder(root, *parents) as parent:
+        os.unlink(name, dir_fd=parent)
+    while parents:
+        *parents, name = parents
+        try:
+            with folder(root, *parents) as parent:
+                os.rmdir(name, dir_fd=parent)
+        except OSError:
+            return
+
+
+def _replace(root: int, path: str, content: Content) -> None:
+    *parents, name = path.split("/")
+    with _made(root, parents) as parent:
+        beside = name[:200] + _ENOUGH_TO_BE_UNIQUE
+        _remove_empty_folder(parent, name)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside, dir_fd=parent)
+        try:
+            if content.mode == LINK:
+                os.symlink(content.data, os.fsencode(beside), dir_fd=parent)
+            else:
+                _create(parent, beside, name, content)
+            os.replace(beside, name, src_dir_fd=parent, dst_dir_fd=parent)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(beside, dir_fd=parent)
+            raise
+
+
+def _create(parent: int, beside: str, name: str, content: Content) -> None:
+    """A new file with the mode and the owner of the one that it will replace, or those of its folder."""
+    try:
+        model = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        model = os.fstat(parent)
+    mode = stat.S_IMODE(model.st_mode) & 0o666 if stat.S_ISREG(model.st_mode) else 0o644
+    if content.mode == EXECUTABLE:
+        mode |= (mode & 0o444) >> 2 | 0o100
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(beside, flags, 0o600, dir_fd=parent), "wb") as file:
+        file.write(content.data)
+        if os.geteuid() == 0:
+            os.fchown(file.fileno(), model.st_uid, model.st_gid)
+        os.fchmod(file.fileno(), mode)
+
+
+@contextlib.contextmanager
+def _made(root: int, parts: list[str]) -> Iterator[int]:
+    """The folder at the parts below the root, made where it is missing."""
+    above = os.fstat(root)
+    for depth in range(len(parts)):
+        with folder(root, *parts[:depth]) as parent:
+            try:
+                os.mkdir(parts[depth], 0o755, dir_fd=parent)
+            except FileExistsError:
+                continue
+            if os.geteuid() == 0:
+                os.chown(parts[depth], above.st_uid, above.st_gid, dir_fd=parent, follow_symlinks=False)
+    with folder(root, *parts) as fd:
+        yield fd
+
+
+def _remove_empty_folder(parent: int, name: str) -> None:
+    """Where a folder stood whose files are all deleted, a file may come."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    except OSError:
+        return
+    try:
+        for below in os.listdir(fd):
+            _remove_empty_folder(fd, below)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=parent)

@@ -1,0 +1,194 @@
+"""The keeper: starts the executor in new namespaces, and cleans up whatever way either side dies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import sys
+from typing import Any
+
+from . import confine, executor, kernel, rootfs, wire
+
+_DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/pts"]
+
+
+def main() -> None:
+    """Serve one sandbox; argv holds the numbers of the control socket and of the lifeline pipe."""
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    lifeline = int(sys.argv[2])
+    sock.set_inheritable(False)
+    os.set_inheritable(lifeline, False)
+    spec: Any = wire.receive(sock)
+    try:
+        status = _keep(sock, lifeline, spec)
+    finally:
+        _clean_up(spec)
+    os._exit(status)
+
+
+def _keep(sock: socket.socket, lifeline: int, spec: Any) -> int:
+    """Run the executor as a child until it ends or the owner lets go of the lifeline."""
+    child = -1
+    try:
+        idmap_fd = _identity_swap(spec["idmap"]) if spec["idmap"] else 0
+        if spec["confined"]:
+            user = 0 if spec["uid"] is not None else kernel.CLONE_NEWUSER
+            uid, gid = os.getuid(), os.getgid()
+            kernel.unshare(user | kernel.CLONE_NEWPID)
+            if user:
+                _map_self(uid, gid)
+        else:
+            kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        child = os.fork()
+    except OSError as error:
+        _report(sock, "namespaces", error)
+        return 1
+    if child == 0:
+        os.close(lifeline)
+        _become_executor(sock, spec, idmap_fd)
+    sock.close()
+    ended = os.pidfd_open(child)
+    poll = select.poll()
+    poll.register(lifeline, select.POLLIN)
+    poll.register(ended, select.POLLIN)
+    poll.poll()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    executor.end_children()
+    return status
+
+
+def _become_executor(sock: socket.socket, spec: Any, idmap_fd: int) -> None:
+    """In the child: take on every layer, say so, and serve until the owner goes."""
+    try:
+        if spec["confined"]:
+            _confine(spec, idmap_fd)
+        confine.limit(spec["rlimits"])
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        if spec["confined"]:
+            confine.renounce()
+            confine.landlock([spec["workspace"], "/tmp", "/dev/shm"], _DEVICES)
+            confine.filter_calls()
+    except rootfs.OverlayRefused as error:
+        _report(sock, "overlay", error)
+        os._exit(1)
+    except BaseException as error:
+        _report(sock, "confinement", error)
+        os._exit(1)
+    with contextlib.suppress(wire.Closed, OSError):
+        wire.send(sock, {"ready": True})
+        executor.serve(sock, spec["workspace"], spec["environment"])
+    os._exit(0)
+
+
+def _confine(spec: Any, idmap_fd: int) -> None:
+    for path in spec["cgroups"]:
+        with open(f"{path}/cgroup.procs", "w") as file:
+            file.write("0")
+    host_proc = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
+    kernel.unshare(
+        kernel.CLONE_NEWNS
+        | kernel.CLONE_NEWNET
+        | kernel.CLONE_NEWIPC
+        | kernel.CLONE_NEWUTS
+        | kernel.CLONE_NEWCGROUP
+    )
+    kernel.set_hostname("sandbox")
+    rootfs.build(
+        state=spec["state"],
+        workspace=spec["workspace"],
+        copy=spec["copy"],
+        readable=spec["readable"],
+        hidden=spec["hidden"],
+        tmp_bytes=spec["tmp_bytes"],
+        idmap_fd=idmap_fd,
+    )
+    if idmap_fd:
+        os.close(idmap_fd)
+    if spec["uid"] is not None:
+        _leave_root(spec["uid"], host_proc)
+    os.close(host_proc)
+
+
+def _leave_root(uid: int, host_proc: int) -> None:
+    """Become a user who owns nothing on the host, alone in a user namespace of its own."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+    kernel.unshare(kernel.CLONE_NEWUSER)
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+    _map_self(uid, uid, host_proc)
+
+
+def _map_self(uid: int, gid: int, proc: int | None = None) -> None:
+    """Map the caller to itself and nobody else, in the user namespace that it has just made."""
+    lines = {"setgroups": "deny", "uid_map": f"{uid} {uid} 1", "gid_map": f"{gid} {gid} 1"}
+    for name, text in lines.items():
+        path = f"self/{name}" if proc is not None else f"/proc/self/{name}"
+        file = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
+        os.write(file, text.encode())
+        os.close(file)
+
+
+def _identity_swap(swaps: Any) -> int:
+    """A user namespace that exchanges the workspace's owner and the sandbox's user, for an idmapped mount."""
+    made_read, made_write = os.pipe()
+    hold_read, hold_write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(hold_write)
+        kernel.unshare(kernel.CLONE_NEWUSER)
+        os.write(made_write, b"x")
+        os.read(hold_read, 1)
+        os._exit(0)
+    os.close(made_write)
+    os.read(made_read, 1)
+    for name in ("uid_map", "gid_map"):
+        with open(f"/proc/{child}/{name}", "w") as file:
+            file.write(_exchange(*swaps[name]))
+    userns = os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    for end in (made_read, hold_read, hold_write):
+        os.close(end)
+    os.waitpid(child, 0)
+    return userns
+
+
+def _exchange(one: int, other: int) -> str:
+    """An identity map of all ids but two, which change places."""
+    low, high = min(one, other), max(one, other)
+    lines = [(0, 0, low), (low, high, 1), (low + 1, low + 1, high - low - 1), (high, low, 1)]
+    lines.append((high + 1, high + 1, 0xFFFFFFFF - high - 1))
+    if low == high:
+        lines = [(0, 0, 0xFFFFFFFF)]
+    return "\n".join(f"{inside} {outside} {count}" for inside, outside, count in lines if count > 0)
+
+
+def _report(sock: socket.socket, stage: str, error: BaseException) -> None:
+    with contextlib.suppress(OSError):
+        wire.send(sock, {"failed": stage, "reason": f"{type(error).__name__}: {error}"})
+
+
+def _clean_up(spec: Any) -> None:
+    for path in spec["cgroups"]:
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
+    remove_tree(spec["state"])
+
+
+def remove_tree(path: str) -> None:
+    """Delete a folder and all in it, also what was made unreadable; links are deleted, never followed."""
+    with contextlib.suppress(OSError):
+        os.chmod(path, 0o700)
+        for entry in os.scandir(path):
+            if entry.is_dir(follow_symlinks=False):
+                remove_tree(entry.path)
+            else:
+                os.unlink(entry.path)
+        os.rmdir(path)

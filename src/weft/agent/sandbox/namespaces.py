@@ -1,0 +1,226 @@
+"""The sandbox of Linux namespaces, seccomp, Landlock, resource limits and, where allowed, control groups."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from weft.agent.sandbox import cgroups, shown
+from weft.agent.sandbox.changes import Pair
+from weft.agent.sandbox.inside import kernel, seccomp
+from weft.agent.sandbox.provider import DEFAULT_LIMITS, REQUIRED, Limits, Promise, Sandbox
+from weft.agent.sandbox.session import Keeper, Session, StartFailed
+from weft.core.errors import Invalid, NotFound, Unavailable
+
+# Users that own nothing: far above accounts and the ranges of /etc/subuid, one for each sandbox.
+_FIRST_UID = 0x70000000
+_UIDS = 0x0FFFFFFF
+_numbers = itertools.count()
+
+_FIXES = {
+    "namespaces": "allow user namespaces: sysctl user.max_user_namespaces=10000, and where the distribution "
+    "restricts them kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0",
+    "confinement": "run outside the container, or give the container --security-opt seccomp=unconfined "
+    "--security-opt systempaths=unconfined",
+    "keeper": "see that this Python can be started by the current user",
+}
+
+
+class Namespaces:
+    """Makes sandboxes that hold every promise of `REQUIRED`, as root or as an ordinary user.
+
+    Started by root, the inside runs as a user that owns no file of the host, and the workspace is mounted
+    with its owner mapped to that user; else as the caller itself, alone in a user namespace without
+    any capability. The loopback interface inside is down, and only Unix sockets can be made.
+    """
+
+    name = "namespaces"
+
+    def __init__(self, *, state: str | None = None, environ: Mapping[str, str] | None = None) -> None:
+        """`state` is the folder for upper layers and copies (the system's temporary one), on a real disk."""
+        self._state = state
+        self._environ = os.environ if environ is None else environ
+
+    @property
+    def promises(self) -> frozenset[Promise]:
+        return REQUIRED
+
+    def open(
+        self,
+        workspace: str | os.PathLike[str],
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        toolchain: Iterable[str | os.PathLike[str]] = (),
+    ) -> Sandbox:
+        root = checked_workspace(workspace)
+        check_host()
+        readable = shown.readable(root, toolchain, self._environ)
+        fixed: dict[str, object] = {
+            "confined": True,
+            "workspace": root,
+            "readable": readable,
+            "hidden": list(shown.HIDDEN),
+            "environment": shown.environment(root, readable, self._environ),
+            "tmp_bytes": limits.tmp_bytes,
+        }
+        groups = cgroups.create(limits.memory_bytes, limits.processes)
+        cgroups.remove(list(groups.values()))
+        promises = REQUIRED | ({Promise.TOTAL_MEMORY} if "memory" in groups else set())
+        return Session(
+            root=root,
+            start=lambda: self._start(root, fixed, limits),
+            limits=limits,
+            promises=promises,
+        )
+
+    def _start(self, root: str, fixed: dict[str, object], limits: Limits) -> tuple[Keeper, Pair, str]:
+        try:
+            return self._launch(root, fixed, limits, as_copy=not can_be_lower(root))
+        except StartFailed as failure:
+            if failure.stage != "overlay":
+                raise _unavailable(failure) from failure
+        try:
+            return self._launch(root, fixed, limits, as_copy=True)
+        except StartFailed as failure:
+            raise _unavailable(failure) from failure
+
+    def _launch(
+        self, root: str, fixed: dict[str, object], limits: Limits, *, as_copy: bool
+    ) -> tuple[Keeper, Pair, str]:
+        state = tempfile.mkdtemp(prefix="weft-sandbox-", dir=self._state)
+        uid = _FIRST_UID + (os.getpid() * 64 + next(_numbers)) % _UIDS if is_real_root() else None
+        groups = cgroups.create(limits.memory_bytes, limits.processes)
+        try:
+            for name in ("root", "lower", "upper", "work"):
+                os.mkdir(f"{state}/{name}")
+            pair = copies(root, state, uid) if as_copy else _layers(root, state, uid)
+            spec = fixed | {
+                "state": state,
+                "copy": pair.other if as_copy else None,
+                "uid": uid,
+                "idmap": None if as_copy or uid is None else _swaps(root, uid),
+                "cgroups": list(groups.values()),
+                "rlimits": rlimits(limits),
+            }
+            return Keeper(sys.executable, spec), pair, root
+        except BaseException:
+            cgroups.remove(list(groups.values()))
+            shutil.rmtree(state, ignore_errors=True)
+            raise
+
+
+def checked_workspace(workspace: str | os.PathLike[str]) -> str:
+    """The workspace as an absolute path without links, or the error that says what is wrong with it."""
+    root = os.path.realpath(workspace)
+    if not os.path.isdir(root):
+        raise NotFound(f"there is no folder `{os.fspath(workspace)}`", hint="name the workspace's folder")
+    if root in ("/", "/tmp", "/proc", "/sys", "/dev", "/dev/shm", "/run"):
+        raise Invalid(f"`{root}` cannot be a workspace", hint="name a folder below it")
+    return root
+
+
+def check_host() -> None:
+    """Raise `Unavailable` for what can be told without starting anything."""
+    if sys.platform != "linux":
+        raise Unavailable(f"namespaces need Linux, this is `{sys.platform}`", hint="use another provider")
+    if not seccomp.supported(kernel.machine()):
+        raise Unavailable(f"no system-call filter for `{kernel.machine()}`", hint="use x86_64 or aarch64")
+    if kernel.landlock_abi() == 0:
+        raise Unavailable(
+            "this kernel offers no Landlock", hint="boot Linux 5.13 or newer with lsm= naming landlock"
+        )
+
+
+def is_real_root() -> bool:
+    """Whether this process may change users and mount as the host's root, not as a container's."""
+    if os.geteuid() != 0:
+        return False
+    with open("/proc/self/uid_map") as file:
+        if file.read().split() != ["0", "0", "4294967295"]:
+            return False
+    with open("/proc/self/status") as file:
+        effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+    needed = sum(1 << number for number in (0, 1, 6, 7, 21))  # chown, dac_override, setgid, setuid, sys_admin
+    return effective & needed == needed
+
+
+def can_be_lower(root: str) -> bool:
+    """Whether the workspace's owner and group exist inside; an overlay cannot copy up a file of others."""
+    owner = os.stat(root)
+    return is_real_root() or (owner.st_uid, owner.st_gid) == (os.geteuid(), os.getegid())
+
+
+def rlimits(limits: Limits) -> dict[str, int]:
+    """The limits by the names of setrlimit(2)."""
+    return {
+        "DATA": limits.memory_bytes,
+        "NPROC": limits.processes,
+        "FSIZE": limits.file_bytes,
+        "CPU": limits.cpu_s,
+        "NOFILE": limits.open_files,
+        "CORE": 0,
+        "MEMLOCK": 8 << 20,
+        "MSGQUEUE": 1 << 20,
+    }
+
+
+def _layers(root: str, state: str, uid: int | None) -> Pair:
+    """The empty upper layer, which gives the merged folder its owner and mode."""
+    upper = f"{state}/upper"
+    os.chmod(upper, os.stat(root).st_mode & 0o7777 | 0o700)
+    if uid is not None:
+        os.chown(upper, uid, uid)
+    return Pair(root, upper, layer=True)
+
+
+def copies(root: str, state: str, uid: int | None) -> Pair:
+    """One copy to work on and one to remember, since the real workspace may change meanwhile."""
+    for name in ("base", "copy"):
+        source = root if name == "base" else f"{state}/base"
+        copied = subprocess.run(
+            [
+                "cp",
+                "-R",
+                "--preserve=mode,timestamps,links",
+                "--no-dereference",
+                "--reflink=auto",
+                source,
+                f"{state}/{name}",
+            ],
+            capture_output=True,
+            text=True,
+        )
+        if copied.returncode:
+            raise Unavailable(
+                f"cannot copy the workspace: {copied.stderr.strip()[:300]}", hint="free some space"
+            )
+    if uid is not None:
+        subprocess.run(["chown", "-hR", f"{uid}:{uid}", f"{state}/copy"], check=True)
+    return Pair(f"{state}/base", f"{state}/copy", layer=False)
+
+
+def _swaps(root: str, uid: int) -> dict[str, Any]:
+    owner = os.stat(root)
+    return {"uid_map": [owner.st_uid, uid], "gid_map": [owner.st_gid, uid]}
+
+
+def start_or_unavailable(python: str, spec: Mapping[str, object]) -> Keeper:
+    """A keeper for the spec; where it cannot start, `Unavailable` with the fix, and its state is removed."""
+    try:
+        return Keeper(python, spec)
+    except StartFailed as failure:
+        shutil.rmtree(str(spec["state"]), ignore_errors=True)
+        raise _unavailable(failure) from failure
+
+
+def _unavailable(failure: StartFailed) -> Unavailable:
+    return Unavailable(
+        f"this host cannot make a sandbox ({failure.stage}): {failure.reason}",
+        hint=_FIXES.get(failure.stage, _FIXES["confinement"]),
+    )

@@ -1,0 +1,340 @@
+"""The host's end of a sandbox: one process behind a socket, and the two folders that tell what it changed."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import struct
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import msgspec
+
+from weft.agent.sandbox import commit, diff
+from weft.agent.sandbox.changes import Change, Pair, content_at, folder
+from weft.agent.sandbox.provider import Denial, Entry, Limits, Promise, Result, Sandbox, SandboxFailed
+from weft.core.errors import Conflict, Denied, Invalid, LimitExceeded, NotFound, WeftError
+from weft.core.limits import MAX_FILE_BYTES, within
+
+# How long the executor may be silent past a command's own timeout before the sandbox counts as broken.
+_GRACE_S = 15.0
+_MAX_FRAME_BYTES = MAX_FILE_BYTES + (1 << 20)
+_MAX_DENIALS = 20
+_KINDS: dict[str, type[WeftError]] = {
+    "not_found": NotFound,
+    "denied": Denied,
+    "limit_exceeded": LimitExceeded,
+    "invalid": Invalid,
+}
+_DENIALS = {
+    "network": re.compile(
+        r"Network is unreachable|resolve host|name resolution|Name or service not known"
+        r"|[Ss]ocket.*not permitted"
+    ),
+    "path": re.compile(r"Permission denied|Read-only file system|\[Errno (13|30)\]"),
+    "call": re.compile(r"Operation not permitted|\[Errno 1\]"),
+}
+
+
+class _Reply(msgspec.Struct):
+    """Every field that a reply may have. The inside is not trusted: what does not fit is a broken sandbox."""
+
+    ready: bool = False
+    failed: str | None = None
+    reason: str = ""
+    error: str | None = None
+    out: bytes | None = None
+    exit: int = 0
+    timed_out: bool = False
+    duration_s: float = 0.0
+    tail: bytes = b""
+    omitted_bytes: int = 0
+    data: bytes = b""
+    name: bytes = b""
+    kind: str = ""
+    size_bytes: int = 0
+    mode: int = 0
+    entries: list[_Entry] = []
+
+
+class _Entry(msgspec.Struct):
+    name: bytes
+    kind: str
+    size_bytes: int
+    mode: int
+
+
+class StartFailed(Exception):
+    """The keeper could not make the sandbox: at which stage, and why."""
+
+    def __init__(self, stage: str, reason: str) -> None:
+        super().__init__(f"{stage}: {reason}")
+        self.stage = stage
+        self.reason = reason
+
+
+class Keeper:
+    """A keeper process, the socket to its executor, and the pipe whose closing ends both."""
+
+    def __init__(self, python: str, spec: Mapping[str, object]) -> None:
+        """Start it and wait until the executor is ready, or raise `StartFailed`."""
+        self._sock, theirs = socket.socketpair()
+        lifeline, self._lifeline = os.pipe()
+        source = os.path.dirname(os.path.abspath(__file__))
+        code = f"import sys; sys.path.insert(0, {source!r}); from inside.keeper import main; main()"
+        try:
+            self._process = subprocess.Popen(
+                [python, "-I", "-S", "-c", code, str(theirs.fileno()), str(lifeline)],
+                pass_fds=(theirs.fileno(), lifeline),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={},
+                cwd="/",
+                start_new_session=True,
+            )
+        finally:
+            theirs.close()
+            os.close(lifeline)
+        self._closed = False
+        try:
+            self.send(spec)
+            reply = self.receive(_GRACE_S)
+        except (SandboxFailed, OSError) as error:
+            self.close()
+            raise StartFailed("keeper", f"{error}") from error
+        if not reply.ready:
+            self.close()
+            raise StartFailed(reply.failed or "keeper", reply.reason)
+
+    def send(self, request: Mapping[str, object]) -> None:
+        body = msgspec.msgpack.encode(request)
+        try:
+            self._sock.settimeout(_GRACE_S)
+            self._sock.sendall(struct.pack(">I", len(body)) + body)
+        except OSError as error:
+            raise SandboxFailed("the sandbox no longer answers", hint="open a new one") from error
+
+    def receive(self, timeout_s: float) -> _Reply:
+        self._sock.settimeout(timeout_s)
+        try:
+            (length,) = struct.unpack(">I", self._exactly(4))
+            within("a reply of the sandbox", length, _MAX_FRAME_BYTES)
+            return msgspec.msgpack.decode(self._exactly(length), type=_Reply)
+        except (OSError, LimitExceeded, msgspec.MsgspecError) as error:
+            raise SandboxFailed("the sandbox no longer answers", hint="open a new one") from error
+
+    def _exactly(self, count: int) -> bytes:
+        parts = bytearray()
+        while len(parts) < count:
+            part = self._sock.recv(min(count - len(parts), 1 << 20))
+            if not part:
+                raise ConnectionResetError("end of stream")
+            parts += part
+        return bytes(parts)
+
+    def close(self) -> None:
+        """Let go: the keeper kills all that is inside, removes its state and ends."""
+        if not self._closed:
+            self._closed = True
+            os.close(self._lifeline)
+            self._sock.close()
+            self._process.wait()
+
+
+class Session(Sandbox):
+    """A sandbox made of a keeper and a pair of folders."""
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        start: Callable[[], tuple[Keeper, Pair, str]],
+        limits: Limits,
+        promises: frozenset[Promise],
+    ) -> None:
+        """`start` makes a fresh keeper, the pair to compare, and the path of the workspace inside."""
+        self._root = root
+        self._start = start
+        self._limits = limits
+        self._promises = promises
+        self._lock = threading.RLock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._keeper, self._pair, self._workspace = self._start()
+        self._opened_ns = os.stat(os.path.dirname(self._pair.other)).st_ctime_ns
+        self._committed: dict[str, tuple[int, int] | None] = {}
+        self._open = True
+
+    @property
+    def workspace(self) -> str:
+        return self._workspace
+
+    @property
+    def promises(self) -> frozenset[Promise]:
+        return self._promises
+
+    def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        timeout_s: float = 600.0,
+        folder: str = ".",
+        environment: Mapping[str, str] | None = None,
+        output_bytes: int | None = None,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> Result:
+        argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
+        if not argv:
+            raise Invalid("the command is empty", hint="name a program")
+        if timeout_s <= 0:
+            raise Invalid(f"the timeout `{timeout_s}` is not positive", hint="give seconds")
+        request = {
+            "op": "run",
+            "argv": [os.fsencode(each) for each in argv],
+            "timeout_s": float(timeout_s),
+            "folder": folder,
+            "environment": dict(environment or {}),
+            "output_bytes": self._limits.output_bytes if output_bytes is None else output_bytes,
+        }
+        head = bytearray()
+
+        def take(data: bytes) -> None:
+            head.extend(data)
+            if on_output is not None:
+                on_output(data)
+
+        reply = self._ask(request, timeout_s, take)
+        gap = b"\n[... %d bytes omitted ...]\n" % reply.omitted_bytes if reply.omitted_bytes else b""
+        output = (bytes(head) + gap + reply.tail).decode("utf-8", "replace")
+        return Result(
+            exit_code=reply.exit,
+            output=output,
+            timed_out=reply.timed_out,
+            duration_s=reply.duration_s,
+            omitted_bytes=reply.omitted_bytes,
+            denied=denials(output),
+        )
+
+    def read(self, path: str) -> bytes:
+        return self._file("read", path, limit_bytes=MAX_FILE_BYTES).data
+
+    def write(self, path: str, data: bytes) -> None:
+        within(f"`{path}`", len(data), MAX_FILE_BYTES)
+        self._file("write", path, data=data)
+
+    def stat(self, path: str) -> Entry:
+        reply = self._file("stat", path)
+        name = os.path.basename(path.rstrip("/"))
+        return Entry(name=name, kind=reply.kind, size_bytes=reply.size_bytes, mode=reply.mode)
+
+    def entries(self, path: str = ".") -> list[Entry]:
+        return [
+            Entry(name=os.fsdecode(each.name), kind=each.kind, size_bytes=each.size_bytes, mode=each.mode)
+            for each in self._file("list", path).entries
+        ]
+
+    def delete(self, path: str) -> None:
+        self._file("delete", path)
+
+    def move(self, path: str, target: str) -> None:
+        self._file("move", path, target=os.fsencode(target))
+
+    def changes(self) -> list[Change]:
+        with self._lock:
+            self._check_open()
+            return self._pair.changes()
+
+    def diff(self) -> str:
+        return diff.unified(self.changes())
+
+    def commit(self) -> list[Change]:
+        with self._lock:
+            changes = self.changes()
+            for change in changes:
+                if self._changed_outside(change):
+                    raise Conflict(
+                        f"`{change.path}` was changed outside the sandbox since it opened",
+                        hint="read it again, or discard",
+                        path=change.path,
+                    )
+            commit.write(self._root, changes)
+            if not self._pair.layer:
+                commit.write(self._pair.base, changes)
+            for change in changes:
+                self._committed[change.path] = commit.identity(self._root, change.path)
+            return changes
+
+    def _changed_outside(self, change: Change) -> bool:
+        if not self._pair.layer:
+            with folder(self._root) as root:
+                return content_at(root, change.path) != change.before
+        found = commit.identity(self._root, change.path)
+        if change.path in self._committed:
+            return found != self._committed[change.path]
+        return found is not None and found[1] > self._opened_ns
+
+    def discard(self) -> None:
+        with self._lock:
+            self._check_open()
+            self.close()
+            self._begin()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._open:
+                self._open = False
+                self._keeper.close()
+
+    def _file(self, op: str, path: str, **fields: object) -> _Reply:
+        return self._ask({"op": op, "path": os.fsencode(path), **fields}, _GRACE_S)
+
+    def _ask(
+        self,
+        request: Mapping[str, object],
+        timeout_s: float,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> _Reply:
+        with self._lock:
+            self._check_open()
+            try:
+                self._keeper.send(request)
+                reply = self._keeper.receive(timeout_s + _GRACE_S)
+                while reply.out is not None:
+                    if on_output is not None:
+                        on_output(reply.out)
+                    reply = self._keeper.receive(timeout_s + _GRACE_S)
+            except BaseException:
+                # Whatever broke it off, the next reply would be taken for an answer to another request.
+                self.close()
+                raise
+        if reply.error is not None:
+            _refuse(request, reply)
+        return reply
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise SandboxFailed("the sandbox is closed", hint="open a new one")
+
+
+def _refuse(request: Mapping[str, Any], reply: _Reply) -> NoReturn:
+    what = os.fsdecode(request["path"]) if "path" in request else str(request["op"])
+    kind = _KINDS.get(reply.error or "", Invalid)
+    raise kind(f"`{what}`: {reply.reason.lower()}", hint="name a path that the sandbox can reach")
+
+
+def denials(output: str) -> tuple[Denial, ...]:
+    """Lines that look like a refused access, in order, without repetitions."""
+    found: dict[Denial, None] = {}
+    for line in output.splitlines():
+        for kind, pattern in _DENIALS.items():
+            if pattern.search(line):
+                found[Denial(kind, line.strip()[:300])] = None
+                break
+        if len(found) == _MAX_DENIALS:
+            break
+    return tuple(found)

@@ -1,0 +1,95 @@
+"""What of the host is shown inside: the system, the toolchain, and the few variables that a command needs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+
+from weft.core.errors import Invalid, NotFound
+
+SYSTEM = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/usr", "/etc", "/opt", "/nix/store")
+
+# Parts of the system that hold secrets, for hosts where the sandbox's user could read them.
+HIDDEN = (
+    "/etc/shadow",
+    "/etc/shadow-",
+    "/etc/gshadow",
+    "/etc/gshadow-",
+    "/etc/sudoers",
+    "/etc/sudoers.d",
+    "/etc/ssh",
+    "/etc/ssl/private",
+    "/etc/krb5.keytab",
+    "/etc/docker",
+    "/etc/kubernetes",
+    "/etc/wireguard",
+    "/etc/NetworkManager",
+    "/usr/share/keyrings/private",
+)
+
+# Folders that are a toolchain by their name, wherever they stand; a PATH entry below one shows all of it.
+_TOOLCHAINS = frozenset(
+    {".asdf", ".bun", ".deno", ".nodenv", ".nvm", ".pyenv", ".rbenv", ".rustup", ".sdkman", ".volta"}
+    | {"anaconda3", "miniconda3", "miniforge3"}
+)
+_NEVER_WHOLE = frozenset({"/", "/home", "/root", "/run", "/var", "/proc", "/sys", "/dev", "/tmp", "/mnt"})
+
+_VARIABLES = frozenset(
+    {"LANG", "LANGUAGE", "TZ", "VIRTUAL_ENV", "CONDA_PREFIX", "GOROOT", "JAVA_HOME", "NVM_DIR"}
+    | {"PYENV_ROOT", "RUSTUP_HOME"}
+)
+HOME = "/tmp/home"
+
+
+def readable(
+    workspace: str, extra: Iterable[str | os.PathLike[str]], variables: Mapping[str, str]
+) -> list[str]:
+    """The paths to show read-only, none below another: the system's, Python's, those of PATH, the extra."""
+    wanted = [sys.prefix, sys.base_prefix, *map(_toolchain_of, variables.get("PATH", "").split(":"))]
+    home = variables.get("HOME", "/root")
+    wanted = [path for path in wanted if os.path.isdir(path) and path != home and path not in _NEVER_WHOLE]
+    wanted += [_asked_for(path, home) for path in extra]
+    shown = list(SYSTEM)
+    for path in sorted({form for each in wanted for form in (os.path.abspath(each), os.path.realpath(each))}):
+        if not below_any(path, [*shown, workspace]) and os.access(path, os.R_OK | os.X_OK):
+            shown.append(path)
+    return [path for path in shown if os.path.lexists(path)]
+
+
+def environment(workspace: str, shown: list[str], variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a command: those on the allow-list, and a PATH of what is shown."""
+    kept = {name: text for name, text in variables.items() if name in _VARIABLES or name.startswith("LC_")}
+    folders = [f"{sys.prefix}/bin", *variables.get("PATH", os.defpath).split(":")]
+    visible = [path for path in folders if below_any(path, [*shown, workspace])]
+    return kept | {
+        "PATH": ":".join(dict.fromkeys(visible)),
+        "HOME": HOME,
+        "USER": "agent",
+        "LOGNAME": "agent",
+        "SHELL": "/bin/sh",
+        "TERM": "dumb",
+        "TMPDIR": "/tmp",
+    }
+
+
+def below_any(path: str, folders: Iterable[str]) -> bool:
+    """Whether the path is one of the folders or below one."""
+    return any(path == folder or path.startswith(folder.rstrip("/") + "/") for folder in folders)
+
+
+def _toolchain_of(path: str) -> str:
+    parts = path.split("/")
+    for depth, part in enumerate(parts):
+        if part in _TOOLCHAINS:
+            return "/".join(parts[: depth + 1])
+    return path
+
+
+def _asked_for(path: str | os.PathLike[str], home: str) -> str:
+    asked = os.path.abspath(path)
+    if not os.path.exists(asked):
+        raise NotFound(f"there is no toolchain folder `{asked}`", hint="name one that exists, or none")
+    if asked in _NEVER_WHOLE or asked == home:
+        raise Invalid(f"`{asked}` is too much to show", hint="name the folders below it that are needed")
+    return asked
