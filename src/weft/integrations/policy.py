@@ -1,0 +1,135 @@
+"""The agent asks weft.authz before every tool call: it may do what both its user and its session may.
+
+Nothing that a model reads or writes can widen that: rights are relation tuples and not part of a prompt.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Final
+
+from weft.agent.policy import Access, Allow, Ask, Decision, Deny, Question
+from weft.authz import LATEST, Authz, Check, Zookie
+from weft.authz.tuples import ObjectRef, RelationTuple, User, parse_user
+from weft.core.clock import SYSTEM_CLOCK, Clock
+from weft.core.limits import MAX_CONTEXTUAL_TUPLES
+
+SCHEMA: Final = """\
+use expiration
+
+definition user {}
+definition session {}
+
+definition workspace {
+  relation reader: user | session
+  relation writer: user | session
+  relation runner: user | session
+  relation lander: user | session | session with expiration
+  permission read = reader + writer
+  permission write = writer
+  permission run = runner
+  permission land = lander
+}
+
+definition path {
+  relation parent: path | workspace
+  relation frozen: user | session | user:* | session:*
+  relation hidden: user | session | user:* | session:*
+  permission read = parent->read - hidden
+  permission write = parent->write - frozen - hidden
+}
+
+definition host {
+  relation visitor: user | session | session with expiration
+  permission connect = visitor
+}
+"""
+"""In SpiceDB's schema language. `frozen` and `hidden` on a folder hold for everything in it."""
+
+_APPROVABLE: Final = {"land": "lander", "connect": "visitor"}
+"""Actions that a session may be allowed for a while, and the relation that says so."""
+
+
+class AuthzPolicy:
+    """Fills `agent.policy.Policy` for one workspace.
+
+    A file is the object `path:WORKSPACE/FILE`; its place in the tree is given with each question, so that a
+    tuple on any folder above it counts and no file needs tuples of its own.
+    """
+
+    def __init__(self, authz: Authz, workspace: str, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._authz = authz
+        self._workspace = workspace
+        self._clock = clock
+
+    def decide(self, question: Question) -> Decision:
+        """Both the user and the session must have the right, at the newest revision."""
+        access = question.access
+        place = posixpath.normpath(access.resource.name)
+        if access.resource.kind == "file" and (place.startswith(("/", "../")) or place == ".."):
+            return Deny(f"`{access.resource.name}` is outside the workspace")
+        user, session = parse_user(question.user), User("session", question.session)
+        target = self._target(access, place)
+        chain = self._chain(place) if access.resource.kind == "file" else []
+        if len(chain) > MAX_CONTEXTUAL_TUPLES:
+            return Deny(f"`{access.resource.name}` lies deeper than {MAX_CONTEXTUAL_TUPLES} folders")
+        decisions = self._authz.check_many(
+            [Check(target, access.action, who) for who in (user, session)], at=LATEST, contextual_tuples=chain
+        )
+        lacking = [
+            who for who, decision in zip((user, session), decisions, strict=True) if not decision.allowed
+        ]
+        if not lacking:
+            return Allow(f"`{user}` and `{session}` may {access.action} it")
+        if lacking == [session] and access.action in _APPROVABLE:
+            return Ask(f"{access.action} `{access.resource.name}`")
+        return Deny(
+            f"{' and '.join(f'`{who}`' for who in lacking)} may not {access.action} `{access.resource.name}`"
+        )
+
+    def freeze(self, path: str) -> Zookie:
+        """Let no session write to a path or below it."""
+        return self._authz.write(touch=[RelationTuple(self._path(path), "frozen", User("session", "*"))])
+
+    def grant(self, who: str, *relations: str) -> Zookie:
+        """Give a user or session (`user:ann`) standing relations to the workspace, such as `reader`."""
+        return self._authz.write(
+            touch=[RelationTuple(self._root, relation, parse_user(who)) for relation in relations]
+        )
+
+    def approve(self, session: str, access: Access, for_s: float) -> Zookie:
+        """Let a session land its change or reach a host for so many seconds: a tuple that expires."""
+        target = self._target(access, access.resource.name)
+        until_us = self._clock.now_us() + int(for_s * 1_000_000)
+        relation = _APPROVABLE[access.action]
+        return self._authz.write(
+            touch=[RelationTuple(target, relation, User("session", session), expires_at_us=until_us)]
+        )
+
+    @property
+    def _root(self) -> ObjectRef:
+        return ObjectRef("workspace", self._workspace)
+
+    def _path(self, place: str) -> ObjectRef:
+        return ObjectRef("path", f"{self._workspace}/{place}")
+
+    def _target(self, access: Access, place: str) -> ObjectRef:
+        match access.resource.kind:
+            case "file":
+                return self._path(place)
+            case "host":
+                return ObjectRef("host", access.resource.name)
+        return self._root
+
+    def _chain(self, place: str) -> list[RelationTuple]:
+        """The folders above a path as tuples, up to the workspace."""
+        links: list[RelationTuple] = []
+        while parent := posixpath.dirname(place):
+            links.append(_link(self._path(place), self._path(parent)))
+            place = parent
+        links.append(_link(self._path(place), self._root))
+        return links
+
+
+def _link(inner: ObjectRef, outer: ObjectRef) -> RelationTuple:
+    return RelationTuple(inner, "parent", User(outer.namespace, outer.id))
