@@ -181,7 +181,7 @@ def test_any_exact_piece_that_is_unique_is_replaced_as_it_stands(text: str, data
     try:
         got = apply(text, [SearchReplace(search, replace)]).text
     except EditError as error:
-        assert places > 1 or "indentation" in error.message
+        assert places > 1 or "indentation" in error.message  # noqa: PT017
     else:
         assert places == 1
         assert got == text[:start] + replace + text[stop:]

@@ -1,0 +1,31 @@
+"""Models behind one protocol, opened by URL."""
+
+from weft.agent.models.opening import open_model
+from weft.agent.models.protocol import (
+    CallDelta,
+    Delta,
+    Message,
+    Model,
+    ReasoningDelta,
+    Reply,
+    TextDelta,
+    ToolCall,
+    ToolSpec,
+    Usage,
+    collect,
+)
+
+__all__ = [
+    "CallDelta",
+    "Delta",
+    "Message",
+    "Model",
+    "ReasoningDelta",
+    "Reply",
+    "TextDelta",
+    "ToolCall",
+    "ToolSpec",
+    "Usage",
+    "collect",
+    "open_model",
+]

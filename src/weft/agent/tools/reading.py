@@ -1,0 +1,147 @@
+"""Tools that look: read_file, list_dir, grep."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from weft.agent.events import FileUse
+from weft.agent.policy import Access, Resource
+from weft.agent.sandbox import Sandbox
+from weft.agent.tools import limits
+from weft.agent.tools.protocol import Observation, ToolContext, ToolError
+
+Path = Annotated[str, Meta(description="path in the workspace, as in `src/app.py`", min_length=1)]
+
+
+class ReadFileArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    path: Path
+    start_line: Annotated[int, Meta(ge=1, description="first line to show, from 1")] = 1
+    lines: Annotated[int, Meta(ge=1, le=limits.MAX_READ_LINES, description="how many lines")] = (
+        limits.MAX_READ_LINES
+    )
+
+
+class ReadFile:
+    name = "read_file"
+    description = "Show a file with line numbers. The number and the tab after it are not part of the file."
+    read_only = True
+    arguments = ReadFileArguments
+
+    def accesses(self, arguments: ReadFileArguments) -> list[Access]:
+        return [file_access("read", arguments.path)]
+
+    def run(self, arguments: ReadFileArguments, context: ToolContext) -> Observation:
+        lines = read_text(context.box, arguments.path).split("\n")
+        if not lines[-1]:
+            lines.pop()
+        first = arguments.start_line
+        if first > max(1, len(lines)):
+            raise ToolError(f"`{arguments.path}` has {len(lines)} lines", hint="start at a line that it has")
+        shown = lines[first - 1 : first - 1 + arguments.lines]
+        rows = [f"{number:6}\t{_shortened(text)}" for number, text in enumerate(shown, first)]
+        rest = len(lines) - (first - 1 + len(shown))
+        if rest > 0:
+            rows.append(f"[{rest:,} more lines; read on with start_line={first + len(shown)}]")
+        text = limits.clipped("\n".join(rows)) if rows else "[the file is empty]"
+        return Observation(text, files=(FileUse(arguments.path, "read"),))
+
+
+class ListDirArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    path: Annotated[str, Meta(description="folder in the workspace; `.` for its root")] = "."
+    depth: Annotated[int, Meta(ge=1, le=5, description="how many levels of folders to open")] = 2
+
+
+class ListDir:
+    name = "list_dir"
+    description = "List the files and folders below a folder; folders end with a slash."
+    read_only = True
+    arguments = ListDirArguments
+
+    def accesses(self, arguments: ListDirArguments) -> list[Access]:
+        return [file_access("read", arguments.path)]
+
+    def run(self, arguments: ListDirArguments, context: ToolContext) -> Observation:
+        rows: list[str] = []
+        for row in _entries(context.box, arguments.path, arguments.depth, ""):
+            if len(rows) == limits.MAX_ENTRIES:
+                rows.append(f"[more than {limits.MAX_ENTRIES} entries; list a folder further down]")
+                break
+            rows.append(row)
+        return Observation("\n".join(rows) or "[the folder is empty]")
+
+
+class GrepArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pattern: Annotated[
+        str, Meta(description="extended regular expression, matched line by line", min_length=1)
+    ]
+    path: Annotated[str, Meta(description="file or folder to search")] = "."
+    include: Annotated[str, Meta(description="only files whose name fits this glob, as in `*.py`")] = ""
+    ignore_case: bool = False
+
+
+class Grep:
+    name = "grep"
+    description = "Search file contents; gives path:line:text. Leaves out binary files and .git."
+    read_only = True
+    arguments = GrepArguments
+
+    def accesses(self, arguments: GrepArguments) -> list[Access]:
+        return [file_access("read", arguments.path)]
+
+    def run(self, arguments: GrepArguments, context: ToolContext) -> Observation:
+        options = ["-rnIE", "--exclude-dir=.git", "--exclude-dir=__pycache__", "--exclude-dir=node_modules"]
+        options += ["-i"] * arguments.ignore_case
+        options += [f"--include={arguments.include}"] if arguments.include else []
+        command = ["grep", *options, "-e", arguments.pattern, "--", posixpath.normpath(arguments.path)]
+        result = context.box.run(command, timeout_s=context.deadline_s)
+        if result.exit_code == 1:
+            return Observation("[no line matches]")
+        hits = [_shortened(line.removeprefix("./")) for line in result.output.splitlines()]
+        if result.exit_code != 0 and not (result.exit_code == 2 and len(hits) > 1):
+            raise ToolError(f"grep failed: {result.output.strip()[:300]}", hint="check pattern and path")
+        shown = hits[: limits.MAX_HITS]
+        if len(hits) > len(shown):
+            shown.append(f"[{len(hits) - len(shown):,} more matches; narrow the pattern or the path]")
+        return Observation(limits.clipped("\n".join(shown)))
+
+
+def file_access(action: str, path: str) -> Access:
+    return msgspec.convert({"action": action, "resource": {"kind": "file", "name": path}}, Access)
+
+
+def command_access(command: str) -> Access:
+    return Access("run", Resource("command", command))
+
+
+def read_text(box: Sandbox, path: str) -> str:
+    """The file as text whose encoding back gives the same bytes."""
+    data = box.read(path)
+    if b"\x00" in data[:8_192]:
+        raise ToolError(f"`{path}` is a binary file", hint="use run_command to look into it")
+    return data.decode("utf-8", "surrogateescape")
+
+
+def to_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _entries(box: Sandbox, path: str, depth: int, above: str) -> Iterator[str]:
+    for entry in box.entries(path):
+        if entry.name in (".git", "__pycache__"):
+            continue
+        if entry.kind != "folder":
+            yield f"{above}{entry.name}"
+            continue
+        yield f"{above}{entry.name}/"
+        if depth > 1:
+            yield from _entries(box, posixpath.join(path, entry.name), depth - 1, f"{above}{entry.name}/")
+
+
+def _shortened(text: str) -> str:
+    shown = text.rstrip("\r").encode("utf-8", "replace").decode()
+    return shown if len(shown) <= limits.MAX_LINE_CHARS else shown[: limits.MAX_LINE_CHARS] + " [line cut]"
