@@ -1,0 +1,57 @@
+"""`AsyncAuthz`: the same questions for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from weft.authz.authz import Authz
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _awaitable(
+    method: Callable[Concatenate[Authz, P], T],
+) -> Callable[Concatenate[AsyncAuthz, P], Awaitable[T]]:
+    @wraps(method)
+    async def call(self: AsyncAuthz, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if not self._authz.waits:
+            return method(self._authz, *args, **kwargs)
+        return await asyncio.to_thread(method, self._authz, *args, **kwargs)
+
+    return call
+
+
+class AsyncAuthz:
+    """See `Authz`, whose methods these are. Where the store waits for a disk or a network, a call runs in a
+    thread of its own; over `memory:` it runs at once."""
+
+    def __init__(self, authz: Authz) -> None:
+        self._authz = authz
+
+    @classmethod
+    def open(cls, url: str, **options: Any) -> Self:
+        """See `Authz.open`."""
+        return cls(Authz.open(url, **options))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    close = _awaitable(Authz.close)
+    write_schema = _awaitable(Authz.write_schema)
+    read_schema = _awaitable(Authz.read_schema)
+    write = _awaitable(Authz.write)
+    check = _awaitable(Authz.check)
+    check_many = _awaitable(Authz.check_many)
+    expand = _awaitable(Authz.expand)
+    explain = _awaitable(Authz.explain)
+    list_objects = _awaitable(Authz.list_objects)
+    list_subjects = _awaitable(Authz.list_subjects)
+    list_permissions = _awaitable(Authz.list_permissions)
+    read = _awaitable(Authz.read)

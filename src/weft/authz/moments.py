@@ -1,0 +1,67 @@
+"""From what a caller asks for (`at`) to the head that its request is evaluated at, and back to a zookie."""
+
+from __future__ import annotations
+
+from weft.authz.store import Head, RevisionGone, TupleStore
+from weft.authz.zookie import (
+    EXACT,
+    Consistency,
+    ExpiredZookie,
+    FutureZookie,
+    Latest,
+    Moment,
+    Zookie,
+    ZookieMint,
+)
+from weft.core.clock import Clock
+
+
+class Moments:
+    """The moments of one store. Without a wish, a request takes the newest revision that was committed before
+    the last multiple of `window_s`, so that requests of one window share their answers."""
+
+    def __init__(self, store: TupleStore, clock: Clock, window_s: float = 0.0) -> None:
+        self._store = store
+        self._clock = clock
+        self._window_us = int(window_s * 1e6)
+        self._mint = ZookieMint(store.store_id, store.secret)
+
+    def zookie(self, head: Head) -> Zookie:
+        """The zookie that names a head."""
+        return self._mint.make(Moment(*head))
+
+    def head(self, at: Consistency) -> Head:
+        """The head that a request is evaluated at."""
+        newest = self._store.head()
+        if isinstance(at, Latest):
+            return newest
+        if isinstance(at, EXACT):
+            return self.exact(self.revision(at.zookie, newest))
+        quantized = self._quantized(newest)
+        if at is None or self.revision(at, newest) <= quantized.revision:
+            return quantized
+        return newest
+
+    def exact(self, revision: int) -> Head:
+        """The head as it was at a revision; `ExpiredZookie` when that is forgotten."""
+        try:
+            return self._store.head_at(revision)
+        except RevisionGone as error:
+            raise ExpiredZookie(error.message, hint="ask at a newer zookie, or without one") from error
+
+    def revision(self, zookie: Zookie | str, newest: Head) -> int:
+        """The revision that a zookie names; `FutureZookie` when the store is not there yet."""
+        moment = self._mint.read(zookie)
+        if moment.revision > newest.revision:
+            raise FutureZookie(
+                f"zookie names revision {moment.revision}, the store is at {newest.revision}",
+                hint="retry once the store has caught up; after restoring an old copy, drop old zookies",
+            )
+        return moment.revision
+
+    def _quantized(self, newest: Head) -> Head:
+        if not self._window_us:
+            return newest
+        now_us = self._clock.now_us()
+        rounded = self.exact(self._store.revision_at(now_us - now_us % self._window_us))
+        return rounded if rounded.schema_revision else newest

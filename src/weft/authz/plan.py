@@ -1,0 +1,214 @@
+"""A schema compiled for evaluation: rewrites flattened, and pruned for the kind of user asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from weft.authz.schema.model import (
+    AllowedSubject,
+    ComputedUserset,
+    Exclusion,
+    Intersection,
+    Nil,
+    Relation,
+    Rewrite,
+    Schema,
+    Self,
+    This,
+    TupleToUserset,
+    Union,
+)
+from weft.authz.tuples import RelationTuple, User
+
+if TYPE_CHECKING:
+    from weft.authz.conditions import Conditions
+    from weft.authz.reverse import Reverse
+
+Kind = tuple[str, str]
+"""A kind of user: the namespace, and the relation of a userset or an empty text."""
+Userset = tuple[str, str]
+"""A relation of a namespace."""
+
+
+@dataclass(frozen=True)
+class Tuples:
+    """What remains of `This` for one kind of user: which of the relation's tuples can matter."""
+
+    named: bool
+    wildcard: bool
+    usersets: bool
+
+
+Rule = Rewrite | Tuples
+NOBODY: Final = Nil()
+_ORDER: Final = {Tuples: 0, Self: 0, ComputedUserset: 1, TupleToUserset: 2}
+
+
+class Plan:
+    """Rules by namespace, relation and kind of user, made on first use and kept."""
+
+    def __init__(self, schema: Schema, revision: int = 0) -> None:
+        self.schema = schema
+        self.revision = revision
+        self.untyped = any(relation.allowed is None for _, relation in _relations(schema))
+        """Whether some relation admits any user; then nothing is pruned by kind."""
+        self._reach = {} if self.untyped else _reach(schema)
+        self._rules: dict[tuple[str, str, str, str], Rule] = {}
+        self._admits: dict[tuple[str, str, str, str, bool, str, bool], bool] = {}
+
+    @cached_property
+    def conditions(self) -> Conditions:
+        """The schema's conditions, compiled when first used."""
+        from weft.authz.conditions import Conditions
+
+        return Conditions(self.schema)
+
+    @cached_property
+    def reverse(self) -> Reverse:
+        """The rewrites turned round, for lists of objects."""
+        from weft.authz.reverse import Reverse
+
+        return Reverse(self)
+
+    def rule(self, namespace: str, relation: str, user: User) -> Rule:
+        """How to find out whether a user of that kind is in the relation; `NOBODY` when none ever is."""
+        key = (namespace, relation, user.namespace, user.relation)
+        rule = self._rules.get(key)
+        if rule is None:
+            found = self.schema.find(namespace, relation)
+            rule = self._rules[key] = (
+                self._prune(found.rewrite, namespace, found, key[2:]) if found else NOBODY
+            )
+        return rule
+
+    def admits(self, item: RelationTuple) -> bool:
+        """Whether the schema admits the tuple."""
+        user, condition = item.user, item.condition
+        key = (
+            item.object.namespace,
+            item.relation,
+            user.namespace,
+            user.relation,
+            user.id == "*",
+            condition.name if condition else "",
+            item.expires_at_us is not None,
+        )
+        known = self._admits.get(key)
+        if known is None:
+            known = self._admits[key] = self.schema.allows(item)
+        return known
+
+    def require_user(self, user: User) -> None:
+        """`NotFound` for a user of a namespace or relation that the schema does not have."""
+        if self.untyped:
+            return
+        if user.relation:
+            self.schema.relation(user.namespace, user.relation)
+        else:
+            self.schema.namespace(user.namespace)
+
+    def tupleset_kinds(self, namespace: str, tupleset: str) -> list[Kind] | None:
+        """The kinds of users that a tupleset's tuples name, wildcards apart; None for any kind."""
+        relation = self.schema.find(namespace, tupleset)
+        if relation is None:
+            return []
+        return None if relation.allowed is None else _kinds(relation.allowed)
+
+    def reaches(self, namespace: str, relation: str, kind: Kind) -> bool:
+        """Whether a user of the kind may ever be in the relation."""
+        return self.untyped or kind in self._reach.get((namespace, relation), ())
+
+    def _prune(self, node: Rewrite, namespace: str, relation: Relation, kind: Kind) -> Rule:
+        match node:
+            case This():
+                return self._tuples(relation, kind)
+            case ComputedUserset(name):
+                return node if self.reaches(namespace, name, kind) else NOBODY
+            case TupleToUserset(tupleset, computed):
+                kinds = self.tupleset_kinds(namespace, tupleset)
+                live = kinds is None or any(self.reaches(at, computed, kind) for at, _ in kinds)
+                return node if live else NOBODY
+            case Union(children):
+                pruned = (self._prune(child, namespace, relation, kind) for child in children)
+                return _union([rule for rule in pruned if rule != NOBODY])
+            case Intersection(children):
+                parts = [self._prune(child, namespace, relation, kind) for child in children]
+                return NOBODY if NOBODY in parts else Intersection(tuple(parts))  # type: ignore[arg-type]
+            case Exclusion(base, subtract):
+                kept = self._prune(base, namespace, relation, kind)
+                dropped = self._prune(subtract, namespace, relation, kind)
+                return kept if NOBODY in (kept, dropped) else Exclusion(kept, dropped)  # type: ignore[arg-type]
+            case Self():
+                return node if kind == (namespace, "") else NOBODY
+        return NOBODY
+
+    def _tuples(self, relation: Relation, kind: Kind) -> Rule:
+        if relation.allowed is None:
+            return Tuples(named=True, wildcard=not kind[1], usersets=True)
+        tuples = Tuples(
+            named=any((a.namespace, a.relation) == kind and not a.wildcard for a in relation.allowed),
+            wildcard=any((a.namespace, a.relation) == kind and a.wildcard for a in relation.allowed),
+            usersets=any(
+                a.relation and self.reaches(a.namespace, a.relation, kind) for a in relation.allowed
+            ),
+        )
+        return tuples if tuples != Tuples(False, False, False) else NOBODY
+
+
+def _union(rules: list[Rule]) -> Rule:
+    flat: list[Rule] = []
+    for rule in rules:
+        flat.extend(rule.children if isinstance(rule, Union) else [rule])
+    if len(flat) < 2:
+        return flat[0] if flat else NOBODY
+    distinct = dict.fromkeys(sorted(flat, key=lambda rule: _ORDER.get(type(rule), 3)))
+    return Union(tuple(distinct))  # type: ignore[arg-type]
+
+
+def _relations(schema: Schema) -> Iterator[tuple[str, Relation]]:
+    return ((config.name, relation) for config in schema.namespaces for relation in config.relations)
+
+
+def _kinds(allowed: tuple[AllowedSubject, ...]) -> list[Kind]:
+    return list(dict.fromkeys((a.namespace, a.relation) for a in allowed if not a.wildcard))
+
+
+def _reach(schema: Schema) -> dict[Userset, frozenset[Kind]]:
+    """The kinds of users that each relation may hold: the least fixed point, read generously."""
+    reach: dict[Userset, frozenset[Kind]] = {}
+
+    def of(node: Rewrite, namespace: str, relation: Relation) -> frozenset[Kind]:
+        match node:
+            case This():
+                kinds = {(a.namespace, a.relation) for a in relation.allowed or ()}
+                return frozenset(kinds).union(*(reach.get(kind, ()) for kind in kinds))
+            case ComputedUserset(name):
+                return reach.get((namespace, name), frozenset())
+            case TupleToUserset(tupleset, computed):
+                found = schema.find(namespace, tupleset)
+                kinds = set(_kinds(found.allowed or ())) if found else set()
+                return frozenset().union(*(reach.get((at, computed), ()) for at, _ in kinds))
+            case Union(children):
+                return frozenset().union(*(of(child, namespace, relation) for child in children))
+            case Intersection(children):
+                first, *rest = (of(child, namespace, relation) for child in children)
+                return first.intersection(*rest)
+            case Exclusion(base):
+                return of(base, namespace, relation)
+            case Self():
+                return frozenset({(namespace, "")})
+        return frozenset()
+
+    grew = True
+    while grew:
+        grew = False
+        for namespace, relation in _relations(schema):
+            at = (namespace, relation.name)
+            found = of(relation.rewrite, namespace, relation) | {at}
+            if found != reach.get(at):
+                reach[at] = found
+                grew = True
+    return reach

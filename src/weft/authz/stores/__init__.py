@@ -1,0 +1,28 @@
+"""Tuple stores: memory (the reference) and LMDB (the embedded default)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from weft.core.clock import SYSTEM_CLOCK, Clock
+from weft.core.errors import Invalid
+
+if TYPE_CHECKING:
+    from weft.authz.store import TupleStore
+
+_SCHEME: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+):")
+
+
+def open_store(url: str, *, clock: Clock = SYSTEM_CLOCK) -> TupleStore:
+    """The store that a URL names: `memory:`, or a directory, which is created when missing."""
+    if url == "memory:":
+        from weft.authz.stores.memory import MemoryStore
+
+        return MemoryStore(clock)
+    scheme = _SCHEME.match(url)
+    if scheme is not None or not url:
+        raise Invalid(f"`{url}` names no tuple store", hint="use `memory:` or the path of a directory")
+    from weft.authz.stores.lmdb import LmdbStore
+
+    return LmdbStore(url, clock)

@@ -1,0 +1,205 @@
+"""The embedded tuple store: one directory, one writer at a time, any number of reader processes."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Self
+
+from weft.authz.store import (
+    RETENTION_S,
+    Commit,
+    Head,
+    Page,
+    Read,
+    RevisionGone,
+    Rows,
+    StoredSchema,
+    Write,
+)
+from weft.authz.stores.lmdb_layout import (
+    DATABASES,
+    Cache,
+    Interner,
+    State,
+    Transaction,
+    read_state,
+)
+from weft.authz.stores.lmdb_read import View, read_commit, read_log
+from weft.authz.stores.lmdb_write import Writer
+from weft.authz.tuples import RelationTuple, TupleFilter
+from weft.core.clock import SYSTEM_CLOCK, Clock
+from weft.core.codec import decode, pack_u64, unpack_u64
+from weft.core.errors import Invalid, NotFound
+from weft.core.lmdb_env import LmdbEnv
+from weft.core.randomness import system_random
+
+_FORMAT: Final = "weft.authz"
+_FORMAT_VERSION: Final = 1
+_COLLECT_ROWS: Final = 10_000
+"""Rows that one transaction of `collect` removes, so that writers wait for milliseconds only."""
+
+
+class LmdbStore:
+    """See `TupleStore`. Commits are synced to disk; concurrent writers share a sync."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        clock: Clock = SYSTEM_CLOCK,
+        rng: random.Random | None = None,
+        retention_s: float = RETENTION_S,
+    ) -> None:
+        self._env = LmdbEnv.open(
+            path, format_name=_FORMAT, format_version=_FORMAT_VERSION, databases=DATABASES
+        )
+        self._db: dict[str, Any] = {name: self._env.database(name) for name in DATABASES}
+        self._clock = clock
+        self._retention_us = int(retention_s * 1e6)
+        self._cache = Cache()
+        with self._env.read() as txn:
+            identity = txn.get(b"identity", db=self._db["meta"])
+        if identity is None:
+            fresh = (rng or system_random()).randbytes(24)
+            identity = self._env.write(lambda txn: self._found(txn, fresh))
+        self._store_id, self._secret = bytes(identity[:8]), bytes(identity[8:])
+
+    @property
+    def waits(self) -> bool:
+        return True
+
+    @property
+    def store_id(self) -> bytes:
+        return self._store_id
+
+    @property
+    def secret(self) -> bytes:
+        return self._secret
+
+    def head(self) -> Head:
+        with self._snapshot() as (_, state):
+            return state.head
+
+    def oldest(self) -> int:
+        with self._snapshot() as (_, state):
+            return state.oldest
+
+    def head_at(self, revision: int) -> Head:
+        with self._snapshot(revision) as (txn, state):
+            if revision == state.revision:
+                return state.head
+            if revision == 0:
+                return Head(0, 0, 0)
+            wall_us, _ = read_log(txn, self._db, revision)
+            with txn.cursor(db=self._db["schemas"]) as cursor:
+                return Head(revision, wall_us, _last_at(cursor, revision))
+
+    def revision_at(self, wall_us: int) -> int:
+        with self._snapshot() as (txn, state), txn.cursor(db=self._db["times"]) as cursor:
+            if wall_us >= state.wall_us:
+                return state.revision
+            at = _last_at(cursor, max(wall_us, 0))
+            return max(state.oldest, unpack_u64(cursor.value()) if at else 0)
+
+    def read_schema(self, schema_revision: int) -> StoredSchema:
+        with self._snapshot() as (txn, _):
+            data = txn.get(pack_u64(schema_revision), db=self._db["schemas"])
+        if data is None:
+            raise NotFound(f"no schema was written at revision {schema_revision}")
+        return decode(data, StoredSchema, "a schema")
+
+    def answer(self, reads: Sequence[Read], revision: int) -> list[Rows]:
+        with self._snapshot(revision) as (txn, state):
+            view = View(txn, self._db, Interner(txn, self._db, self._cache), revision, state)
+            answers = [view.read(read) for read in reads]
+            view.close()
+        return answers
+
+    def scan(self, where: TupleFilter, revision: int, *, limit: int, after: bytes | None = None) -> Page:
+        with self._snapshot(revision) as (txn, state):
+            view = View(txn, self._db, Interner(txn, self._db, self._cache), revision, state)
+            items: Rows = []
+            last = None
+            for key, item in view.scan(where, after):
+                if len(items) == limit:
+                    return Page(items, last)
+                items.append(item)
+                last = key
+            return Page(items, None)
+
+    def write(self, write: Write) -> Head:
+        def run(txn: Transaction) -> Head:
+            return Writer(txn, self._db, self._clock.now_us()).write(write)
+
+        return self._env.write(run)
+
+    def write_schema(self, schema: StoredSchema, admits: Callable[[RelationTuple], bool]) -> Head:
+        def run(txn: Transaction) -> Head:
+            return Writer(txn, self._db, self._clock.now_us()).write_schema(schema, admits)
+
+        return self._env.write(run)
+
+    def changes(self, after: int, *, limit: int = 100) -> list[Commit]:
+        with self._snapshot(after) as (txn, state):
+            interner = Interner(txn, self._db, self._cache)
+            last = min(state.revision, after + limit)
+            return [self._commit(txn, interner, revision) for revision in range(after + 1, last + 1)]
+
+    def collect(self) -> int:
+        horizon_us = self._clock.now_us() - self._retention_us
+        horizon = self.revision_at(horizon_us)
+
+        def run(txn: Transaction) -> tuple[int, bool]:
+            return Writer(txn, self._db, horizon_us).collect(horizon, _COLLECT_ROWS)
+
+        removed, more = self._env.write(run)
+        while more:
+            step, more = self._env.write(run)
+            removed += step
+        return removed
+
+    def close(self) -> None:
+        self._env.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _found(self, txn: Transaction, fresh: bytes) -> bytes:
+        """Give the store its identity, unless another process just did."""
+        meta = self._db["meta"]
+        if txn.put(b"identity", fresh, overwrite=False, db=meta):
+            txn.put(b"state", State(0, 0, 0, 0, 0).pack(), db=meta)
+        return bytes(txn.get(b"identity", db=meta))
+
+    @contextmanager
+    def _snapshot(self, revision: int | None = None) -> Iterator[tuple[Transaction, State]]:
+        """A short read transaction, in which the revision can be read."""
+        with self._env.read() as txn:
+            state = read_state(txn, self._db["meta"])
+            if revision is not None and revision < state.oldest:
+                raise RevisionGone(
+                    f"revision {revision} is older than the retained history, which begins at {state.oldest}"
+                )
+            if revision is not None and revision > state.revision:
+                raise Invalid(f"revision {revision} is ahead of the store, which is at {state.revision}")
+            yield txn, state
+
+    def _commit(self, txn: Transaction, interner: Interner, revision: int) -> Commit:
+        wall_us, changes = read_commit(txn, self._db, revision, interner)
+        data = txn.get(pack_u64(revision), db=self._db["schemas"])
+        schema = None if data is None else decode(data, StoredSchema, "a schema")
+        return Commit(revision, wall_us, changes, schema)
+
+
+def _last_at(cursor: Any, number: int) -> int:
+    """The greatest key at or below `number`, where the cursor then stands; 0 when there is none."""
+    key = pack_u64(number)
+    there = cursor.set_range(key)
+    if there and cursor.key() == key:
+        return number
+    return unpack_u64(cursor.key()) if (cursor.prev() if there else cursor.last()) else 0

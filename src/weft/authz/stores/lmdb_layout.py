@@ -1,0 +1,273 @@
+"""How the LMDB store lays tuples out: numbers for names and objects, keys in both directions, row values.
+
+    names     name -> number (2 bytes), and back
+    objects   namespace, id -> object number (8 bytes: the namespace's number, then a serial), and back
+    forward   object, relation, user relation, user object -> row
+    reverse   user object, user relation, relation, object -> row
+    dead      direction, key, deleted revision -> row; for the retention window
+    log       revision -> what the commit changed
+    times     wall time -> revision
+    schemas   revision -> schema
+    shapes    kinds of tuple -> how many are live
+    expiries  expiry, forward key; to remove what expired
+    writes    idempotency keys, and the times they were used at
+    meta      identity, counters, and the state that changes with each commit
+
+The user relation stands before the user's object, so that usersets (relation > 0) are one range of a row set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final, NamedTuple
+
+from weft.authz.store import Head
+from weft.authz.tuples import WILDCARD, ObjectRef, RelationTuple, TupleCondition, User
+from weft.core.codec import pack_u64, unpack_u64
+from weft.core.errors import Corrupt, LimitExceeded
+
+Transaction = Any
+"""A transaction of lmdb's; its own types do not know that buffers are off."""
+DATABASES: Final = (
+    "names",
+    "objects",
+    "forward",
+    "reverse",
+    "dead",
+    "log",
+    "times",
+    "schemas",
+    "shapes",
+    "expiries",
+    "writes",
+    "meta",
+)
+FORWARD: Final = b"F"
+REVERSE: Final = b"R"
+KEY_BYTES: Final = 20
+NO_RELATION: Final = b"\x00\x00"
+_NEVER: Final = bytes(8)
+_WILDCARD_SERIAL: Final = bytes(6)
+"""In every namespace; objects count from 1."""
+_MAX_NAMES: Final = 0xFFFF
+_INLINE_ID_BYTES: Final = 400
+"""Longer ids are found by their digest: LMDB keys end at 511 bytes."""
+_MAX_CACHED: Final = 1_000_000
+
+
+class State(NamedTuple):
+    """What every commit rewrites, as one value."""
+
+    revision: int
+    wall_us: int
+    schema_revision: int
+    oldest: int
+    last_death: int
+    """The newest revision that ended a row: from there on, the live rows are the whole truth."""
+
+    @property
+    def head(self) -> Head:
+        return Head(self.revision, self.wall_us, self.schema_revision)
+
+    def pack(self) -> bytes:
+        return b"".join(map(pack_u64, self))
+
+
+def read_state(txn: Transaction, meta: Any) -> State:
+    data = txn.get(b"state", db=meta)
+    if data is None or len(data) != 40:
+        raise Corrupt("the tuple store has no state", hint="restore it from a backup")
+    return State(*(unpack_u64(data, at) for at in range(0, 40, 8)))
+
+
+class Row(NamedTuple):
+    """A stored tuple by numbers: its forward key, and what the row holds after the created revision."""
+
+    key: bytes
+    tail: bytes
+
+    @property
+    def reverse_key(self) -> bytes:
+        return reversed_key(self.key)
+
+    @property
+    def expiry(self) -> bytes:
+        """The expiry plus one in eight bytes; zero when there is none."""
+        return self.tail[:8]
+
+    @property
+    def expires(self) -> bool:
+        return self.tail[:8] != _NEVER
+
+    @property
+    def wildcard(self) -> bool:
+        return self.key[14:] == _WILDCARD_SERIAL
+
+
+def reversed_key(key: bytes) -> bytes:
+    """The reverse key of a forward key."""
+    return key[12:20] + key[10:12] + key[8:10] + key[:8]
+
+
+def forward_key(key: bytes) -> bytes:
+    """The forward key of a reverse key."""
+    return key[12:20] + key[10:12] + key[8:10] + key[:8]
+
+
+class Interner:
+    """Numbers of names and objects, read through one transaction; with `cache`, what is found is kept.
+
+    Numbers are given once and for ever, so whatever was committed can be kept by every process.
+    """
+
+    def __init__(self, txn: Transaction, databases: dict[str, Any], cache: Cache | None) -> None:
+        self._txn = txn
+        self._names = databases["names"]
+        self._objects = databases["objects"]
+        self._meta = databases["meta"]
+        self._cache = cache if cache is not None else Cache()
+
+    def name(self, name: str) -> bytes | None:
+        """The number of a name, or None when it was never written; the empty name is zero."""
+        number = self._cache.names.get(name)
+        if number is None:
+            number = self._txn.get(b"n" + name.encode(), db=self._names)
+            if number is not None:
+                self._cache.keep_name(name, number)
+        return number
+
+    def object(self, namespace: str, id_: str) -> bytes | None:
+        """The number of an object, or None when it was never written."""
+        number = self._cache.objects.get((namespace, id_))
+        if number is None and (prefix := self.name(namespace)) is not None:
+            number = self._txn.get(_id_key(prefix, id_.encode()), db=self._objects)
+            if number is not None:
+                self._cache.keep_object((namespace, id_), number)
+        return number
+
+    def name_of(self, number: bytes) -> str:
+        name = self._cache.names_of.get(number)
+        if name is None:
+            name = self._required(b"#" + number, self._names).decode()
+            self._cache.keep_name(name, number)
+        return name
+
+    def object_of(self, number: bytes) -> tuple[str, str]:
+        found = self._cache.objects_of.get(number)
+        if found is None:
+            found = self.name_of(number[:2]), self._required(b"#" + number, self._objects).decode()
+            self._cache.keep_object(found, number)
+        return found
+
+    def new_name(self, name: str) -> bytes:
+        """The number of a name, given now if it has none."""
+        number = self.name(name)
+        if number is not None:
+            return number
+        serial = self._count(b"names", _MAX_NAMES, "distinct names of namespaces, relations and conditions")
+        number = serial.to_bytes(2, "big")
+        self._txn.put(b"n" + name.encode(), number, db=self._names)
+        self._txn.put(b"#" + number, name.encode(), db=self._names)
+        self._cache.keep_name(name, number)
+        return number
+
+    def new_object(self, namespace: str, id_: str) -> bytes:
+        """The number of an object, given now if it has none."""
+        number = self.object(namespace, id_)
+        if number is not None:
+            return number
+        prefix, raw = self.new_name(namespace), id_.encode()
+        number = prefix + (_WILDCARD_SERIAL if id_ == WILDCARD else self._serial(namespace, prefix))
+        self._txn.put(_id_key(prefix, raw), number, db=self._objects)
+        self._txn.put(b"#" + number, raw, db=self._objects)
+        self._cache.keep_object((namespace, id_), number)
+        return number
+
+    def key(self, item: RelationTuple) -> bytes | None:
+        """The forward key of a tuple, or None when some part of it was never written."""
+        object_, user = item.object, item.user
+        return _joined(
+            self.object(object_.namespace, object_.id),
+            self.name(item.relation),
+            self.name(user.relation),
+            self.object(user.namespace, user.id),
+        )
+
+    def new_row(self, item: RelationTuple) -> Row:
+        """A tuple as a row, with numbers for all its parts."""
+        object_, user, condition = item.object, item.user, item.condition
+        key = b"".join(
+            (
+                self.new_object(object_.namespace, object_.id),
+                self.new_name(item.relation),
+                self.new_name(user.relation),
+                self.new_object(user.namespace, user.id),
+            )
+        )
+        tail = pack_u64(0 if item.expires_at_us is None else item.expires_at_us + 1)
+        if condition is not None:
+            tail += self.new_name(condition.name) + condition.context.encode()
+        return Row(key, tail)
+
+    def item(self, key: bytes, tail: bytes) -> RelationTuple:
+        """The tuple that a row holds."""
+        expiry = unpack_u64(tail)
+        condition = TupleCondition(self.name_of(tail[8:10]), tail[10:].decode()) if len(tail) > 8 else None
+        return RelationTuple(
+            ObjectRef(*self.object_of(key[:8])),
+            self.name_of(key[8:10]),
+            User(*self.object_of(key[12:20]), self.name_of(key[10:12])),
+            condition,
+            expiry - 1 if expiry else None,
+        )
+
+    def _serial(self, namespace: str, prefix: bytes) -> bytes:
+        serial = self._count(b"objects" + prefix, 2**48 - 1, f"objects of namespace `{namespace}`")
+        return serial.to_bytes(6, "big")
+
+    def _required(self, key: bytes, database: Any) -> bytes:
+        data = self._txn.get(key, db=database)
+        if data is None:
+            raise Corrupt(f"number `{key[1:].hex()}` has no text", hint="restore the store from a backup")
+        return bytes(data)
+
+    def _count(self, counter: bytes, limit: int, what: str) -> int:
+        data = self._txn.get(counter, db=self._meta)
+        serial = (unpack_u64(data) if data else 0) + 1
+        if serial > limit:
+            raise LimitExceeded(
+                f"the store has {limit:,} {what} already", hint="use another store", limit=limit
+            )
+        self._txn.put(counter, pack_u64(serial), db=self._meta)
+        return serial
+
+
+class Cache:
+    """Committed numbers, both ways; emptied when it grows past its bound."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, bytes] = {"": NO_RELATION}
+        self.names_of: dict[bytes, str] = {NO_RELATION: ""}
+        self.objects: dict[tuple[str, str], bytes] = {}
+        self.objects_of: dict[bytes, tuple[str, str]] = {}
+
+    def keep_name(self, name: str, number: bytes) -> None:
+        self.names[name] = number
+        self.names_of[number] = name
+
+    def keep_object(self, key: tuple[str, str], number: bytes) -> None:
+        if len(self.objects) >= _MAX_CACHED:
+            self.objects.clear()
+            self.objects_of.clear()
+        self.objects[key] = number
+        self.objects_of[number] = key
+
+
+def _id_key(prefix: bytes, raw: bytes) -> bytes:
+    if len(raw) <= _INLINE_ID_BYTES:
+        return b"i" + prefix + raw
+    return b"d" + prefix + hashlib.blake2b(raw, digest_size=32).digest()
+
+
+def _joined(*parts: bytes | None) -> bytes | None:
+    return None if None in parts else b"".join(parts)  # type: ignore[arg-type]

@@ -1,0 +1,168 @@
+"""Reads of the LMDB store, each inside one short transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import merge
+from typing import Any, Final, Literal
+
+from weft.authz.store import Change, Lookup, Objects, Read, Rows, Users
+from weft.authz.stores.lmdb_layout import (
+    FORWARD,
+    KEY_BYTES,
+    REVERSE,
+    Interner,
+    State,
+    Transaction,
+    forward_key,
+)
+from weft.authz.tuples import RelationTuple, TupleFilter
+from weft.core.codec import decode, pack_u64
+from weft.core.errors import Corrupt
+
+TOUCH: Final = 1
+DELETE: Final = 0
+LogEntry = tuple[int, bytes, bytes]
+"""What the change log holds: operation, forward key, tail of the row."""
+Found = tuple[bytes, bytes]
+"""A key of one direction, and the row's tail."""
+
+
+class View:
+    """The rows live at one revision, within one read transaction."""
+
+    def __init__(
+        self,
+        txn: Transaction,
+        databases: dict[str, Any],
+        interner: Interner,
+        revision: int,
+        state: State,
+    ) -> None:
+        self._txn = txn
+        self._db = databases
+        self._interner = interner
+        self._at = pack_u64(revision)
+        self._past = revision < state.last_death
+        """Whether rows that died since must be looked for."""
+        self._cursors: dict[str, Any] = {}
+
+    def close(self) -> None:
+        for cursor in self._cursors.values():
+            cursor.close()
+
+    def read(self, read: Read) -> Rows:
+        intern = self._interner
+        match read:
+            case Lookup(object_, relation, users):
+                items = (RelationTuple(object_, relation, user) for user in users)
+                keys = [key for item in items if (key := intern.key(item)) is not None]
+                return [intern.item(*row) for key in keys for row in self._rows(FORWARD, key)]
+            case Users(object_, relation, usersets):
+                number, name = intern.object(object_.namespace, object_.id), intern.name(relation)
+                if number is None or name is None:
+                    return []
+                rows = self._rows(FORWARD, number + name, number + name + b"\x00\x01" if usersets else b"")
+                return [intern.item(*row) for row in rows]
+            case Objects(user, namespace, relation):
+                parts = (
+                    intern.object(user.namespace, user.id),
+                    intern.name(user.relation),
+                    intern.name(relation),
+                    intern.name(namespace),
+                )
+                if None in parts:
+                    return []
+                rows = self._rows(REVERSE, b"".join(parts))  # type: ignore[arg-type]
+                return [intern.item(forward_key(key), tail) for key, tail in rows]
+
+    def scan(self, where: TupleFilter, after: bytes | None) -> Iterator[tuple[bytes, RelationTuple]]:
+        """What matches, in the order of the index that fits best, each with a key to go on after it."""
+        start = b""
+        if after is not None:
+            direction, start = after[:1], after[1:] + b"\x00"
+            prefix = self._prefix(where, direction)
+        else:
+            direction = FORWARD if where.object_id is not None or where.user_id is None else REVERSE
+            prefix = self._prefix(where, direction)
+        if prefix is None:
+            return
+        for key, tail in self._rows(direction, prefix, start):
+            item = self._interner.item(key if direction == FORWARD else forward_key(key), tail)
+            if where.matches(item):
+                yield direction + key, item
+
+    def _prefix(self, where: TupleFilter, direction: bytes) -> bytes | None:
+        """What all keys of the answer begin with; None when there are none."""
+        intern = self._interner
+        if direction == REVERSE:
+            if where.user_namespace is None or where.user_id is None:
+                return b""
+            number = intern.object(where.user_namespace, where.user_id)
+            relation = b"" if where.user_relation is None else intern.name(where.user_relation)
+        elif where.namespace is None:
+            return b""
+        elif where.object_id is None:
+            return intern.name(where.namespace)
+        else:
+            number = intern.object(where.namespace, where.object_id)
+            relation = b"" if where.relation is None else intern.name(where.relation)
+        return None if number is None or relation is None else number + relation
+
+    def _rows(self, direction: bytes, prefix: bytes, start: bytes = b"") -> Iterator[Found]:
+        live = self._live("forward" if direction == FORWARD else "reverse", prefix, start)
+        if not self._past:
+            return live
+        return merge(live, self._dead(direction, prefix, start), key=_first)
+
+    def _live(self, database: str, prefix: bytes, start: bytes) -> Iterator[Found]:
+        if len(prefix) == KEY_BYTES:
+            row = self._txn.get(prefix, db=self._db[database])
+            if row is not None and row[:8] <= self._at:
+                yield prefix, row[8:]
+            return
+        cursor = self._cursor(database)
+        found = cursor.set_range(max(prefix, start)) if prefix or start else cursor.first()
+        for key, row in cursor.iternext() if found else ():
+            if not key.startswith(prefix):
+                return
+            if row[:8] <= self._at:
+                yield key, row[8:]
+
+    def _dead(self, direction: bytes, prefix: bytes, start: bytes) -> Iterator[Found]:
+        cursor = self._cursor("dead" + direction.decode())
+        bound = direction + prefix
+        if not cursor.set_range(max(bound, direction + start)):
+            return
+        for key, row in cursor.iternext():
+            if not key.startswith(bound):
+                return
+            if row[:8] <= self._at < key[1 + KEY_BYTES :]:
+                yield key[1 : 1 + KEY_BYTES], row[8:]
+
+    def _cursor(self, name: str) -> Any:
+        cursor = self._cursors.get(name)
+        if cursor is None:
+            database = "dead" if name.startswith("dead") else name
+            cursor = self._cursors[name] = self._txn.cursor(db=self._db[database])
+        return cursor
+
+
+def _first(found: Found) -> bytes:
+    return found[0]
+
+
+def read_commit(
+    txn: Transaction, databases: dict[str, Any], revision: int, interner: Interner
+) -> tuple[int, tuple[Change, ...]]:
+    """The wall time of a commit, and its changes."""
+    wall_us, log = read_log(txn, databases, revision)
+    operations: dict[int, Literal["touch", "delete"]] = {TOUCH: "touch", DELETE: "delete"}
+    return wall_us, tuple(Change(operations[op], interner.item(key, tail)) for op, key, tail in log)
+
+
+def read_log(txn: Transaction, databases: dict[str, Any], revision: int) -> tuple[int, list[LogEntry]]:
+    data = txn.get(pack_u64(revision), db=databases["log"])
+    if data is None:
+        raise Corrupt(f"revision {revision} is not in the change log", hint="restore the store from a backup")
+    return decode(data, tuple[int, list[LogEntry]], "the change log")

@@ -1,0 +1,300 @@
+"""Writes of the LMDB store, each inside one write transaction."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from weft.authz.store import (
+    Head,
+    IdempotencyConflict,
+    OrphanedTuples,
+    PreconditionFailed,
+    SchemaMoved,
+    StoredSchema,
+    TupleExists,
+    Write,
+    describe_precondition,
+)
+from weft.authz.stores.lmdb_layout import (
+    FORWARD,
+    REVERSE,
+    Interner,
+    Row,
+    State,
+    Transaction,
+    read_state,
+    reversed_key,
+)
+from weft.authz.stores.lmdb_read import DELETE, TOUCH, LogEntry, View, read_log
+from weft.authz.tuples import WILDCARD, ObjectRef, RelationTuple, TupleCondition, TupleFilter, User
+from weft.core.codec import encode, pack_u64, unpack_u64
+
+_MAX_ORPHANS: Final = 100
+
+
+class Writer:
+    """One write transaction. `now_us` is the store's clock; history is kept by `collect`."""
+
+    def __init__(self, txn: Transaction, databases: dict[str, Any], now_us: int) -> None:
+        self._txn = txn
+        self._db = databases
+        self._now_us = now_us
+        self._interner = Interner(txn, databases, None)
+        self._state = read_state(txn, databases["meta"])
+
+    def write(self, write: Write) -> Head:
+        """See `TupleStore.write`."""
+        digest = _digest(write)
+        if write.idempotency_key is not None and (head := self._replayed(write.idempotency_key, digest)):
+            return head
+        if write.schema_revision not in (None, self._state.schema_revision):
+            raise SchemaMoved("the schema changed while the write was under way", hint="send the write again")
+        for where in write.must_exist:
+            self._require(where, True)
+        for where in write.must_not_exist:
+            self._require(where, False)
+        for item in write.create:
+            self._refuse_existing(item)
+        log = [*self._removals(write.delete), *self._touches(write.create), *self._touches(write.touch)]
+        head = self._commit(log) if log else self._state.head
+        if write.idempotency_key is not None:
+            self._remember(write.idempotency_key, digest, head)
+        return head
+
+    def write_schema(self, schema: StoredSchema, admits: Callable[[RelationTuple], bool]) -> Head:
+        """See `TupleStore.write_schema`."""
+        state = self._state
+        data = encode(schema)
+        if (
+            state.schema_revision
+            and self._txn.get(pack_u64(state.schema_revision), db=self._db["schemas"]) == data
+        ):
+            return state.head
+        if orphans := self._orphans(admits):
+            raise OrphanedTuples(orphans)
+        head = self._commit([], schema=True)
+        self._txn.put(pack_u64(head.revision), data, db=self._db["schemas"])
+        return head
+
+    def collect(self, horizon: int, limit: int) -> tuple[int, bool]:
+        """Forget history before the revision `horizon`, and what expired or was remembered before the clock's
+        time; about `limit` rows, and whether there is more."""
+        removed = 0
+        revision = self._state.oldest
+        while revision < horizon and removed < limit:
+            revision += 1
+            removed += self._forget(revision)
+        if revision > self._state.oldest:
+            self._put_state(self._state._replace(oldest=revision))
+        removed += self._remove_expired(limit - removed)
+        removed += self._forget_keys(limit - removed)
+        return removed, removed >= limit
+
+    # idempotency
+
+    def _replayed(self, key: str, digest: bytes) -> Head | None:
+        data = self._txn.get(b"k" + _key_digest(key), db=self._db["writes"])
+        if data is None:
+            return None
+        if data[:16] != digest:
+            raise IdempotencyConflict(
+                f"idempotency key `{key}` was used for another write", hint="use a fresh key"
+            )
+        return Head(*(unpack_u64(data, at) for at in (16, 24, 32)))
+
+    def _remember(self, key: str, digest: bytes, head: Head) -> None:
+        name = _key_digest(key)
+        self._txn.put(b"k" + name, digest + b"".join(map(pack_u64, head)), db=self._db["writes"])
+        self._txn.put(b"t" + pack_u64(self._now_us) + name, b"", db=self._db["writes"])
+
+    # preconditions
+
+    def _require(self, where: TupleFilter, wanted: bool) -> None:
+        if any(not item.expired(self._now_us) for item in self._matching(where)) is not wanted:
+            raise PreconditionFailed(describe_precondition(where, wanted))
+
+    def _matching(self, where: TupleFilter) -> Iterator[RelationTuple]:
+        view = View(self._txn, self._db, self._interner, self._state.revision, self._state)
+        return (item for _, item in view.scan(where, None))
+
+    def _refuse_existing(self, item: RelationTuple) -> None:
+        key = self._interner.key(item)
+        row = None if key is None else self._txn.get(key, db=self._db["forward"])
+        if key is not None and row is not None:
+            current = self._interner.item(key, row[8:])
+            if not current.expired(self._now_us):
+                raise TupleExists(f"tuple `{current}` exists", hint="use touch to replace it")
+
+    # rows
+
+    def _removals(self, items: Iterable[RelationTuple]) -> Iterator[LogEntry]:
+        for item in items:
+            key = self._interner.key(item)
+            row = None if key is None else self._txn.get(key, db=self._db["forward"])
+            if key is not None and row is not None:
+                yield DELETE, key, bytes(row[8:])
+
+    def _touches(self, items: Iterable[RelationTuple]) -> Iterator[LogEntry]:
+        for item in items:
+            row = self._interner.new_row(item)
+            current = self._txn.get(row.key, db=self._db["forward"])
+            if current is None or current[8:] != row.tail:
+                yield TOUCH, row.key, row.tail
+
+    def _commit(self, log: list[LogEntry], *, schema: bool = False) -> Head:
+        last = self._state
+        revision = last.revision + 1
+        wall_us = max(self._now_us, last.wall_us + 1)
+        at = pack_u64(revision)
+        shapes: Counter[bytes] = Counter()
+        died = sum(self._apply(entry, at, shapes) for entry in log)
+        for shape, change in shapes.items():
+            self._count(shape, change)
+        self._txn.put(at, encode((wall_us, log)), db=self._db["log"])
+        self._txn.put(pack_u64(wall_us), at, db=self._db["times"])
+        state = State(
+            revision,
+            wall_us,
+            revision if schema else last.schema_revision,
+            last.oldest,
+            revision if died else last.last_death,
+        )
+        self._put_state(state)
+        return state.head
+
+    def _apply(self, entry: LogEntry, at: bytes, shapes: Counter[bytes]) -> bool:
+        """Write one change; whether a row died of it."""
+        operation, key, tail = entry
+        died = self._bury(key, at, shapes)
+        if operation == TOUCH:
+            row = Row(key, tail)
+            self._txn.put(key, at + tail, db=self._db["forward"])
+            self._txn.put(row.reverse_key, at + tail, db=self._db["reverse"])
+            if row.expires:
+                self._txn.put(row.expiry + key, b"", db=self._db["expiries"])
+            shapes[_shape(row)] += 1
+        return died
+
+    def _bury(self, key: bytes, at: bytes | None, shapes: Counter[bytes]) -> bool:
+        """Take a live row out, and keep it among the dead as ended `at`; whether there was one."""
+        row = self._txn.pop(key, db=self._db["forward"])
+        if row is None:
+            return False
+        ended = Row(key, row[8:])
+        self._txn.delete(ended.reverse_key, db=self._db["reverse"])
+        if ended.expires:
+            self._txn.delete(ended.expiry + key, db=self._db["expiries"])
+        if at is not None:
+            self._txn.put(FORWARD + key + at, row, db=self._db["dead"])
+            self._txn.put(REVERSE + ended.reverse_key + at, row, db=self._db["dead"])
+        shapes[_shape(ended)] -= 1
+        return True
+
+    def _count(self, shape: bytes, change: int) -> None:
+        data = self._txn.get(shape, db=self._db["shapes"])
+        count = (unpack_u64(data) if data else 0) + change
+        if count:
+            self._txn.put(shape, pack_u64(count), db=self._db["shapes"])
+        elif data:
+            self._txn.delete(shape, db=self._db["shapes"])
+
+    def _put_state(self, state: State) -> None:
+        self._state = state
+        self._txn.put(b"state", state.pack(), db=self._db["meta"])
+
+    # schemas
+
+    def _orphans(self, admits: Callable[[RelationTuple], bool]) -> list[RelationTuple]:
+        with self._txn.cursor(db=self._db["shapes"]) as cursor:
+            refused = {bytes(shape) for shape, _ in cursor if not admits(self._sample(shape))}
+        if not refused:
+            return []
+        found: list[RelationTuple] = []
+        with self._txn.cursor(db=self._db["forward"]) as cursor:
+            for key, data in cursor:
+                if _shape(Row(key, data[8:])) in refused:
+                    item = self._interner.item(key, data[8:])
+                    if not item.expired(self._now_us):
+                        found.append(item)
+                        if len(found) == _MAX_ORPHANS:
+                            break
+        return found
+
+    def _sample(self, shape: bytes) -> RelationTuple:
+        """A tuple of that shape."""
+        name = self._interner.name_of
+        condition = TupleCondition(name(shape[9:11])) if len(shape) > 10 else None
+        return RelationTuple(
+            ObjectRef(name(shape[:2]), "sample"),
+            name(shape[2:4]),
+            User(name(shape[6:8]), WILDCARD if shape[8] & 2 else "sample", name(shape[4:6])),
+            condition,
+            0 if shape[8] & 1 else None,
+        )
+
+    # history
+
+    def _forget(self, revision: int) -> int:
+        """Remove what only readers before the revision needed."""
+        at = pack_u64(revision)
+        wall_us, log = read_log(self._txn, self._db, revision)
+        self._txn.put(at, encode((wall_us, ())), db=self._db["log"])
+        if revision > 1:
+            before_us, _ = read_log(self._txn, self._db, revision - 1)
+            self._txn.delete(pack_u64(revision - 1), db=self._db["log"])
+            self._txn.delete(pack_u64(before_us), db=self._db["times"])
+        removed = 1
+        for _, key, _ in log:
+            if self._txn.delete(FORWARD + key + at, db=self._db["dead"]):
+                self._txn.delete(REVERSE + reversed_key(key) + at, db=self._db["dead"])
+                removed += 1
+        return removed
+
+    def _remove_expired(self, limit: int) -> int:
+        keys: list[bytes] = []
+        with self._txn.cursor(db=self._db["expiries"]) as cursor:
+            for entry in cursor.iternext(values=False):
+                if len(keys) >= limit or unpack_u64(entry) - 1 > self._now_us:
+                    break
+                keys.append(bytes(entry[8:]))
+        shapes: Counter[bytes] = Counter()
+        for key in keys:
+            self._bury(key, None, shapes)
+        for shape, change in shapes.items():
+            self._count(shape, change)
+        return len(keys)
+
+    def _forget_keys(self, limit: int) -> int:
+        names: list[bytes] = []
+        with self._txn.cursor(db=self._db["writes"]) as cursor:
+            if cursor.set_range(b"t"):
+                for entry in cursor.iternext(values=False):
+                    if len(names) >= limit or unpack_u64(entry, 1) > self._now_us:
+                        break
+                    names.append(bytes(entry))
+        for name in names:
+            self._txn.delete(name, db=self._db["writes"])
+            self._txn.delete(b"k" + name[9:], db=self._db["writes"])
+        return len(names)
+
+
+def _shape(row: Row) -> bytes:
+    """What a schema looks at: namespaces, relations, wildcard, expiry, condition."""
+    key, tail = row
+    flags = (1 if row.expires else 0) | (2 if row.wildcard else 0)
+    return key[:2] + key[8:10] + key[10:12] + key[12:14] + bytes((flags,)) + tail[8:10]
+
+
+def _digest(write: Write) -> bytes:
+    """What a write asks for, in 16 bytes."""
+    asked = msgspec.structs.replace(write, schema_revision=None)
+    return hashlib.blake2b(encode(asked), digest_size=16).digest()
+
+
+def _key_digest(key: str) -> bytes:
+    return hashlib.blake2b(key.encode(), digest_size=16).digest()
