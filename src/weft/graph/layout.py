@@ -12,7 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+import xxhash
+
 from weft.core import codec
+from weft.core.limits import MAX_RECORD_ID_BYTES
 from weft.graph.model import Edge, Node, id_text
 from weft.graph.schema import Schema
 from weft.kv.model import Delete, Item, ItemWrite, Keys, Mutation, Namespace, Put, Token
@@ -39,7 +42,10 @@ def in_namespace(name: str) -> str:
 
 def stream_record(stream: str) -> bytes:
     """The record that a stream's offsets and dead letters are kept under."""
-    return stream.encode("utf-8", "backslashreplace")
+    name = stream.encode()
+    if len(name) <= MAX_RECORD_ID_BYTES:
+        return name
+    return name[: MAX_RECORD_ID_BYTES - 32] + xxhash.xxh3_128_hexdigest(name).encode()
 
 
 def own_namespaces() -> list[Namespace]:

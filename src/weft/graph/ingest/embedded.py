@@ -36,7 +36,8 @@ class EmbeddedRunner:
 
     def run(self, job: Job, source: Source, sink: Sink, *, progress: Progress | None = None) -> IngestReport:
         """Run until the source ends."""
-        stream = f"{job.name}/{source.name}"
+        # A path that is not UTF-8 may be part of a source's name.
+        stream = f"{job.name}/{source.name}".encode("utf-8", "backslashreplace").decode()
         start = sink.positions(stream)
         pipeline = Pipeline(job, stream, sink, start)
         began_s = checkpoint_s = self._clock.monotonic_s()

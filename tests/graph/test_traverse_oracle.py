@@ -1,0 +1,104 @@
+"""Traversals equal brute force, for every query, graph, page size and reader."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weft.graph import Edge, Graph, Node, NodeRef
+from weft.graph.schema import Schema
+from weft.graph.traverse.steps import Query, from_json, to_json
+from weft.testing.graph import TYPES, ModelGraph, outputs, queries, walk_model
+
+SCHEMA = Schema(TYPES)
+IDS = [*"abcA", "é\0", "d "]
+
+
+class Blind:
+    def __init__(self, hidden):
+        self.hidden = hidden
+        self.asked = []
+
+    def visible(self, nodes):
+        self.asked += nodes
+        return [node not in self.hidden for node in nodes]
+
+
+def _built(written):
+    timed = [msgspec.structs.replace(one, event_time_us=1 + at) for at, one in enumerate(written)]
+    model = ModelGraph(timed)
+    graph = Graph.open("memory:", TYPES)
+    graph.put(nodes=model.nodes.values(), edges=model.edges.values())
+    return graph, model
+
+
+hidden_sets = st.none() | st.sets(
+    st.builds(NodeRef, st.sampled_from(["person", "thing"]), st.sampled_from("abcA")), max_size=4
+)
+
+
+@given(st.lists(outputs(), max_size=40), queries(), hidden_sets)
+def test_every_answer_equals_brute_force(written, query, hidden):
+    graph, model = _built(written)
+    reader = None if hidden is None else Blind(hidden)
+    expected = walk_model(model, SCHEMA, query, lambda ref: ref not in (hidden or ()))
+    walk = graph.traverse(query, visibility=reader)
+
+    nodes = walk.nodes()
+    assert [node.id for node in nodes] == expected.nodes
+    for node in nodes:
+        known = model.nodes.get(node.ref)
+        assert node == (known or Node(node.type, node.id))
+    assert walk.count() == len(expected.nodes)
+    groups = {group.key.id: group.count for group in walk.count_by()}
+    assert groups == Counter(one.nodes[-1] for one in expected.walks)
+    paths = walk.paths()
+    assert Counter(
+        (tuple(node.id for node in path.nodes), tuple(edge.ref for edge in path.edges)) for path in paths
+    ) == Counter((one.nodes, tuple(edge.ref for edge in one.edges)) for one in expected.walks)
+    if reader is not None:
+        assert max(Counter(reader.asked).values(), default=0) <= 4  # once in each of the four runs
+
+
+@given(st.lists(outputs(), max_size=40), queries())
+def test_edges_are_those_of_the_last_hop(written, query):
+    graph, model = _built(written)
+    expected = walk_model(model, SCHEMA, query)
+    assert {edge.ref for edge in graph.traverse(query).edges()} >= {
+        one.edges[-1].ref for one in expected.walks if one.edges
+    }
+    if query.steps and expected.edges:
+        assert list(graph.traverse(query).edges()) == expected.edges
+
+
+@given(queries())
+def test_a_query_survives_json(query):
+    assert from_json(to_json(query)) == query
+
+
+@given(st.lists(outputs(), max_size=40), queries())
+def test_complete_means_that_no_limit_changed_the_answer(written, query):
+    graph, model = _built(written)
+    unlimited = Query(
+        query.type,
+        query.ids,
+        [
+            msgspec.structs.replace(step, limit=None, per_node=None) if hasattr(step, "per_node") else step
+            for step in query.steps
+            if not (hasattr(step, "limit") and not hasattr(step, "per_node"))
+        ],
+    )
+    if graph.traverse(query).nodes().complete:
+        assert walk_model(model, SCHEMA, query).nodes == walk_model(model, SCHEMA, unlimited).nodes
+
+
+@given(st.lists(outputs(), max_size=40))
+def test_both_directions_hold_the_same_edges(written):
+    graph, model = _built(written)
+    forward = {edge.ref: edge for edge in graph.start("person", IDS).out("knows").edges()}
+    backward = {edge.ref: edge for edge in graph.start("person", IDS).in_("knows").edges()}
+    assert forward == backward == {ref: e for ref, e in model.edges.items() if ref.type == "knows"}
+    assert all(isinstance(edge, Edge) for edge in forward.values())
