@@ -1,0 +1,6 @@
+"""What the agent knows of a repository before it reads it."""
+
+from weft.agent.context.languages import language_of
+from weft.agent.context.parse import Definition, Import, ParsedFile, Reference, parse_source
+
+__all__ = ["Definition", "Import", "ParsedFile", "Reference", "language_of", "parse_source"]
