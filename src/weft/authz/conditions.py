@@ -194,10 +194,10 @@ class _Tree:
                 return self.value(then if chosen else otherwise, values)
             case Comprehension():
                 return self._comprehension(node, values)
-        parts = [self.value(part, values) for part in node.parts]
-        if (blocked := _unsettled(parts)) is not None:
+        found = [self.value(part, values) for part in node.parts]
+        if (blocked := _unsettled(found)) is not None:
             return blocked
-        return self._run(self._shape(node), {f"part{index}": part for index, part in enumerate(parts)})
+        return self._run(self._shape(node), {f"part{index}": value for index, value in enumerate(found)})
 
     def _comprehension(self, node: Comprehension, values: Context) -> Any:
         items = self.value(node.range, values)

@@ -165,8 +165,12 @@ def _computed_relation(
 ) -> Relation:
     rewrite = draw(_rewrites(before, relations, features))
     if features.this == "first" and draw(st.booleans()):
-        kind = draw(st.sampled_from([Union, Intersection]))
-        rewrite = draw(st.sampled_from([kind((This(), rewrite)), Exclusion(This(), rewrite)]))
+        wrapped: list[Rewrite] = [
+            Union((This(), rewrite)),
+            Intersection((This(), rewrite)),
+            Exclusion(This(), rewrite),
+        ]
+        rewrite = draw(st.sampled_from(wrapped))
     relation = Relation(name, rewrite, ())
     return relation if relation.is_permission else Relation(name, rewrite, draw(_allowed(subjects)))
 

@@ -35,7 +35,7 @@ class Scanner:
     """Reads one text left to right by a pattern whose named groups are the kinds of token; the groups `space`
     and `comment` are passed over."""
 
-    def __init__(self, source: str, pattern: re.Pattern[str]) -> None:
+    def __init__(self, source: str, pattern: re.Pattern[str], max_depth: int = MAX_EXPRESSION_DEPTH) -> None:
         if len(source) * 4 > MAX_SCHEMA_BYTES:
             within("the schema", len(source.encode(errors="replace")), MAX_SCHEMA_BYTES)
         self.source = source
@@ -43,7 +43,7 @@ class Scanner:
         """The comments that stand on lines of their own right before the next token."""
         self._pattern = pattern
         self._lines = [0, *(match.end() for match in re.finditer("\n", source))]
-        self._depth = 0
+        self._depth, self._max_depth = 0, max_depth
         self.token = Token("sign", "", 0)
         self.last = self.token
         """The token before the current one."""
@@ -115,9 +115,9 @@ class Scanner:
     def deeper(self) -> None:
         """Count one more open parenthesis; too many are an error, or recursion would have no bound."""
         self._depth += 1
-        if self._depth > MAX_EXPRESSION_DEPTH:
-            hint = "name a part of it as a permission of its own"
-            raise self.error(f"the expression nests more than {MAX_EXPRESSION_DEPTH} levels deep", hint)
+        if self._depth > self._max_depth:
+            hint = "name a part of it as a relation of its own"
+            raise self.error(f"the text nests more than {self._max_depth} levels deep", hint)
 
     def shallower(self) -> None:
         self._depth -= 1
