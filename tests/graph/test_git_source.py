@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 
+import msgspec
 import pytest
 
 from weft.core.errors import Conflict, Corrupt, Invalid, NotFound, Unavailable
@@ -188,6 +189,18 @@ def test_a_rewritten_history_is_noticed(repository):
     for call in (read, lambda source, after: source.pending({0: after})):
         with pytest.raises(Conflict, match="was rewritten"):
             call(source, events[-1].offset)
+
+
+def test_a_span_that_is_listed_in_another_order_is_read_again(repository):
+    for number in range(4):
+        repository.commit(str(number))
+    source = repository.source()
+    events = read(source)
+    moved = msgspec.structs.replace(events[1].offset, mark=events[2].offset.mark)
+    again = read(source, moved)
+    assert [(one.offset.position, one.value) for one in again] == [
+        (one.offset.position, one.value) for one in events
+    ]
 
 
 def test_a_clock_that_cannot_be_right_does_not_stop_the_stream(repository):

@@ -11,7 +11,7 @@ from weft.graph import Graph, NodeRef, RelationWrite, job
 from weft.graph.ingest.embedded import EmbeddedRunner
 from weft.graph.ingest.graph_sink import GraphSink
 from weft.graph.ingest.sources import IterSource
-from weft.testing.graph import TYPES, ModelGraph, outputs
+from weft.testing.graph import IDS, TYPES, ModelGraph, outputs
 
 
 class Crash(Exception):
@@ -74,12 +74,11 @@ def run_until_done(graph, source, relations, deaths, batch):
 
 def contents(graph):
     nodes = {node.ref: node for kind in ("person", "thing") for node in graph.start(kind).nodes()}
-    ids = [*"abcA", "é\0", "d "]
     edges = {}
     for kind in ("knows", "likes"):
-        forward = {edge.ref: edge for edge in graph.start("person", ids).out(kind).edges()}
+        forward = {edge.ref: edge for edge in graph.start("person", IDS).out(kind).edges()}
         end = "person" if kind == "knows" else "thing"
-        assert forward == {edge.ref: edge for edge in graph.start(end, ids).in_(kind).edges()}
+        assert forward == {edge.ref: edge for edge in graph.start(end, IDS).in_(kind).edges()}
         edges |= forward
     return nodes, edges
 

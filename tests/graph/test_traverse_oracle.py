@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from weft.graph import Edge, Graph, Node, NodeRef
 from weft.graph.schema import Schema
 from weft.graph.traverse.steps import Query, from_json, to_json
-from weft.testing.graph import TYPES, ModelGraph, outputs, queries, walk_model
+from weft.testing.graph import IDS, TYPES, graphs, queries, walk_model
 
 SCHEMA = Schema(TYPES)
-IDS = [*"abcA", "é\0", "d "]
 
 
 class Blind:
@@ -27,22 +26,20 @@ class Blind:
         return [node not in self.hidden for node in nodes]
 
 
-def _built(written):
-    timed = [msgspec.structs.replace(one, event_time_us=1 + at) for at, one in enumerate(written)]
-    model = ModelGraph(timed)
+def _stored(model):
     graph = Graph.open("memory:", TYPES)
     graph.put(nodes=model.nodes.values(), edges=model.edges.values())
-    return graph, model
+    return graph
 
 
 hidden_sets = st.none() | st.sets(
-    st.builds(NodeRef, st.sampled_from(["person", "thing"]), st.sampled_from("abcA")), max_size=4
+    st.builds(NodeRef, st.sampled_from(["person", "thing"]), st.sampled_from(IDS)), max_size=4
 )
 
 
-@given(st.lists(outputs(), max_size=40), queries(), hidden_sets)
-def test_every_answer_equals_brute_force(written, query, hidden):
-    graph, model = _built(written)
+@given(graphs(), queries(), hidden_sets)
+def test_every_answer_equals_brute_force(model, query, hidden):
+    graph = _stored(model)
     reader = None if hidden is None else Blind(hidden)
     expected = walk_model(model, SCHEMA, query, lambda ref: ref not in (hidden or ()))
     walk = graph.traverse(query, visibility=reader)
@@ -63,9 +60,9 @@ def test_every_answer_equals_brute_force(written, query, hidden):
         assert max(Counter(reader.asked).values(), default=0) <= 4  # once in each of the four runs
 
 
-@given(st.lists(outputs(), max_size=40), queries())
-def test_edges_are_those_of_the_last_hop(written, query):
-    graph, model = _built(written)
+@given(graphs(), queries())
+def test_edges_are_those_of_the_last_hop(model, query):
+    graph = _stored(model)
     expected = walk_model(model, SCHEMA, query)
     assert {edge.ref for edge in graph.traverse(query).edges()} >= {
         one.edges[-1].ref for one in expected.walks if one.edges
@@ -79,9 +76,9 @@ def test_a_query_survives_json(query):
     assert from_json(to_json(query)) == query
 
 
-@given(st.lists(outputs(), max_size=40), queries())
-def test_complete_means_that_no_limit_changed_the_answer(written, query):
-    graph, model = _built(written)
+@given(graphs(), queries())
+def test_complete_means_that_no_limit_changed_the_answer(model, query):
+    graph = _stored(model)
     unlimited = Query(
         query.type,
         query.ids,
@@ -95,9 +92,9 @@ def test_complete_means_that_no_limit_changed_the_answer(written, query):
         assert walk_model(model, SCHEMA, query).nodes == walk_model(model, SCHEMA, unlimited).nodes
 
 
-@given(st.lists(outputs(), max_size=40))
-def test_both_directions_hold_the_same_edges(written):
-    graph, model = _built(written)
+@given(graphs())
+def test_both_directions_hold_the_same_edges(model):
+    graph = _stored(model)
     forward = {edge.ref: edge for edge in graph.start("person", IDS).out("knows").edges()}
     backward = {edge.ref: edge for edge in graph.start("person", IDS).in_("knows").edges()}
     assert forward == backward == {ref: e for ref, e in model.edges.items() if ref.type == "knows"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -43,7 +44,9 @@ class Graph:
         self.schema = self._settle(list(types))
 
     @classmethod
-    def open(cls, path_or_url: str, types: Iterable[GraphType] = (), *, clock: Clock = SYSTEM_CLOCK) -> Self:
+    def open(
+        cls, path_or_url: str | Path, types: Iterable[GraphType] = (), *, clock: Clock = SYSTEM_CLOCK
+    ) -> Self:
         """Open or create the graph at a path or URL (`memory:`).
 
         Types are remembered: later opens may leave them out, or add types and properties. `Conflict` when a
@@ -51,7 +54,7 @@ class Graph:
         """
         from weft import kv
 
-        store = kv.open(str(path_or_url), namespaces=layout.own_namespaces())
+        store = kv.open(path_or_url, namespaces=layout.own_namespaces(), clock=clock)
         try:
             return cls(store, types, clock=clock)
         except BaseException:

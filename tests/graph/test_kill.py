@@ -1,0 +1,61 @@
+"""An ingest that is killed with SIGKILL and run again ends in the graph of an undisturbed run."""
+
+from __future__ import annotations
+
+import pytest
+
+from weft.graph import Edge, EdgeType, Graph, Node, NodeType, Remove, job
+from weft.graph.ingest.embedded import EmbeddedRunner
+from weft.graph.ingest.graph_sink import GraphSink
+from weft.graph.ingest.sources import IterSource
+from weft.testing.processes import child_process
+
+TYPES = [NodeType("n", properties={"at": int}), EdgeType("e", source="n", target="n", properties={"at": int})]
+EVENTS = 600
+
+
+@job
+def work(event):
+    at = event.value
+    yield Node("n", f"n{at % 50}", {"at": at})
+    for other in range(4):
+        yield Edge("e", f"n{at % 50}", f"n{(at * 7 + other) % 50}", {"at": at})
+    if at % 9 == 0:
+        yield Remove(Edge("e", f"n{at % 50}", f"n{(at * 7) % 50}").ref)
+
+
+def source():
+    # Late and reordered: event time runs back in every group of ten.
+    return IterSource("s", range(EVENTS), time_us=lambda at: at // 10 * 10 + 10 - at % 10)
+
+
+def ingest(report, path):
+    with Graph.open(path, TYPES) as graph:
+        sink = GraphSink(graph.store, graph.schema)
+        EmbeddedRunner(max_batch_events=7).run(work, source(), sink, progress=lambda one: report(one.events))
+
+
+def contents(path):
+    with Graph.open(path) as graph:
+        nodes = list(graph.start("n").nodes())
+        ids = [f"n{n}" for n in range(50)]
+        forward = {edge.ref: edge for edge in graph.start("n", ids).out("e").edges()}
+        assert forward == {edge.ref: edge for edge in graph.start("n", ids).in_("e").edges()}
+        return nodes, forward, GraphSink(graph.store, graph.schema).positions("work/s")
+
+
+@pytest.mark.slow
+def test_killed_at_any_instant_and_run_again(tmp_path):
+    ingest(lambda _: None, tmp_path / "undisturbed")
+    killed = tmp_path / "killed"
+    deaths = 0
+    for checkpoints in (0, 1, 5, 12):
+        with child_process(ingest, killed) as child:
+            for _ in range(checkpoints):
+                child.next_report()
+            child.kill()
+            deaths += child.process.exitcode == -9
+    assert deaths == 4
+    with child_process(ingest, killed) as child:
+        assert 0 < child.reports()[-1] < EVENTS
+    assert contents(killed) == contents(tmp_path / "undisturbed")
