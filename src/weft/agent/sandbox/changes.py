@@ -7,11 +7,12 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from itertools import chain
 from typing import Literal
 
 import msgspec
 
-from weft.core.errors import LimitExceeded
+from weft.core.errors import Denied, LimitExceeded
 from weft.core.limits import MAX_CHANGED_BYTES
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -53,9 +54,15 @@ class Pair(msgspec.Struct, frozen=True):
 
     def changes(self) -> list[Change]:
         """What the other folder changes in the base, by path."""
-        with folder(self.base) as base, folder(self.other) as other:
-            paths = set(_touched(other, base, "")) if self.layer else {*_files(base, ""), *_files(other, "")}
-            return list(self._differing(base, other, sorted(paths)))
+        try:
+            with folder(self.base) as base, folder(self.other) as other:
+                seen = _touched(other, base, "") if self.layer else chain(_files(base, ""), _files(other, ""))
+                return list(self._differing(base, other, sorted(set(seen))))
+        except PermissionError as error:
+            raise Denied(
+                f"`{error.filename}` in the sandbox cannot be read: {error.strerror}",
+                hint="run chmod -R u+rwX on it in the sandbox",
+            ) from error
 
     def _differing(self, base: int, other: int, paths: list[str]) -> Iterator[Change]:
         left = MAX_CHANGED_BYTES

@@ -15,6 +15,7 @@ import msgspec
 
 from weft.agent.sandbox import commit, diff
 from weft.agent.sandbox.changes import Change, Pair, content_at, folder
+from weft.agent.sandbox.inside.keeper import clean_up
 from weft.agent.sandbox.provider import Denial, Entry, Limits, Promise, Result, Sandbox, SandboxFailed
 from weft.core.errors import Conflict, Denied, Invalid, LimitExceeded, NotFound, WeftError
 from weft.core.limits import MAX_FILE_BYTES, within
@@ -81,6 +82,7 @@ class Keeper:
 
     def __init__(self, python: str, spec: Mapping[str, object]) -> None:
         """Start it and wait until the executor is ready, or raise `StartFailed`."""
+        self._spec = spec
         self._sock, theirs = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
         source = os.path.dirname(os.path.abspath(__file__))
@@ -143,6 +145,8 @@ class Keeper:
             os.close(self._lifeline)
             self._sock.close()
             self._process.wait()
+            # A keeper that was itself killed has left this to the owner.
+            clean_up(self._spec)
 
 
 class Session(Sandbox):

@@ -25,7 +25,7 @@ def main() -> None:
     try:
         status = _keep(sock, lifeline, spec)
     finally:
-        _clean_up(spec)
+        clean_up(spec)
     os._exit(status)
 
 
@@ -175,7 +175,8 @@ def _report(sock: socket.socket, stage: str, error: BaseException) -> None:
         wire.send(sock, {"failed": stage, "reason": f"{type(error).__name__}: {error}"})
 
 
-def _clean_up(spec: Any) -> None:
+def clean_up(spec: Any) -> None:
+    """Remove the control groups and the state folder of a sandbox whose processes have ended."""
     for path in spec["cgroups"]:
         with contextlib.suppress(OSError):
             os.rmdir(path)

@@ -1,0 +1,110 @@
+"""Change sets, diffs and commits on plain copies, against a dictionary and against git."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weft.agent.sandbox import changes, commit, diff
+from weft.agent.sandbox.changes import EXECUTABLE, FILE, LINK, Change, Content, Pair
+from weft.core.errors import LimitExceeded
+
+NAMES = st.sampled_from(["a", "b c", "ü", 'q"', "d/a", "d/e/f", "d/e/g", "tab\tx"])
+TEXT = st.lists(st.sampled_from(["x\n", "y\n", "z\n", "\r\n", "\f\n", "no end"]), max_size=12).map("".join)
+CONTENTS = st.builds(Content, st.sampled_from([FILE, EXECUTABLE]), TEXT.map(str.encode)) | st.builds(
+    Content, st.just(LINK), st.sampled_from([b"a", b"../out", b"nowhere"])
+)
+TREES = st.dictionaries(NAMES, CONTENTS, max_size=8)
+
+
+def plant(root: Path, tree: dict[str, Content]) -> Path:
+    root.mkdir()
+    for name, content in tree.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if content.mode == LINK:
+            os.symlink(content.data, os.fsencode(path))
+        else:
+            path.write_bytes(content.data)
+            path.chmod(content.mode & 0o777)
+    return root
+
+
+def harvest(root: Path) -> dict[str, Content]:
+    with changes.folder(str(root)) as fd:
+        found = {path: changes.content_at(fd, path) for path in changes._files(fd, "")}
+    return {path: content for path, content in found.items() if content is not None}
+
+
+@given(TREES, TREES)
+def test_changes_commit_and_diff_agree_with_dictionaries_and_git(
+    before: dict[str, Content], after: dict[str, Content]
+) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        top = Path(scratch)
+        base, other = plant(top / "base", before), plant(top / "other", after)
+        found = Pair(str(base), str(other), layer=False).changes()
+        expected = [
+            Change(path, before.get(path), after.get(path))
+            for path in sorted({*before, *after})
+            if before.get(path) != after.get(path)
+        ]
+        assert found == expected
+        text = diff.unified(found)
+        if text:
+            plant(top / "patched", before)
+            subprocess.run(
+                ["git", "apply", "--whitespace=nowarn"], cwd=top / "patched", input=text.encode(), check=True
+            )
+            assert harvest(top / "patched") == after
+        commit.write(str(base), found)
+        assert harvest(base) == after
+
+
+def test_binary_is_named_only(tmp_path: Path) -> None:
+    text = diff.unified([Change("b", Content(FILE, b"\0"), Content(FILE, b"\xff"))])
+    assert text == "diff --git a/b b/b\nBinary files a/b and b/b differ\n"
+
+
+def test_commit_never_follows_a_link(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    root.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "f").write_text("theirs")
+    (root / "d").symlink_to(elsewhere)
+    with pytest.raises(OSError, match="d"):
+        commit.write(str(root), [Change("d/f", None, Content(FILE, b"x"))])
+    commit.write(str(root), [Change("d/f", Content(FILE, b""), None)])
+    assert (elsewhere / "f").read_text() == "theirs"
+    (root / "l").symlink_to(elsewhere / "f")
+    commit.write(str(root), [Change("l", None, Content(FILE, b"x"))])
+    assert (elsewhere / "f").read_text() == "theirs"
+    assert (root / "l").read_text() == "x"
+
+
+def test_changes_never_follow_a_link(tmp_path: Path) -> None:
+    base, other = plant(tmp_path / "base", {}), plant(tmp_path / "other", {})
+    (other / "d").symlink_to("/etc")
+    assert Pair(str(base), str(other), layer=True).changes() == [Change("d", None, Content(LINK, b"/etc"))]
+
+
+def test_commit_keeps_the_mode_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("x")
+    (tmp_path / "f").chmod(0o640)
+    commit.write(str(tmp_path), [Change("f", Content(FILE, b"x"), Content(FILE, b"y"))])
+    assert (tmp_path / "f").stat().st_mode & 0o777 == 0o640
+    commit.write(str(tmp_path), [Change("f", Content(FILE, b"y"), Content(EXECUTABLE, b"y"))])
+    assert (tmp_path / "f").stat().st_mode & 0o777 == 0o750
+
+
+def test_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "MAX_CHANGED_BYTES", 10)
+    base, other = plant(tmp_path / "base", {}), plant(tmp_path / "other", {"a": Content(FILE, b"x" * 11)})
+    with pytest.raises(LimitExceeded, match="`a`"):
+        Pair(str(base), str(other), layer=False).changes()

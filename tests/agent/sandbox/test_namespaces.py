@@ -1,0 +1,305 @@
+"""The namespace sandbox beyond the contract: users, owners that die, hosts that cannot, liars inside."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import weft
+from weft.agent.sandbox import Limits, Promise, Sandbox, SandboxFailed, cgroups, namespaces, session, shown
+from weft.agent.sandbox.host import host_report
+from weft.agent.sandbox.namespaces import Namespaces
+from weft.agent.sandbox.session import denials
+from weft.core.errors import Invalid, NotFound, Unavailable
+
+pytestmark = pytest.mark.sandbox
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    root = tmp_path / "work"
+    root.mkdir()
+    (root / "a").write_text("a\n")
+    return root
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    (tmp_path / "state").mkdir()
+    return tmp_path / "state"
+
+
+def eventually(what: str, condition: object, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+def groups() -> list[str]:
+    """Control groups that this process has made."""
+    parents = [parent for name in ("memory", "pids") for parent, _ in cgroups._places(name)]
+    return [path for parent in parents for path in glob.glob(f"{parent}/weft-{os.getpid()}-*")]
+
+
+def test_public_face(workspace: Path) -> None:
+    with Sandbox.open(workspace) as box:
+        result = box.run(["cat", "a"], timeout_s=60)
+        assert (result.exit_code, result.output, result.timed_out, result.denied) == (0, "a\n", False, ())
+        assert box.promises >= Namespaces().promises
+
+
+def test_workspace_is_an_overlay_where_the_host_allows(workspace: Path, state: Path) -> None:
+    with Namespaces(state=str(state)).open(workspace) as box:
+        assert "overlay" in box.run(["stat", "-f", "-c", "%T", "."]).output
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_inside_nobody_is_root(workspace: Path) -> None:
+    (workspace / "private").write_text("p\n")
+    (workspace / "private").chmod(0o600)
+    with Sandbox.open(workspace) as box:
+        assert int(box.run(["id", "-u"]).output) >= 0x70000000
+        assert box.run("cat private && echo more >> private").output == "p\n"
+        box.commit()
+    found = (workspace / "private").stat()
+    assert ((workspace / "private").read_text(), found.st_uid, found.st_mode & 0o777) == (
+        "p\nmore\n",
+        0,
+        0o600,
+    )
+
+
+_AS_SOMEBODY = """
+import os
+from weft.agent.sandbox import Sandbox
+from weft.agent.sandbox.host import host_report
+from weft.core.errors import Denied
+work = os.environ["WORK"]
+with Sandbox.open(work) as box:
+    print(box.run("id -u; echo b >> a; mkdir closed; chmod 0 closed; echo x > /etc/x").output)
+    print(box.run("cat " + os.environ["SECRET"]).exit_code, box.run(["stat", "-f", "-c", "%T", "."]).output)
+    try:
+        box.changes()
+    except Denied as error:
+        print(error)
+    box.run("chmod 700 closed")
+    print([change.path for change in box.commit()], open(work + "/a").read().split())
+    box.run("mkdir again; chmod 0 again")
+print([str(f.promise.name) for f in host_report() if not f.available])
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run as an ordinary user already")
+def test_ordinary_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """With the system's Python, since this one may live where nobody else can go."""
+    python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
+    packages = [
+        str(Path(weft.__file__).parents[1]),
+        str(Path(sys.modules["msgspec"].__file__ or "").parents[1]),
+    ]
+    probe = [python or "", "-c", "import msgspec"]
+    somebody = {"user": 65534, "group": 65534, "extra_groups": [], "cwd": "/"}
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(packages), "PYTHONDONTWRITEBYTECODE": "1"}
+    if python is None or subprocess.run(probe, env=environment, capture_output=True, **somebody).returncode:  # type: ignore[call-overload]
+        pytest.skip("no Python of the system that can import msgspec as nobody")
+    top = Path("/var/tmp") / f"weft-test-{os.getpid()}"
+    try:
+        (top / "work").mkdir(parents=True)
+        (top / "work" / "a").write_text("a\n")
+        (top / "secret").write_text("treasure")
+        for path in (top, top / "work", top / "work" / "a", top / "secret"):
+            os.chown(path, 65534, 65534)
+        environment |= {"WORK": str(top / "work"), "SECRET": str(top / "secret"), "TMPDIR": str(top)}
+        done = subprocess.run(  # type: ignore[call-overload]
+            [python, "-c", _AS_SOMEBODY],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            **somebody,
+        )
+        assert done.stderr == ""
+        assert done.stdout.split("\n") == [
+            "65534",
+            "/bin/sh: 1: cannot create /etc/x: Read-only file system",
+            "",
+            "1 overlayfs",
+            "",
+            "`closed` in the sandbox cannot be read: Permission denied; "
+            "run chmod -R u+rwX on it in the sandbox",
+            "['a'] ['a', 'b']",
+            "['TOTAL_MEMORY']",
+            "",
+        ]
+        assert sorted(path.name for path in top.iterdir()) == ["secret", "work"]
+    finally:
+        shutil.rmtree(top)
+
+
+def test_closing_removes_state_and_groups(workspace: Path, state: Path) -> None:
+    box = Namespaces(state=str(state)).open(workspace)
+    box.run("mkdir -p d/e; chmod 0 d; touch f; ln -s /etc l")
+    assert len(list(state.iterdir())) == 1
+    assert len(groups()) == (2 if Promise.TOTAL_MEMORY in box.promises else 0)
+    box.close()
+    assert list(state.iterdir()) == []
+    assert groups() == []
+
+
+_OWNER = """
+import sys
+from weft.agent.sandbox.namespaces import Namespaces
+box = Namespaces(state=sys.argv[1]).open(sys.argv[2])
+print("open", flush=True)
+box.run(["sleep", sys.argv[3]])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_everything_goes_with_its_owner(workspace: Path, state: Path, number: int) -> None:
+    from weft.testing.sandbox import _marker, _running
+
+    marker = _marker()
+    command = [sys.executable, "-c", _OWNER, str(state), str(workspace), marker]
+    owner = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert owner.stdout is not None
+    with owner.stdout:
+        assert owner.stdout.readline() == b"open\n"
+        eventually("the command starts", lambda: len(_running(marker)) == 2)
+        owner.send_signal(number)
+        owner.wait()
+    eventually("the command is gone", lambda: not _running(marker))
+    eventually("the state is gone", lambda: not list(state.iterdir()))
+
+
+def test_a_dead_keeper_takes_everything_along(workspace: Path) -> None:
+    from weft.testing.sandbox import _marker, _running
+
+    marker = _marker()
+    box = Sandbox.open(workspace)
+    assert isinstance(box, session.Session)
+    keeper = box._keeper._process.pid
+    killer = threading.Timer(0.3, os.kill, (keeper, signal.SIGKILL))
+    killer.start()
+    with pytest.raises(SandboxFailed):
+        box.run(["sleep", marker])
+    killer.join()
+    eventually("the command is gone", lambda: not _running(marker))
+    with pytest.raises(SandboxFailed, match="closed"):
+        box.run("true")
+    assert not os.path.exists(os.path.dirname(box._pair.other))
+    eventually("no group is left", lambda: cgroups.remove(groups()) or not groups())
+
+
+def test_a_liar_inside_is_a_failed_sandbox(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    box = Sandbox.open(workspace)
+    assert isinstance(box, session.Session)
+    monkeypatch.setattr(session.Keeper, "_exactly", lambda self, count: b"\xff" * count)
+    with pytest.raises(SandboxFailed):
+        box.run("true")
+    with pytest.raises(SandboxFailed):
+        box.changes()
+
+
+def test_threads_take_turns(workspace: Path) -> None:
+    outputs: dict[int, str] = {}
+    with Sandbox.open(workspace) as box:
+
+        def work(number: int) -> None:
+            outputs[number] = box.run(f"echo {number}").output
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert outputs == {number: f"{number}\n" for number in range(20)}
+
+
+def test_two_sandboxes_do_not_meet(workspace: Path) -> None:
+    with Sandbox.open(workspace) as one, Sandbox.open(workspace) as other:
+        one.run("echo one > a; echo one > /tmp/t")
+        assert other.run("cat a; ls /tmp/t; echo other > a").output.startswith(
+            "a\nls: cannot access '/tmp/t'"
+        )
+        assert one.run("cat a").output == "one\n"
+        one.commit()
+
+
+def test_host_without_namespaces_is_refused(
+    workspace: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told by a keeper that may make no process: as where namespaces are forbidden."""
+    monkeypatch.setattr(namespaces, "rlimits", lambda limits: {"NO_SUCH_LIMIT": 1})
+    with pytest.raises(Unavailable, match="confinement"):
+        Namespaces(state=str(state)).open(workspace)
+    assert list(state.iterdir()) == []
+
+
+def test_host_without_landlock_is_refused(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weft.agent.sandbox.inside.kernel.landlock_abi", lambda: 0)
+    with pytest.raises(Unavailable, match="Landlock"):
+        Sandbox.open(workspace)
+    findings = host_report()
+    assert not any(finding.available for finding in findings)
+    assert "lsm=" in findings[0].how_to_improve
+
+
+def test_host_report(workspace: Path) -> None:
+    findings = {finding.promise: finding for finding in host_report()}
+    assert set(findings) == set(Promise)
+    assert all(findings[promise].available for promise in Namespaces().promises)
+    assert all(finding.available != bool(finding.how_to_improve) for finding in findings.values())
+
+
+def test_toolchain_is_shown_read_only(workspace: Path, tmp_path: Path) -> None:
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "t").write_text("t\n")
+    with Sandbox.open(workspace, toolchain=[tmp_path / "tools"]) as box:
+        assert box.run(["cat", str(tmp_path / "tools" / "t")]).output == "t\n"
+        assert box.run([sys.executable, "-c", "import pytest; print(1)"]).output == "1\n"
+    with pytest.raises(NotFound):
+        Sandbox.open(workspace, toolchain=[tmp_path / "nowhere"])
+    with pytest.raises(Invalid):
+        Sandbox.open(workspace, toolchain=["/"])
+
+
+def test_what_of_a_home_is_shown(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for name in ("bin", ".pyenv/shims", ".cargo/bin", ".ssh", "project/tools"):
+        (home / name).mkdir(parents=True)
+    path = ":".join([f"{home}", f"{home}/bin", f"{home}/.pyenv/shims", f"{home}/.cargo/bin", "/usr/bin", ""])
+    paths = shown.readable("/nowhere", [], {"HOME": str(home), "PATH": path})
+    assert {p.removeprefix(str(home)) for p in paths if p.startswith(str(home))} == {
+        "/bin",
+        "/.pyenv",
+        "/.cargo/bin",
+    }
+    environment = shown.environment("/nowhere", paths, {"PATH": path, "AWS_SECRET": "x", "LC_ALL": "C"})
+    assert "AWS_SECRET" not in environment
+    assert environment["LC_ALL"] == "C"
+    assert str(home) not in environment["PATH"].split(":")
+
+
+def test_denials() -> None:
+    text = (
+        "fine\ncat: x: Permission denied\ncurl: Could not resolve host: a.b\nmount: Operation not permitted"
+    )
+    assert [denial.kind for denial in denials(text)] == ["path", "network", "call"]
+    assert len(denials("\n".join(f"{n}: Permission denied" for n in range(100)))) == 20
+
+
+def test_limits_reach_the_command(workspace: Path) -> None:
+    limits = Limits(open_files=64, file_bytes=4096, cpu_s=5)
+    with Sandbox.open(workspace, limits=limits) as box:
+        assert box.run("ulimit -n; ulimit -t; ulimit -c").output == "64\n5\n0\n"
