@@ -32,14 +32,14 @@ def redact(text: str) -> str:
 
 
 def redact_struct(value: T) -> T:
-    """The struct with every text in it redacted, at any depth."""
+    """The struct with every text in it redacted, at any depth, and fit to be stored as UTF-8."""
     changed = {name: _redacted(getattr(value, name)) for name in value.__struct_fields__}
     return msgspec.structs.replace(value, **changed)
 
 
 def _redacted(value: Any) -> Any:
     if isinstance(value, str):
-        return redact(value)
+        return redact(value.encode("utf-8", "replace").decode())
     if isinstance(value, msgspec.Struct):
         return redact_struct(value)
     if isinstance(value, (tuple, list)):

@@ -15,7 +15,8 @@ CASES = [
     (
         "a.py",
         "import os, sys as s\nfrom .x import y as z, w\nfrom q import *\nX = 1\nclass A:\n    @deco\n"
-        "    def f(self):\n        def g(): pass\n        return g() + os.path.join(1)\n\ndef h(): return A()\n",
+        "    def f(self):\n        def g(): pass\n        return g() + os.path.join(1)\n\n"
+        "def h(): return A()\n",
         [
             ("variable", "X", 4, 4),
             ("class", "A", 5, 9),
@@ -51,14 +52,16 @@ CASES = [
     ),
     (
         "a.go",
-        'package p\nimport (\n "fmt"\n)\ntype T struct{}\nfunc (t *T) M() { fmt.Println(1) }\nfunc F() { F() }\n',
+        'package p\nimport (\n "fmt"\n)\ntype T struct{}\nfunc (t *T) M() { fmt.Println(1) }\n'
+        "func F() { F() }\n",
         [("type", "T", 5, 5), ("method", "T.M", 6, 6), ("function", "F", 7, 7)],
         [("Println", 6, "T.M"), ("F", 7, "F")],
         [Import("fmt", 3)],
     ),
     (
         "a.rs",
-        "use std::io;\nstruct S<T>(T);\nimpl<T> S<T> {\n fn m(&self) { foo::bar(); log!(); }\n}\nmod k { fn i() {} }\n",
+        "use std::io;\nstruct S<T>(T);\nimpl<T> S<T> {\n fn m(&self) { foo::bar(); log!(); }\n}\n"
+        "mod k { fn i() {} }\n",
         [("struct", "S", 2, 2), ("method", "S.m", 4, 4), ("module", "k", 6, 6), ("function", "k.i", 6, 6)],
         [("bar", 4, "S.m"), ("log", 4, "S.m")],
         [Import("std::io", 1)],
@@ -72,7 +75,8 @@ CASES = [
     ),
     (
         "a.c",
-        "#include <stdio.h>\nstruct s { int a; };\nint *f(int x) { return g(x); }\nint main(void) { f(1); }\n",
+        "#include <stdio.h>\nstruct s { int a; };\nint *f(int x) { return g(x); }\n"
+        "int main(void) { f(1); }\n",
         [("struct", "s", 2, 2), ("function", "f", 3, 3), ("function", "main", 4, 4)],
         [("g", 3, "f"), ("f", 4, "main")],
         [Import("stdio.h", 1)],

@@ -14,7 +14,7 @@ _VERDICT: Final = re.compile(
     r"^=* ?((?:\d+ \w+(?:, )?)+(?: in [\d.]+s.*?)?|no tests ran.*?) ?=*$", re.MULTILINE
 )
 _COUNT: Final = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed|deselected)")
-_FAILURE: Final = re.compile(r"^(?:FAILED|ERROR) (\S+?)(?: - (.*))?$", re.MULTILINE)
+_FAILURE: Final = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - (.*))?$", re.MULTILINE)
 _DETAIL_CHARS: Final = 8_000
 
 

@@ -1,0 +1,128 @@
+"""For tests of the agent: contracts of its seams, a repository with a failing test, scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from weft.agent.models.protocol import CallDelta, Delta, Message, Model, ToolSpec, Usage, collect
+from weft.agent.models.scripted import Script, ScriptedCall, ScriptedModel, ScriptedStep
+from weft.agent.policy import Access, Allow, Ask, Deny, Policy, Question, Resource
+
+BROKEN = "def mean(values):\n    return sum(values) / (len(values) + 1)\n"
+MENDED = "def mean(values):\n    return sum(values) / len(values)\n"
+TEST = "from calc import mean\n\n\ndef test_mean():\n    assert mean([1, 2, 3]) == 2\n"
+
+
+def failing_repository(folder: Path) -> Path:
+    """A small Python repository in which one pytest test fails, until `BROKEN` reads `MENDED`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "calc.py").write_text(BROKEN)
+    (folder / "test_calc.py").write_text(TEST)
+    return folder
+
+
+def call(tool: str, **arguments: Any) -> ScriptedCall:
+    """One tool call of a script."""
+    return ScriptedCall(tool, arguments)
+
+
+def step(*calls: ScriptedCall, say: str = "", expect: str | list[str] = "") -> ScriptedStep:
+    """One reply of a script; without calls it claims that the task is done."""
+    return ScriptedStep(expect=expect or [], say=say, calls=list(calls), usage=Usage(10, 1))
+
+
+def scripted(*steps: ScriptedStep, name: str = "test") -> ScriptedModel:
+    """A model that makes these replies."""
+    return ScriptedModel(Script(list(steps), name))
+
+
+class ModelContract:
+    """What every model adapter promises; subclass it and give `model`, `history` and `tools`."""
+
+    @pytest.fixture
+    def model(self) -> Model:
+        """A model that answers `history`, the same whenever it is asked."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def history(self) -> list[Message]:
+        return [Message("system", "be brief"), Message("user", "list the files")]
+
+    @pytest.fixture
+    def tools(self) -> list[ToolSpec]:
+        return [ToolSpec("list_dir", "list files", {"type": "object", "properties": {}})]
+
+    def test_usage_comes_once_and_last(
+        self, model: Model, history: list[Message], tools: list[ToolSpec]
+    ) -> None:
+        deltas = list(model.stream(history, tools))
+        assert [isinstance(delta, Usage) for delta in deltas].count(True) <= 1
+        assert not any(isinstance(delta, Usage) for delta in deltas[:-1])
+
+    def test_calls_are_whole_and_numbered_in_order(
+        self, model: Model, history: list[Message], tools: list[ToolSpec]
+    ) -> None:
+        deltas: list[Delta] = list(model.stream(history, tools))
+        reply = collect(deltas)
+        indices = [delta.index for delta in deltas if isinstance(delta, CallDelta)]
+        assert indices == sorted(indices)
+        assert len({made.id for made in reply.calls}) == len(reply.calls)
+        assert all(made.name for made in reply.calls)
+
+    def test_the_history_and_the_tools_are_left_as_they_were(
+        self, model: Model, history: list[Message], tools: list[ToolSpec]
+    ) -> None:
+        before = (list(history), list(tools))
+        collect(model.stream(history, tools))
+        assert (history, tools) == before
+
+    def test_asking_again_is_a_new_request_that_depends_on_nothing_else(
+        self, model: Model, history: list[Message], tools: list[ToolSpec]
+    ) -> None:
+        assert collect(model.stream(history, tools)) == collect(model.stream(history, tools))
+
+    def test_a_stream_can_be_left_in_the_middle(
+        self, model: Model, history: list[Message], tools: list[ToolSpec]
+    ) -> None:
+        stream = model.stream(history, tools)
+        next(stream)
+        getattr(stream, "close", lambda: None)()
+        assert collect(model.stream(history, tools)).usage is not None
+
+
+class PolicyContract:
+    """What every policy promises; subclass it and give `policy` and a question that it allows."""
+
+    @pytest.fixture
+    def policy(self) -> Policy:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def allowed(self) -> Question:
+        raise NotImplementedError
+
+    def test_every_kind_of_access_gets_an_answer(self, policy: Policy, allowed: Question) -> None:
+        for access in (
+            Access("read", Resource("file", "a.py")),
+            Access("write", Resource("file", "a.py")),
+            Access("run", Resource("command", "make test")),
+            Access("connect", Resource("host", "example.org")),
+            Access("land", Resource("workspace", "repository")),
+        ):
+            answer = policy.decide(Question(allowed.session, allowed.user, "tool", access))
+            assert isinstance(answer, (Allow, Ask, Deny))
+            assert isinstance(answer, Allow) or answer.reason
+
+    def test_asking_changes_nothing(self, policy: Policy, allowed: Question) -> None:
+        assert [type(policy.decide(allowed)) for _ in range(3)] == [Allow] * 3
+
+    @pytest.mark.parametrize("path", ["../secret", "a/../../secret", "/etc/passwd", ".."])
+    def test_nothing_outside_the_workspace_is_allowed(
+        self, policy: Policy, allowed: Question, path: str
+    ) -> None:
+        for action in ("read", "write"):
+            access = Access(action, Resource("file", path))
+            assert not isinstance(policy.decide(Question(allowed.session, allowed.user, "t", access)), Allow)
