@@ -1,1 +1,86 @@
 """The two-level map: namespace, record, sorted items; with versions, tokens, expiry and pages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from weft.core.clock import SYSTEM_CLOCK, Clock
+from weft.kv.model import (
+    ALL,
+    Delete,
+    Item,
+    ItemWrite,
+    Keys,
+    Mutation,
+    Namespace,
+    NamespaceStats,
+    Page,
+    PageLimits,
+    Prefix,
+    Put,
+    Range,
+    RecordItems,
+    RecordPage,
+    Selection,
+    Token,
+    TokenSource,
+    Version,
+)
+from weft.kv.store import Capability, KeyValueStore
+
+__all__ = [
+    "ALL",
+    "Capability",
+    "Delete",
+    "Item",
+    "ItemWrite",
+    "KeyValueStore",
+    "Keys",
+    "Mutation",
+    "Namespace",
+    "NamespaceStats",
+    "Page",
+    "PageLimits",
+    "Prefix",
+    "Put",
+    "Range",
+    "RecordItems",
+    "RecordPage",
+    "Selection",
+    "Token",
+    "TokenSource",
+    "Version",
+    "open",
+]
+
+
+def open(  # noqa: A001
+    location: str | os.PathLike[str],
+    *,
+    namespaces: Iterable[Namespace] = (),
+    clock: Clock = SYSTEM_CLOCK,
+    readonly: bool = False,
+) -> KeyValueStore:
+    """The store at `memory:` or in a directory, with `namespaces` configured where they are not yet so.
+
+    A directory is created unless `readonly`; then nothing is configured either.
+    """
+    store: KeyValueStore
+    if location == "memory:":
+        from weft.kv.memory import MemoryStore
+
+        store = MemoryStore(clock=clock)
+    else:
+        from weft.kv.lmdb import LmdbStore
+
+        store = LmdbStore.open(location, clock=clock, readonly=readonly)
+    try:
+        configured = store.namespaces()
+        for namespace in namespaces:
+            if namespace not in configured and not readonly:
+                store.configure(namespace)
+    except BaseException:
+        store.close()
+        raise
+    return store

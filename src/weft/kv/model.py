@@ -27,7 +27,7 @@ class Token(NamedTuple):
 
 class Version(NamedTuple):
     """Which of two writes to an item wins: the later event time, then the greater token, then tombstone over
-    value, then the bytewise greater value; never the order of arrival."""
+    value, then the bytewise greater value, then the later expiry; never the order of arrival."""
 
     event_time_us: int
     token: Token
@@ -103,8 +103,8 @@ ALL: Final = Range()
 
 
 class Put(msgspec.Struct, frozen=True, kw_only=True):
-    """Store items in one record at one event time. `record_ttl_s` sets when the whole record expires; of the
-    three expiries (namespace, record, item) the earliest counts."""
+    """Store items in one record at one event time. `record_ttl_s` sets when all that was put before that
+    instant expires; of the three expiries (namespace, record, item) the earliest counts."""
 
     namespace: str
     record: bytes

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, Self
 
-from weft.kv.model import ALL, Mutation, Namespace, NamespaceStats, Page, PageLimits, RecordPage, Selection
+from weft.kv.model import (
+    ALL,
+    ItemWrite,
+    Mutation,
+    Namespace,
+    NamespaceStats,
+    Page,
+    PageLimits,
+    RecordPage,
+    Selection,
+)
 
 
 class Capability(enum.Enum):
@@ -16,6 +26,7 @@ class Capability(enum.Enum):
     ATOMIC_BATCH = "a mutate is all or nothing, over records and namespaces"
     SHARED = "other processes may open the same store at the same time"
     TOKEN_TIE_BREAK = "equal event times are settled by the token, not by the value"
+    GENERATION = "the store tells whether anything was written since, by any process"
 
 
 class KeyValueStore(Protocol):
@@ -36,7 +47,12 @@ class KeyValueStore(Protocol):
       batches in either order, ends in the same state.
     - A call with bad input changes nothing: `Invalid`, `LimitExceeded` or `NotFound` (unknown namespace) is
       raised before anything is written. An event time beyond now + `limits.MAX_FUTURE_SKEW_US` is `Invalid`.
-    - Tombstones are kept for `limits.MAX_LATENESS_US` and then reclaimed with the expired items.
+    - Tombstones are kept for `limits.MAX_LATENESS_US` after their event time and then reclaimed. An expired
+      item still wins over older writes as a tombstone for as long, so reclaiming it early undoes nothing.
+    - A record's expiry (`Put.record_ttl_s`) is versioned as an item is, and ends what was put before it:
+      items with an event time from that instant on start afresh. It can be moved until
+      `limits.MAX_LATENESS_US` after it; then it is final.
+    - A namespace's TTL applies to what is written while it is configured.
 
     Methods are synchronous and may be called from any thread.
     """
@@ -53,6 +69,22 @@ class KeyValueStore(Protocol):
 
     def mutate(self, mutations: Sequence[Mutation]) -> None:
         """Apply puts and deletes, over any records and namespaces, as one batch."""
+
+    def put_items(
+        self,
+        namespace: str,
+        record: bytes,
+        items: Sequence[ItemWrite] | Mapping[bytes, bytes],
+        *,
+        event_time_us: int | None = None,
+        record_ttl_s: float | None = None,
+    ) -> None:
+        """`mutate` with one put under a new token; the event time is now unless given."""
+
+    def delete(
+        self, namespace: str, record: bytes, selection: Selection = ALL, *, event_time_us: int | None = None
+    ) -> None:
+        """`mutate` with one delete under a new token; the event time is now unless given."""
 
     def get_items(
         self,
@@ -80,7 +112,11 @@ class KeyValueStore(Protocol):
         """Counts over the whole namespace; reads all of it."""
 
     def sweep(self, *, limit: int = 10_000) -> int:
-        """Reclaim up to `limit` expired items and old tombstones; how many were reclaimed."""
+        """Reclaim up to about `limit` expired items and old tombstones; how many were reclaimed."""
+
+    def generation(self) -> int | None:
+        """A number that grows by at most one with every `mutate`, `configure` or `sweep` of any process, and
+        grows whenever one of them changed anything; None without `Capability.GENERATION`."""
 
     def close(self) -> None:
         """Release everything; later calls raise `Invalid`. Closing twice is allowed."""

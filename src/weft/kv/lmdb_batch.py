@@ -1,0 +1,146 @@
+"""One batch on its way into LMDB: made into cells beforehand, then merged in one sorted walk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weft.core import limits
+from weft.core.codec import pack_u64
+from weft.kv.cells import (
+    pack_version,
+    tombstone_cell,
+    value_cell,
+    wins,
+)
+from weft.kv.expiry import ttl_end_us
+from weft.kv.lmdb_rows import (
+    NUMBER_BYTES,
+    Head,
+    NamespaceRow,
+    Rows,
+    Tombstone,
+    new_head,
+    parse_record,
+    record_key,
+)
+from weft.kv.model import Delete, Keys, Mutation, Put, Version
+from weft.kv.paging import bounds
+
+
+class Batch:
+    """Checked mutations as cells, range tombstones and record expiries, by record key."""
+
+    def __init__(self, mutations: Sequence[Mutation], namespaces: dict[str, NamespaceRow]) -> None:
+        self._cells: list[tuple[bytes, bytes, bytes]] = []
+        self._records: dict[bytes, bytes] = {}
+        self._tombstones: list[tuple[bytes, Tombstone]] = []
+        self._expiries: list[tuple[bytes, bytes, int]] = []
+        prefixes = {name: row.prefix for name, row in namespaces.items()}
+        for mutation in mutations:
+            key = record_key(prefixes[mutation.namespace], mutation.record)
+            self._records[key] = mutation.record
+            version = pack_version(Version(mutation.event_time_us, mutation.token))
+            if isinstance(mutation, Put):
+                self._add_put(key, version, mutation, namespaces[mutation.namespace])
+            else:
+                self._add_delete(key, version, mutation)
+
+    def _add_put(self, record: bytes, version: bytes, put: Put, namespace: NamespaceRow) -> None:
+        ttl_s, compress = namespace.config.ttl_s, namespace.config.compression == "zstd"
+        namespace_end_us = ttl_end_us(put.event_time_us, ttl_s)
+        plain = version + b"\x00\x00" + namespace_end_us.to_bytes(8, "big")
+        small = limits.COMPRESS_FROM_BYTES if compress else limits.MAX_VALUE_BYTES + 1
+        for item in put.items:
+            if item.ttl_s is None and len(item.value) < small:
+                cell = plain + item.value
+            else:
+                expires_us = min(namespace_end_us, ttl_end_us(put.event_time_us, item.ttl_s))
+                cell = value_cell(version, item.value, expires_us, compress)
+            self._cells.append((record, item.key, cell))
+        if put.record_ttl_s is not None:
+            expires_us = ttl_end_us(put.event_time_us, put.record_ttl_s)
+            self._expiries.append((record, version, expires_us))
+
+    def _add_delete(self, record: bytes, version: bytes, delete: Delete) -> None:
+        if isinstance(delete.selection, Keys):
+            cell = tombstone_cell(version)
+            self._cells.extend((record, key, cell) for key in delete.selection.keys)
+        else:
+            self._tombstones.append((record, Tombstone(version, *bounds(delete.selection))))
+
+    def apply(self, rows: Rows, now_us: int) -> None:
+        """Merge the batch into the store; may run again in another transaction."""
+        numbers, heads = self._open_records(rows)
+        self._apply_to_heads(rows, numbers, heads, now_us)
+        staged = self._stage(rows, numbers, heads)
+        ordered = sorted(staged)
+        stored = dict(rows.txn.cursor(db=rows.items).getmulti(ordered))
+        won = []
+        for key in ordered:
+            cell = staged[key]
+            old = stored.get(key)
+            if old is None:
+                won.append((key, cell))
+            elif wins(cell, old, rows.read_chunks):
+                rows.free_chunks(old)
+                won.append((key, cell))
+        rows.put_cells(won)
+
+    def _open_records(self, rows: Rows) -> tuple[dict[bytes, bytes], dict[bytes, Head]]:
+        """The number of every record, given out to new ones, and the heads of those that have one."""
+        keys = sorted(self._records)
+        stored = dict(rows.txn.cursor(db=rows.records).getmulti(keys))
+        numbers: dict[bytes, bytes] = {}
+        heads: dict[bytes, Head] = {}
+        created: list[tuple[bytes, bytes]] = []
+        number = 0
+        for key in keys:
+            row = stored.get(key)
+            if row is None:
+                number = number + 1 if number else rows.next_number(rows.numbers)
+                head = new_head(self._records[key])
+                row = head.row(pack_u64(number))
+                created.append((key, row))
+            numbers[key] = row[:NUMBER_BYTES]
+            if len(row) > NUMBER_BYTES:
+                heads[key] = parse_record(row)[1]
+        if created:
+            rows.txn.cursor(db=rows.records).putmulti(created)
+            rows.txn.cursor(db=rows.numbers).putmulti(
+                [(row[:NUMBER_BYTES], key) for key, row in created], append=True
+            )
+        return numbers, heads
+
+    def _apply_to_heads(
+        self, rows: Rows, numbers: dict[bytes, bytes], heads: dict[bytes, Head], now_us: int
+    ) -> None:
+        changed: set[bytes] = set()
+        for key, tombstone in self._tombstones:
+            head = heads.setdefault(key, Head())
+            if any(other.covers(tombstone) for other in head.tombstones):
+                continue
+            kept = [other for other in head.tombstones if not tombstone.covers(other)]
+            head.tombstones = (*kept, tombstone)
+            rows.delete_hidden(numbers[key], tombstone)
+            changed.add(key)
+        for key, version, expires_us in self._expiries:
+            head = heads.setdefault(key, Head())
+            rows.finish_expiry(numbers[key], head, now_us)
+            if (version, expires_us) > (head.expiry_version, head.expires_us):
+                head.expiry_version, head.expires_us = version, expires_us
+            changed.add(key)
+        for key in changed:
+            rows.txn.put(key, heads[key].row(numbers[key]), db=rows.records)
+            rows.log_record(numbers[key], heads[key])
+
+    def _stage(self, rows: Rows, numbers: dict[bytes, bytes], heads: dict[bytes, Head]) -> dict[bytes, bytes]:
+        """The batch's own winner under each key, without what tombstones hide."""
+        staged: dict[bytes, bytes] = {}
+        for record, key, cell in self._cells:
+            if heads and record in heads and any(t.hides(key, cell) for t in heads[record].tombstones):
+                continue
+            full_key = numbers[record] + key
+            other = staged.get(full_key)
+            if other is None or wins(cell, other, rows.read_chunks):
+                staged[full_key] = cell
+        return staged

@@ -1,0 +1,247 @@
+"""Where LMDB keeps what: the databases of a store, and the moves that batches and sweeps share.
+
+    namespaces    name                      -> id, configuration
+    records       namespace id, record id   -> number, then a Head where the record needs one
+    numbers       number                    -> key in records
+    items         number, item key          -> cell
+    chunks        chunk number, index       -> part of a cell's payload
+    due           instant, ordinal          -> item keys that a sweep should look at from then on
+    due_records   instant, number           -> the same for records
+
+A record's number is shorter than its id, so items of one record lie together under short keys. `due` is a
+log: an overwritten item leaves its old entry behind, and the sweep goes by the item's cell.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import lmdb
+import msgspec
+
+from weft.core import limits
+from weft.core.codec import decode, encode, pack_u64, prefix_end, unpack_u64
+from weft.core.errors import Corrupt
+from weft.kv.cells import HEADER, chunks_of, due_us, event_time_us, split
+from weft.kv.expiry import NEVER_US
+from weft.kv.model import Namespace
+
+DATABASES: Final = ("namespaces", "records", "numbers", "items", "chunks", "due", "due_records")
+NUMBER_BYTES: Final = 8
+NAMESPACE_BYTES: Final = 4
+# An LMDB key has at most 511 bytes; longer record ids are cut and told apart by a digest.
+_WHOLE_ID_BYTES: Final = 480
+_DIGEST_BYTES: Final = 16
+# Entries of the due log hold items that expire in the same minute, so that most are read once.
+_BUCKET_US: Final = 60_000_000
+_DUE_KEYS_PER_ENTRY: Final = 500
+
+
+class NamespaceRow(msgspec.Struct, frozen=True):
+    """A namespace as stored."""
+
+    id: int
+    config: Namespace
+
+    @property
+    def prefix(self) -> bytes:
+        return self.id.to_bytes(NAMESPACE_BYTES, "big")
+
+
+class Tombstone(msgspec.Struct, frozen=True, array_like=True):
+    """A deleted range of keys; `version` is packed."""
+
+    version: bytes
+    start: bytes
+    end: bytes | None
+
+    def hides(self, key: bytes, cell: bytes) -> bool:
+        return self.start <= key and (self.end is None or key < self.end) and cell[:32] <= self.version
+
+    def covers(self, other: Tombstone) -> bool:
+        return (
+            self.version >= other.version
+            and self.start <= other.start
+            and (self.end is None or (other.end is not None and other.end <= self.end))
+        )
+
+
+class Head(msgspec.Struct, array_like=True):
+    """What only few records have: a long id, range tombstones, an expiry and its packed version."""
+
+    long_id: bytes = b""
+    tombstones: tuple[Tombstone, ...] = ()
+    expiry_version: bytes = b""
+    expires_us: int = NEVER_US
+
+    def row(self, number: bytes) -> bytes:
+        return number if self == Head() else number + encode(self)
+
+    def holds_nothing(self) -> bool:
+        return not self.tombstones and self.expires_us == NEVER_US
+
+
+def record_key(prefix: bytes, record: bytes) -> bytes:
+    """A record's key in `records`."""
+    if len(record) <= _WHOLE_ID_BYTES:
+        return prefix + record
+    digest = hashlib.blake2b(record, digest_size=_DIGEST_BYTES).digest()
+    return prefix + record[:_WHOLE_ID_BYTES] + digest
+
+
+def new_head(record: bytes) -> Head:
+    return Head(record if len(record) > _WHOLE_ID_BYTES else b"")
+
+
+def parse_record(row: bytes) -> tuple[bytes, Head]:
+    """Number and head of a row of `records`."""
+    if len(row) == NUMBER_BYTES:
+        return row, Head()
+    return row[:NUMBER_BYTES], decode(row[NUMBER_BYTES:], Head, "a record's head")
+
+
+def record_id(key: bytes, head: Head) -> bytes:
+    return head.long_id or key[NAMESPACE_BYTES:]
+
+
+class Rows:
+    """The databases of a store within one transaction."""
+
+    namespaces: Any
+    records: Any
+    numbers: Any
+    items: Any
+    chunks: Any
+    due: Any
+    due_records: Any
+
+    def __init__(self, handles: dict[str, Any], txn: lmdb.Transaction) -> None:
+        self.__dict__.update(handles)
+        self.txn = txn
+
+    def namespace_rows(self) -> Iterator[NamespaceRow]:
+        for _, row in self.txn.cursor(db=self.namespaces):
+            yield decode(row, NamespaceRow, "a namespace")
+
+    def next_number(self, database: Any) -> int:
+        """One more than the number at the front of the database's last key."""
+        cursor = self.txn.cursor(db=database)
+        return unpack_u64(cursor.key()) + 1 if cursor.last() else 1
+
+    def span(self, number: bytes, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and cells of a record, from `start` up to `end`."""
+        cursor = self.txn.cursor(db=self.items)
+        if cursor.set_range(number + start):
+            stop = prefix_end(number) if end is None else number + end
+            for key, cell in cursor:
+                if stop is not None and key >= stop:
+                    return
+                yield key, cell
+
+    def span_back(self, number: bytes, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        """The same from the end."""
+        cursor = self.txn.cursor(db=self.items)
+        stop = prefix_end(number) if end is None else number + end
+        found = stop is not None and cursor.set_range(stop)
+        if not (cursor.prev() if found else cursor.last()):
+            return
+        first = number + start
+        for key, cell in cursor.iterprev():
+            if key < first:
+                return
+            yield key, cell
+
+    def put_cells(self, cells: Sequence[tuple[bytes, bytes]]) -> None:
+        """Store cells under ascending keys, large ones in chunks, and log when they are due."""
+        largest = HEADER.size + limits.CHUNK_BYTES
+        rows = [(key, cell if len(cell) <= largest else self._put_chunks(cell)) for key, cell in cells]
+        self.txn.cursor(db=self.items).putmulti(rows)
+        self.log_due(rows)
+
+    def _put_chunks(self, cell: bytes) -> bytes:
+        number = self.next_number(self.chunks)
+        stored, chunks = split(cell, number)
+        for index, chunk in enumerate(chunks):
+            self.txn.put(_chunk_key(number, index), chunk, db=self.chunks, append=True)
+        return stored
+
+    def read_chunks(self, number: int, count: int) -> bytes:
+        parts = [self.txn.get(_chunk_key(number, index), db=self.chunks) for index in range(count)]
+        if None in parts:
+            raise Corrupt("a stored value lacks a chunk", hint="restore it from a backup")
+        return b"".join(parts)
+
+    def chunk_bytes(self, cell: bytes) -> int:
+        """Size of the chunks of a cell."""
+        owned = chunks_of(cell)
+        return len(self.read_chunks(*owned)) if owned else 0
+
+    def free_chunks(self, cell: bytes) -> None:
+        """Delete the chunks of a cell that is being replaced or deleted."""
+        if owned := chunks_of(cell):
+            number, count = owned
+            for index in range(count):
+                self.txn.delete(_chunk_key(number, index), db=self.chunks)
+
+    def delete_cell(self, key: bytes, cell: bytes) -> None:
+        self.free_chunks(cell)
+        self.txn.delete(key, db=self.items)
+
+    def delete_hidden(self, number: bytes, tombstone: Tombstone) -> int:
+        """Delete what a tombstone hides."""
+        hidden = [
+            (key, cell)
+            for key, cell in self.span(number, tombstone.start, tombstone.end)
+            if cell[:32] <= tombstone.version
+        ]
+        for key, cell in hidden:
+            self.delete_cell(key, cell)
+        return len(hidden)
+
+    def finish_expiry(self, number: bytes, head: Head, now_us: int) -> int:
+        """Delete what a record's expiry ended and forget the expiry, once nothing can move it any more."""
+        ended_us = head.expires_us
+        if ended_us + limits.MAX_LATENESS_US > now_us:
+            return 0
+        head.expiry_version, head.expires_us = b"", NEVER_US
+        ended = [(key, cell) for key, cell in self.span(number, b"", None) if event_time_us(cell) < ended_us]
+        for key, cell in ended:
+            self.delete_cell(key, cell)
+        return len(ended)
+
+    def log_due(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Have a sweep look at cells when they expire, or when their tombstones may go."""
+        buckets: dict[int, list[tuple[int, bytes]]] = {}
+        for key, cell in rows:
+            due = due_us(cell)
+            if due != NEVER_US:
+                buckets.setdefault(due // _BUCKET_US, []).append((due, key))
+        for bucket in buckets.values():
+            for at in range(0, len(bucket), _DUE_KEYS_PER_ENTRY):
+                part = bucket[at : at + _DUE_KEYS_PER_ENTRY]
+                self.log_keys(min(due for due, _ in part), [key for _, key in part])
+
+    def log_keys(self, due: int, keys: list[bytes]) -> None:
+        entry = encode(keys)
+        ordinal = 0
+        while not self.txn.put(_due_key(due, ordinal), entry, db=self.due, overwrite=False):
+            ordinal += 1
+
+    def log_record(self, number: bytes, head: Head) -> None:
+        """Have a sweep look at a record when its next tombstone may go or its expiry is final."""
+        dues = [event_time_us(tombstone.version) for tombstone in head.tombstones]
+        if head.expires_us != NEVER_US:
+            dues.append(head.expires_us)
+        if dues:
+            due = max(min(dues) + limits.MAX_LATENESS_US, 0)
+            self.txn.put(pack_u64(due) + number, b"", db=self.due_records)
+
+
+def _chunk_key(number: int, index: int) -> bytes:
+    return pack_u64(number) + index.to_bytes(4, "big")
+
+
+def _due_key(due: int, ordinal: int) -> bytes:
+    return pack_u64(max(due, 0)) + ordinal.to_bytes(4, "big")

@@ -1,0 +1,276 @@
+"""The reference store: dictionaries, resolved when they are read. Correct, plain, never fast."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+from weft.core import limits
+from weft.core.clock import SYSTEM_CLOCK, Clock
+from weft.core.errors import Invalid
+from weft.kv.base import StoreBase
+from weft.kv.checks import (
+    check_mutations,
+    check_namespace,
+    check_page,
+    check_query,
+    find_namespace,
+)
+from weft.kv.expiry import NEVER_US, effective_us, ttl_end_us
+from weft.kv.model import (
+    ALL,
+    Delete,
+    Item,
+    Keys,
+    Mutation,
+    Namespace,
+    NamespaceStats,
+    Page,
+    PageLimits,
+    Put,
+    RecordPage,
+    Selection,
+    Token,
+    Version,
+)
+from weft.kv.paging import DEFAULT_LIMITS, bounds, fill_page, fill_record_page
+from weft.kv.store import Capability
+
+
+class _Cell(NamedTuple):
+    """What was last written to a key; the fields compare in the order that settles ties."""
+
+    version: Version
+    tombstone: bool
+    value: bytes
+    expires_us: int
+
+
+class _RecordExpiry(NamedTuple):
+    version: Version
+    expires_us: int
+
+
+_NO_EXPIRY: Final = _RecordExpiry(Version(-NEVER_US, Token(0, b"")), NEVER_US)
+
+
+class _Record:
+    """Every key's winning write, every range tombstone, and the record's expiry."""
+
+    def __init__(self) -> None:
+        self.cells: dict[bytes, _Cell] = {}
+        self.tombstones: set[tuple[Version, bytes, bytes | None]] = set()
+        self.expiry = _NO_EXPIRY
+
+    def live(self, key: bytes, now_us: int) -> Item | None:
+        """The item that readers see under a key."""
+        cell = self.cells[key]
+        expires_us = effective_us(cell.version.event_time_us, cell.expires_us, self.expiry.expires_us)
+        if cell.tombstone or expires_us <= now_us or self._deleted(key, cell):
+            return None
+        return Item(key, cell.value, cell.version, None if expires_us == NEVER_US else expires_us)
+
+    def live_items(self, now_us: int) -> list[Item]:
+        found = (self.live(key, now_us) for key in sorted(self.cells))
+        return [item for item in found if item is not None]
+
+    def _deleted(self, key: bytes, cell: _Cell) -> bool:
+        return any(
+            start <= key and (end is None or key < end) and cell.version <= version
+            for version, start, end in self.tombstones
+        )
+
+    def write(self, key: bytes, cell: _Cell) -> None:
+        self.cells[key] = max(self.cells.get(key, cell), cell)
+
+    def expire_at(self, expiry: _RecordExpiry, now_us: int) -> None:
+        self.finish_expiry(now_us)
+        self.expiry = max(self.expiry, expiry)
+
+    def finish_expiry(self, now_us: int) -> int:
+        """Forget what a record expiry ended, once nothing can move it any more."""
+        ended_us = self.expiry.expires_us
+        if ended_us + limits.MAX_LATENESS_US > now_us:
+            return 0
+        self.expiry = _NO_EXPIRY
+        return self._drop([key for key, cell in self.cells.items() if cell.version.event_time_us < ended_us])
+
+    def reclaim(self, now_us: int) -> int:
+        """Drop what no late write can meet any more; turn what has expired before that into tombstones."""
+        late_us = now_us - limits.MAX_LATENESS_US
+        reclaimed = self.finish_expiry(now_us)
+        reclaimed += self._drop([key for key, cell in self.cells.items() if self._deleted(key, cell)])
+        old = {tombstone for tombstone in self.tombstones if tombstone[0].event_time_us <= late_us}
+        self.tombstones -= old
+        dead = [key for key, cell in self.cells.items() if cell.tombstone or cell.expires_us <= now_us]
+        reclaimed += self._drop([key for key in dead if self.cells[key].version.event_time_us <= late_us])
+        for key in dead:
+            if key in self.cells and not self.cells[key].tombstone:
+                self.cells[key] = _Cell(self.cells[key].version, True, b"", NEVER_US)
+                reclaimed += 1
+        return reclaimed + len(old)
+
+    def _drop(self, keys: list[bytes]) -> int:
+        for key in keys:
+            del self.cells[key]
+        return len(keys)
+
+
+class MemoryStore(StoreBase):
+    """A `KeyValueStore` in this process's memory."""
+
+    capabilities = frozenset({Capability.ATOMIC_BATCH, Capability.TOKEN_TIE_BREAK, Capability.GENERATION})
+
+    def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        super().__init__(clock)
+        self._lock = threading.Lock()
+        self._namespaces: dict[str, Namespace] = {}
+        self._records: dict[tuple[str, bytes], _Record] = {}
+        self._generation = 0
+        self._closed = False
+
+    def namespaces(self) -> list[Namespace]:
+        with self._open():
+            return [self._namespaces[name] for name in sorted(self._namespaces)]
+
+    def configure(self, namespace: Namespace) -> None:
+        check_namespace(namespace)
+        with self._open():
+            self._namespaces[namespace.name] = namespace
+            self._generation += 1
+
+    def mutate(self, mutations: Sequence[Mutation]) -> None:
+        with self._open():
+            now_us = self._clock.now_us()
+            check_mutations(mutations, self._namespaces, now_us)
+            for mutation in mutations:
+                record = self._records.setdefault((mutation.namespace, mutation.record), _Record())
+                version = Version(mutation.event_time_us, mutation.token)
+                if isinstance(mutation, Put):
+                    self._put(record, mutation, version, now_us)
+                else:
+                    _delete(record, mutation, version)
+            self._generation += 1
+
+    def _put(self, record: _Record, put: Put, version: Version, now_us: int) -> None:
+        namespace_end_us = ttl_end_us(put.event_time_us, self._namespaces[put.namespace].ttl_s)
+        for item in put.items:
+            expires_us = min(namespace_end_us, ttl_end_us(put.event_time_us, item.ttl_s))
+            record.write(item.key, _Cell(version, False, item.value, expires_us))
+        if put.record_ttl_s is not None:
+            expires_us = ttl_end_us(put.event_time_us, put.record_ttl_s)
+            record.expire_at(_RecordExpiry(version, expires_us), now_us)
+
+    def get_items(
+        self,
+        namespace: str,
+        records: Sequence[bytes],
+        selection: Selection = ALL,
+        *,
+        reverse: bool = False,
+        limit_per_record: int | None = None,
+        page: PageLimits | None = None,
+        after: bytes | None = None,
+    ) -> Page:
+        check_query(records, selection, page, limit_per_record)
+        with self._open():
+            find_namespace(self._namespaces, namespace)
+            now_us = self._clock.now_us()
+
+            def scan(record: bytes, after_key: bytes | None) -> Iterator[Item]:
+                found = self._records.get((namespace, record))
+                items = found.live_items(now_us) if found else []
+                for item in reversed(items) if reverse else items:
+                    past = after_key is None or (item.key < after_key if reverse else item.key > after_key)
+                    if past and _selects(selection, item.key):
+                        yield item
+
+            return fill_page(
+                scan,
+                namespace,
+                records,
+                selection,
+                reverse=reverse,
+                limit_per_record=limit_per_record,
+                limits=page or DEFAULT_LIMITS,
+                after=after,
+                clock=self._clock,
+            )
+
+    def scan_records(
+        self, namespace: str, *, after: bytes | None = None, page: PageLimits | None = None
+    ) -> RecordPage:
+        check_page(page)
+        with self._open():
+            find_namespace(self._namespaces, namespace)
+            now_us = self._clock.now_us()
+            live = sorted(
+                record
+                for (name, record), found in self._records.items()
+                if name == namespace and found.live_items(now_us)
+            )
+
+            def scan(after_record: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+                return ((record, record) for record in live if after_record is None or record > after_record)
+
+            return fill_record_page(scan, namespace, page or DEFAULT_LIMITS, after, self._clock)
+
+    def stats(self, namespace: str) -> NamespaceStats:
+        with self._open():
+            find_namespace(self._namespaces, namespace)
+            now_us = self._clock.now_us()
+            records = [record for (name, _), record in self._records.items() if name == namespace]
+            live = [items for record in records if (items := record.live_items(now_us))]
+            return NamespaceStats(
+                records=len(live),
+                live_items=sum(len(items) for items in live),
+                stored_items=sum(len(record.cells) for record in records),
+                stored_bytes=sum(
+                    len(k) + len(c.value) for record in records for k, c in record.cells.items()
+                ),
+            )
+
+    def sweep(self, *, limit: int = 10_000) -> int:
+        with self._open():
+            now_us = self._clock.now_us()
+            reclaimed = 0
+            for name, record in list(self._records.items()):
+                if reclaimed >= limit:
+                    break
+                reclaimed += record.reclaim(now_us)
+                if not record.cells and not record.tombstones and record.expiry == _NO_EXPIRY:
+                    del self._records[name]
+            self._generation += reclaimed > 0
+            return reclaimed
+
+    def generation(self) -> int:
+        with self._open():
+            return self._generation
+
+    def close(self) -> None:
+        self._closed = True
+        self._records.clear()
+
+    @contextmanager
+    def _open(self) -> Iterator[None]:
+        with self._lock:
+            if self._closed:
+                raise Invalid("the store is closed", hint="open it again")
+            yield
+
+
+def _delete(record: _Record, delete: Delete, version: Version) -> None:
+    if isinstance(delete.selection, Keys):
+        for key in delete.selection.keys:
+            record.write(key, _Cell(version, True, b"", NEVER_US))
+    else:
+        record.tombstones.add((version, *bounds(delete.selection)))
+
+
+def _selects(selection: Selection, key: bytes) -> bool:
+    if isinstance(selection, Keys):
+        return key in selection.keys
+    start, end = bounds(selection)
+    return start <= key and (end is None or key < end)
