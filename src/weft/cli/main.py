@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import weft
+from weft.cli.demo.command import demo
 from weft.core.errors import Invalid, WeftError
 
 app = typer.Typer(
@@ -32,6 +33,9 @@ def _options(
     ] = False,
 ) -> None:
     """Options of every command."""
+
+
+app.command()(demo)
 
 
 def main() -> None:

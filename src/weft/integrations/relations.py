@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from weft.authz import Authz
-from weft.authz.schema import parse_schema
+from weft.authz.schema import Language, parse_schema
 from weft.authz.tuples import parse_tuple
 from weft.core.errors import Invalid
 from weft.core.limits import MAX_WRITES_PER_REQUEST
@@ -19,7 +20,7 @@ class AuthzRelations:
     def __init__(self, authz: Authz) -> None:
         self._authz = authz
         version = authz.read_schema()
-        self._schema = parse_schema(version.text, version.language)
+        self._schema = parse_schema(version.text, cast(Language, version.language))
 
     def check(self, write: RelationWrite) -> None:
         """Raise `Invalid` for a text that is no relation tuple, or none that the schema allows."""

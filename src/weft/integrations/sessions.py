@@ -19,13 +19,14 @@ from weft.agent.session import SessionStore
 from weft.graph import Edge, EdgeType, Node, NodeType, job
 from weft.graph.ingest.job import Output
 from weft.graph.ingest.model import Event, Offset
-from weft.integrations.repository.types import TYPES as REPOSITORY_TYPES
-from weft.integrations.repository.types import node_id
+from weft.graph.types import GraphType
+from weft.integrations.repository.types import FILE, PERSON, node_id
 
 _CALL: Final = {"action": str, "effect": str, "reason": str}
 
-TYPES: Final = [
-    *(kind for kind in REPOSITORY_TYPES if kind.name in ("person", "file")),
+TYPES: Final[list[GraphType]] = [
+    PERSON,
+    FILE,
     NodeType("session", properties={"task": str, "model": str, "scripted": bool}),
     NodeType("outcome", properties={"ok": bool, "reason": str}),
     NodeType("step", properties={"number": int, "text": str}),

@@ -1,10 +1,11 @@
-"""What the demo shows: headings, progress with a rate, tables; nothing but data when JSON is asked for."""
+"""What the demo shows: headings, progress with a rate, tables; nothing at all when JSON is asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -19,8 +20,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-Advance = Callable[[int], None]
-"""Takes how many events are done so far."""
+Advance = Callable[[int, int], None]
+"""Takes how many events are done, and how many there are."""
 
 
 class _RateColumn(ProgressColumn):
@@ -30,36 +31,36 @@ class _RateColumn(ProgressColumn):
 
 
 class Screen:
-    """Prints for people; silent when `quiet`."""
+    """Prints for people; silent when `quiet`. Texts are shown as they are: nothing in them is markup."""
 
     def __init__(self, quiet: bool = False) -> None:
         self._console = Console(quiet=quiet, highlight=False)
 
     def act(self, number: int, title: str) -> None:
-        self._console.print(f"\n[bold]{number}. {title}[/bold]")
+        self._console.print(Text(f"\n{number}. {title}", style="bold"))
 
-    def say(self, text: str) -> None:
-        self._console.print(Text.from_markup(text), soft_wrap=True)
+    def say(self, text: str, *, lead: str = "", style: str = "") -> None:
+        """One line; `lead` is a word in colour before it."""
+        self._console.print(Text.assemble((f"{lead:<9}" if lead else "", style), text), soft_wrap=True)
 
-    def show(self, text: str, lexer: str) -> None:
-        """Source text in colour."""
-        from rich.syntax import Syntax
-
-        self._console.print(Syntax(text, lexer, background_color="default", word_wrap=True))
+    def show_diff(self, text: str) -> None:
+        styles = {"+": "green", "-": "red", "@": "cyan"}
+        for line in text.splitlines():
+            self._console.print(Text(f"  {line}", style=styles.get(line[:1], "")), soft_wrap=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        table = Table(
-            title=title, title_justify="left", title_style="italic", show_edge=False, pad_edge=False
-        )
+        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
         for place, column in enumerate(columns):
-            numeric = all(isinstance(row[place], int | float) for row in rows)
-            table.add_column(column, justify="right" if numeric and rows else "left", overflow="fold")
+            numeric = bool(rows) and all(isinstance(row[place], int | float) for row in rows)
+            table.add_column(column, justify="right" if numeric else "left", overflow="fold")
         for row in rows:
-            table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+            table.add_row(*map(_cell, row))
+        self._console.print(Text(f"\n{title}", style="italic"), soft_wrap=True)
         self._console.print(table)
 
     @contextmanager
-    def progress(self, what: str, total: int) -> Iterator[Advance]:
+    def progress(self, what: str) -> Iterator[Advance]:
+        """A bar with count, rate and remaining time."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -69,5 +70,11 @@ class Screen:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self._console) as progress:
-            task = progress.add_task(what, total=total)
-            yield lambda done: progress.update(task, completed=done)
+            task = progress.add_task(what, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _cell(value: object) -> Text:
+    if isinstance(value, bool):
+        return Text("yes" if value else "no")
+    return Text(f"{value:,}" if isinstance(value, int) else str(value))

@@ -8,12 +8,15 @@ import xxhash
 
 from weft.core.limits import MAX_NODE_ID_BYTES
 from weft.graph import EdgeType, NodeType
+from weft.graph.types import GraphType
 
-TYPES: Final = [
+PERSON: Final = NodeType("person", properties={"name": str})
+FILE: Final = NodeType("file", properties={"path": str, "exists": bool})
+TYPES: Final[list[GraphType]] = [
+    PERSON,
+    FILE,
     NodeType("repository", properties={"tree": str}),
     NodeType("commit", properties={"summary": str, "files": int}),
-    NodeType("person", properties={"name": str}),
-    NodeType("file", properties={"path": str, "exists": bool}),
     NodeType("symbol", properties={"name": str, "kind": str, "file": str, "line": int}),
     EdgeType("authored", source="person", target="commit"),
     EdgeType(

@@ -1,0 +1,100 @@
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weft.agent.policy import Access, Action, Allow, Ask, Deny, Question, Resource
+from weft.authz import Authz
+from weft.integrations.policy import SCHEMA, AuthzPolicy
+from weft.testing.clock import VirtualClock
+
+RELATIONS = {"reader": {"read"}, "writer": {"read", "write"}, "runner": {"run"}, "lander": {"land"}}
+
+
+def policy(clock: VirtualClock | None = None) -> AuthzPolicy:
+    clock = clock or VirtualClock()
+    authz = Authz.open("memory:", clock=clock)
+    authz.write_schema(SCHEMA)
+    return AuthzPolicy(authz, "weft", clock=clock)
+
+
+def ask(policy: AuthzPolicy, action: Action, name: str = "src/a.py", *, session: str = "s1") -> object:
+    kind = {"run": "command", "connect": "host", "land": "workspace"}.get(action, "file")
+    resource = Resource(kind, name)  # type: ignore[arg-type]
+    return policy.decide(Question(session, "user:ann", "tool", Access(action, resource)))
+
+
+@given(st.sets(st.sampled_from(sorted(RELATIONS))), st.sets(st.sampled_from(sorted(RELATIONS))))
+def test_rights_are_the_intersection_of_user_and_session(user: set[str], session: set[str]) -> None:
+    judge = policy()
+    for who, relations in (("user:ann", user), ("session:s1", session)):
+        if relations:
+            judge.grant(who, *sorted(relations))
+    for action in ("read", "write", "run", "land"):
+        user_may = any(action in RELATIONS[relation] for relation in user)
+        session_may = any(action in RELATIONS[relation] for relation in session)
+        decision = ask(judge, action)
+        assert isinstance(decision, Allow) == (user_may and session_may)
+        assert isinstance(decision, Ask) == (action == "land" and user_may and not session_may)
+
+
+def everything_granted(clock: VirtualClock | None = None) -> AuthzPolicy:
+    judge = policy(clock)
+    for who in ("user:ann", "session:s1"):
+        judge.grant(who, "reader", "writer", "runner")
+    return judge
+
+
+def test_a_frozen_folder_holds_for_everything_in_it_and_nothing_else() -> None:
+    judge = everything_granted()
+    judge.freeze("tests/unit")
+    for name in ("tests/unit", "tests/unit/a.py", "tests/unit/deep/er/a.py", "tests/./unit/../unit/a.py"):
+        assert isinstance(ask(judge, "write", name), Deny)
+        assert isinstance(ask(judge, "read", name), Allow)
+    for name in ("tests/a.py", "tests/units/a.py", "src/tests/unit/a.py", "."):
+        assert isinstance(ask(judge, "write", name), Allow)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "..", "../x", "a/../../x", "/".join("d" * 200)])
+def test_paths_outside_or_too_deep_are_denied(name: str) -> None:
+    judge = everything_granted()
+    for action in ("read", "write"):
+        assert isinstance(ask(judge, action, name), Deny)  # type: ignore[arg-type]
+
+
+def test_other_sessions_of_the_same_user_have_no_rights() -> None:
+    assert isinstance(ask(everything_granted(), "read", session="s2"), Deny)
+
+
+def test_an_approval_ends_by_itself() -> None:
+    clock = VirtualClock()
+    judge = everything_granted(clock)
+    judge.grant("user:ann", "lander")
+    landing = Access("land", Resource("workspace", "weft"))
+    assert isinstance(ask(judge, "land", "weft"), Ask)
+    judge.approve("s1", landing, for_s=60)
+    assert isinstance(ask(judge, "land", "weft"), Allow)
+    clock.advance(61)
+    assert isinstance(ask(judge, "land", "weft"), Ask)
+
+
+def test_hosts_are_closed_until_the_user_may_visit_and_the_session_is_approved() -> None:
+    judge = everything_granted()
+    assert isinstance(ask(judge, "connect", "example.org"), Deny)
+
+
+def test_a_denial_names_who_lacks_what() -> None:
+    judge = everything_granted()
+    judge.freeze("a.py")
+    decision = ask(judge, "write", "a.py")
+    assert isinstance(decision, Deny)
+    assert decision.reason == "`session:s1` may not write `a.py`"
+
+
+def test_odd_names_are_objects_of_their_own() -> None:
+    judge = everything_granted()
+    judge.freeze("a#b")
+    for name, other in itertools.product(["a#b"], ["a", "b", "a b", "a#", "ä", "a[b", "*"]):
+        assert isinstance(ask(judge, "write", name), Deny)
+        assert isinstance(ask(judge, "write", other), Allow)
