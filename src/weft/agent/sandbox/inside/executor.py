@@ -6,18 +6,19 @@ Time is read from the standard library here: the inside has no weft.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import select
-import signal
-import socket
 import stat
 import time
-from collections.abc import Callable
-from typing import Any
 
-from . import wire
+from . import kernel, wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+    from typing import Any
 
 _CHUNK_BYTES = 1 << 16
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
@@ -32,7 +33,7 @@ class Refused(Exception):
         self.kind = kind
 
 
-def serve(sock: socket.socket, workspace: str, environment: dict[str, str]) -> None:
+def serve(sock: _socket.socket, workspace: str, environment: dict[str, str]) -> None:
     """Answer one request after the other until the host closes the socket."""
     executor = _Executor(sock, workspace, environment)
     while True:
@@ -51,20 +52,24 @@ def serve(sock: socket.socket, workspace: str, environment: dict[str, str]) -> N
 def end_children() -> None:
     """Kill and reap every process below this one; as init of a pid namespace, every other process in it."""
     if os.getpid() == 1:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(-1, signal.SIGKILL)
-    with contextlib.suppress(ChildProcessError):
+        try:
+            os.kill(-1, kernel.SIGKILL)
+        except ProcessLookupError:
+            pass
+    try:
         while True:
             if os.getpid() != 1:
                 _kill_direct_children()
             os.waitpid(-1, 0)
+    except ChildProcessError:
+        pass
 
 
 def _kill_direct_children() -> None:
     """Orphans of the killed become children of this subreaper, so repeating it reaches every descendant."""
     with open("/proc/thread-self/children") as file:
         for pid in file.read().split():
-            os.kill(int(pid), signal.SIGKILL)
+            os.kill(int(pid), kernel.SIGKILL)
 
 
 def _kind_of(error: OSError) -> str:
@@ -78,7 +83,7 @@ def _kind_of(error: OSError) -> str:
 
 
 class _Executor:
-    def __init__(self, sock: socket.socket, workspace: str, environment: dict[str, str]) -> None:
+    def __init__(self, sock: _socket.socket, workspace: str, environment: dict[str, str]) -> None:
         self._sock = sock
         self._workspace = workspace
         self._environment = environment
@@ -94,8 +99,10 @@ class _Executor:
         }
         os.chdir(workspace)
         os.umask(0o022)
-        with contextlib.suppress(OSError):
+        try:
             os.mkdir(environment["HOME"], 0o700)
+        except OSError:
+            pass
 
     def answer(self, request: Any) -> dict[str, object]:
         return self._requests[request["op"]](request)
@@ -119,7 +126,7 @@ class _Executor:
             os.close(write_end)
         timed_out = not self._relay(pid, read_end, output, began + request["timeout_s"])
         if timed_out:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, kernel.SIGKILL)
         status = os.waitpid(pid, 0)[1]
         end_children()
         while data := os.read(read_end, _CHUNK_BYTES):
@@ -150,7 +157,7 @@ class _Executor:
                 ],
                 setsid=True,
                 setsigmask=[],
-                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT],
+                setsigdef=[kernel.SIGPIPE, kernel.SIGXFSZ, kernel.SIGINT],
             )
         finally:
             os.chdir(self._workspace)
@@ -207,8 +214,10 @@ class _Executor:
                     os.fchmod(file.fileno(), stat.S_IMODE(os.stat(path).st_mode))
             os.replace(beside, path)
         except BaseException:
-            with contextlib.suppress(OSError):
+            try:
                 os.unlink(beside)
+            except OSError:
+                pass
             raise
         return {}
 
@@ -268,7 +277,7 @@ def _find(command: str, path: str) -> str:
 class _Output:
     """Passes the first half of the allowance on at once and keeps the last half: both ends are seen."""
 
-    def __init__(self, sock: socket.socket, limit_bytes: int) -> None:
+    def __init__(self, sock: _socket.socket, limit_bytes: int) -> None:
         self._sock = sock
         self._head_left = limit_bytes - limit_bytes // 2
         self._tail_bytes = limit_bytes // 2

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
+import _socket
 import os
 import select
-import signal
-import socket
 import sys
-from typing import Any
 
 from . import confine, executor, kernel, rootfs, wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/pts"]
 
 
 def main() -> None:
     """Serve one sandbox; argv holds the numbers of the control socket and of the lifeline pipe."""
-    sock = socket.socket(fileno=int(sys.argv[1]))
+    sock = _socket.socket(fileno=int(sys.argv[1]))
     lifeline = int(sys.argv[2])
-    sock.set_inheritable(False)
+    os.set_inheritable(sock.fileno(), False)
     os.set_inheritable(lifeline, False)
     spec: Any = wire.receive(sock)
     try:
@@ -29,7 +30,7 @@ def main() -> None:
     os._exit(status)
 
 
-def _keep(sock: socket.socket, lifeline: int, spec: Any) -> int:
+def _keep(sock: _socket.socket, lifeline: int, spec: Any) -> int:
     """Run the executor as a child until it ends or the owner lets go of the lifeline."""
     child = -1
     try:
@@ -55,21 +56,23 @@ def _keep(sock: socket.socket, lifeline: int, spec: Any) -> int:
     poll.register(lifeline, select.POLLIN)
     poll.register(ended, select.POLLIN)
     poll.poll()
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(child, signal.SIGKILL)
+    try:
+        os.kill(child, kernel.SIGKILL)
+    except ProcessLookupError:
+        pass
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     executor.end_children()
     return status
 
 
-def _become_executor(sock: socket.socket, spec: Any, idmap_fd: int) -> None:
+def _become_executor(sock: _socket.socket, spec: Any, idmap_fd: int) -> None:
     """In the child: take on every layer, say so, and serve until the owner goes."""
     try:
         if spec["confined"]:
             _confine(spec, idmap_fd)
         confine.limit(spec["rlimits"])
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         if spec["confined"]:
             confine.renounce()
@@ -81,9 +84,11 @@ def _become_executor(sock: socket.socket, spec: Any, idmap_fd: int) -> None:
     except BaseException as error:
         _report(sock, "confinement", error)
         os._exit(1)
-    with contextlib.suppress(wire.Closed, OSError):
+    try:
         wire.send(sock, {"ready": True})
         executor.serve(sock, spec["workspace"], spec["environment"])
+    except (wire.Closed, OSError):
+        pass
     os._exit(0)
 
 
@@ -170,22 +175,26 @@ def _exchange(one: int, other: int) -> str:
     return "\n".join(f"{inside} {outside} {count}" for inside, outside, count in lines if count > 0)
 
 
-def _report(sock: socket.socket, stage: str, error: BaseException) -> None:
-    with contextlib.suppress(OSError):
+def _report(sock: _socket.socket, stage: str, error: BaseException) -> None:
+    try:
         wire.send(sock, {"failed": stage, "reason": f"{type(error).__name__}: {error}"})
+    except OSError:
+        pass
 
 
 def clean_up(spec: Any) -> None:
     """Remove the control groups and the state folder of a sandbox whose processes have ended."""
     for path in spec["cgroups"]:
-        with contextlib.suppress(OSError):
+        try:
             os.rmdir(path)
+        except OSError:
+            pass
     remove_tree(spec["state"])
 
 
 def remove_tree(path: str) -> None:
     """Delete a folder and all in it, also what was made unreadable; links are deleted, never followed."""
-    with contextlib.suppress(OSError):
+    try:
         os.chmod(path, 0o700)
         for entry in os.scandir(path):
             if entry.is_dir(follow_symlinks=False):
@@ -193,3 +202,5 @@ def remove_tree(path: str) -> None:
             else:
                 os.unlink(entry.path)
         os.rmdir(path)
+    except OSError:
+        pass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from . import kernel
@@ -76,9 +75,11 @@ def _hide(paths: list[str], root: str) -> None:
     os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0))
     for path in paths:
         target = root + path
-        with contextlib.suppress(PermissionError):
+        try:
             if os.path.lexists(target) and not os.path.islink(target):
                 kernel.bind(folder if os.path.isdir(target) else file, target, _READ_ONLY)
+        except PermissionError:
+            pass
     os.rmdir(folder)
     os.unlink(file)
 
