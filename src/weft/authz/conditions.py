@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import importlib
 import ipaddress
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone, tzinfo
 from functools import cache
 from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -28,6 +31,7 @@ from weft.core.errors import Invalid, LimitExceeded
 from weft.core.limits import MAX_CONDITION_STEPS
 
 Context = Mapping[str, Any]
+_OFFSET: Final = re.compile(r"([+-]?)(\d\d?):(\d\d)")
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -71,15 +75,18 @@ class Program:
     """One compiled condition; immutable in effect, so threads may share it."""
 
     def __init__(self, condition: Condition) -> None:
-        if found := problems(condition):
+        """`SchemaError` when the condition is malformed, ill-typed or not a test."""
+        if found := list(_parameter_problems(condition)):
             raise SchemaError(found)
         self.condition = condition
         self._parameters = {parameter.name: parameter.type for parameter in condition.parameters}
-        self._root = cel.parse(condition.expression)
-        checker = Checker(self._parameters)
-        checker.check(self._root)
-        self._tree = _Tree(checker.types)
-        self._loops = any(isinstance(node, Comprehension) for node in cel.walk(self._root))
+        try:
+            self._tree = _Tree(condition.expression, self._parameters)
+        except CelError as error:
+            place = _place(condition, error.start, error.end)
+            message = f"condition `{condition.name}`: {error.message}"
+            raise SchemaError([Problem(message, error.hint, place)]) from None
+        self._loops = any(isinstance(node, Comprehension) for node in cel.walk(self._tree.root))
 
     def evaluate(self, stored: Context, given: Context) -> bool | Missing:
         """True, False or `Missing`; `Invalid` for a value of the wrong type and for an expression that fails.
@@ -91,7 +98,7 @@ class Program:
         values = self._coerce(merged)
         if self._loops:
             self._check_cost(values)
-        result = self._tree.value(self._root, values)
+        result = self._tree.value(self._tree.root, values)
         if isinstance(result, bool | Missing):
             return result
         message = result.message if isinstance(result, _Failed) else "its value is neither true nor false"
@@ -116,7 +123,7 @@ class Program:
 
     def _check_cost(self, values: Context) -> None:
         longest = max((len(v) for v in _containers(values.values())), default=1)
-        if _cost(self._root, max(1, longest)) > MAX_CONDITION_STEPS:
+        if _cost(self._tree.root, max(1, longest)) > MAX_CONDITION_STEPS:
             raise LimitExceeded(
                 f"condition `{self.condition.name}` would take more than {MAX_CONDITION_STEPS:,} steps",
                 hint="give it shorter lists, or nest fewer of `all`, `exists`, `map` and `filter`",
@@ -125,19 +132,11 @@ class Program:
 
 def problems(condition: Condition) -> list[Problem]:
     """What is wrong with a condition: its parameters and types, the syntax and types of its expression."""
-    found = list(_parameter_problems(condition))
-    if found:
-        return found
     try:
-        root = cel.parse(condition.expression)
-        type_ = Checker({p.name: p.type for p in condition.parameters}).check(root)
-    except CelError as error:
-        place = _place(condition, error.start, error.end)
-        return [Problem(f"condition `{condition.name}`: {error.message}", error.hint, place)]
-    if type_.name in ("bool", "dyn"):
-        return []
-    message = f"condition `{condition.name}` is of type {type_}, not bool"
-    return [Problem(message, "compare it to something", condition.expression_at or condition.at)]
+        Program(condition)
+    except SchemaError as error:
+        return list(error.problems)
+    return []
 
 
 def _parameter_problems(condition: Condition) -> Iterator[Problem]:
@@ -170,11 +169,19 @@ class _Tree:
     """Evaluates the nodes of one expression: by the CEL library where all values are there, by hand around
     the gaps. Each node is compiled once, when first needed."""
 
-    def __init__(self, types: dict[Node, ValueType]) -> None:
-        self._types = types
+    def __init__(self, expression: str, parameters: Mapping[str, ValueType]) -> None:
+        """`CelError` when the expression is malformed, ill-typed or no test."""
+        self.root = cel.parse(expression)
+        checker = Checker(parameters)
+        checker.check_test(self.root)
+        self._types = checker.types
         self._programs: dict[Node, Any] = {}
         self._needs: dict[Node, frozenset[str]] = {}
         self._shapes: dict[Node, Node] = {}
+        try:
+            self._compile(self.root)
+        except ValueError:
+            raise CelError("this does not compile", "write it in a simpler way", 0, len(expression)) from None
 
     def value(self, node: Node, values: Context) -> Any:
         """The node's value, `Missing` or `_Failed`."""
@@ -226,10 +233,8 @@ class _Tree:
         return [item for item, keep in zip(items, results, strict=True) if keep]
 
     def _run(self, node: Node, values: Context) -> Any:
-        if (program := self._programs.get(node)) is None:
-            program = self._programs[node] = _library().compile(self._text(node))
         try:
-            return program.execute({**values, **_FUNCTIONS})
+            return self._compile(node).execute({**values, **_FUNCTIONS})
         except Exception as error:
             return _Failed(" ".join(str(error).split())[:200])
         except BaseException as error:
@@ -237,6 +242,12 @@ class _Tree:
             if type(error).__name__ != "PanicException":
                 raise
             return _Failed("the CEL library gave up")
+
+    def _compile(self, node: Node) -> Any:
+        """The library's program for the node; ValueError when it takes the text for malformed."""
+        if (found := self._programs.get(node)) is None:
+            found = self._programs[node] = _library().compile(self._text(node))
+        return found
 
     def _free(self, node: Node) -> frozenset[str]:
         """The names that the node needs from outside."""
@@ -292,6 +303,8 @@ class _Tree:
                 return f"(-{parts[0]})"
             case Call(function="size"):
                 return f"weft_size({parts[0]})"
+            case Call(function=name, method=True) if name.startswith("get") and len(parts) == 2:
+                return f"weft_calendar('{name}', {', '.join(parts)})"
             case Call(function=name, method=True):
                 return f"{parts[0]}.{name}({', '.join(parts[1:])})"
             case Call(function=name) if name.isidentifier() and name != "in":
@@ -388,4 +401,41 @@ def _in_cidr(address: str, network: str) -> bool:
     return one in whole
 
 
-_FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {"weft_size": _size, "in_cidr": _in_cidr}
+def _calendar(method: str, instant: datetime, zone: str) -> int:
+    """What `instant.getHours(zone)` and its like are, which the library knows for UTC alone."""
+    local = instant.astimezone(_zone(zone))
+    match method:
+        case "getFullYear":
+            return local.year
+        case "getMonth":
+            return local.month - 1
+        case "getDate":
+            return local.day
+        case "getDayOfMonth":
+            return local.day - 1
+        case "getDayOfWeek":
+            return local.isoweekday() % 7
+        case "getDayOfYear":
+            return local.timetuple().tm_yday - 1
+        case "getHours":
+            return local.hour
+        case "getMinutes":
+            return local.minute
+        case "getSeconds":
+            return local.second
+    return local.microsecond // 1_000
+
+
+def _zone(name: str) -> tzinfo:
+    """A zone by its name in the IANA database, or by its offset from UTC: `+02:00`."""
+    if offset := _OFFSET.fullmatch(name):
+        size = timedelta(hours=int(offset[2]), minutes=int(offset[3]))
+        return timezone(-size if offset[1] == "-" else size)
+    return ZoneInfo(name)
+
+
+_FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    "weft_size": _size,
+    "weft_calendar": _calendar,
+    "in_cidr": _in_cidr,
+}

@@ -163,7 +163,7 @@ def _computed_relation(
     subjects: list[AllowedSubject],
     features: Features,
 ) -> Relation:
-    rewrite = draw(_rewrites(before, relations, features))
+    rewrite = _draw_rewrite(draw, _leaves(before, relations, features), depth=3)
     if features.this == "first" and draw(st.booleans()):
         wrapped: list[Rewrite] = [
             Union((This(), rewrite)),
@@ -175,35 +175,27 @@ def _computed_relation(
     return relation if relation.is_permission else Relation(name, rewrite, draw(_allowed(subjects)))
 
 
-def _rewrites(
-    before: Sequence[Relation], relations: dict[str, list[str]], features: Features
-) -> SearchStrategy[Rewrite]:
-    """Rewrites over relations that are already there, so that no relation is computed from itself."""
-    leaves: list[SearchStrategy[Rewrite]] = [st.just(ComputedUserset(relation.name)) for relation in before]
+def _leaves(before: Sequence[Relation], relations: dict[str, list[str]], features: Features) -> list[Rewrite]:
+    """Parts over relations that are already there, so that no relation is computed from itself."""
+    leaves: list[Rewrite] = [ComputedUserset(relation.name) for relation in before]
     for relation in before:
         if relation.name == "parent":
-            allowed = relation.allowed
-            targets = relations if allowed is None else {s.namespace for s in allowed}
+            targets = relations if relation.allowed is None else {s.namespace for s in relation.allowed}
             reachable = sorted({name for target in targets for name in relations[target]})
-            ways = [False, True] if features.all else [False]
-            if reachable:
-                leaves.append(
-                    st.builds(
-                        TupleToUserset, st.just("parent"), st.sampled_from(reachable), st.sampled_from(ways)
-                    )
-                )
-    if features.nil:
-        leaves.append(st.just(Nil()))
-    if features.self:
-        leaves.append(st.just(Self()))
-    if features.this == "anywhere":
-        leaves.append(st.just(This()))
-    return st.recursive(st.one_of(leaves), _combined, max_leaves=6)
+            leaves += [TupleToUserset("parent", name) for name in reachable]
+            leaves += [TupleToUserset("parent", name, all=True) for name in reachable if features.all]
+    leaves += [Nil()] if features.nil else []
+    leaves += [Self()] if features.self else []
+    leaves += [This()] if features.this == "anywhere" else []
+    return leaves
 
 
-def _combined(inner: SearchStrategy[Rewrite]) -> SearchStrategy[Rewrite]:
-    parts = st.lists(inner, min_size=2, max_size=3).map(tuple)
-    return st.builds(Union, parts) | st.builds(Intersection, parts) | st.builds(Exclusion, inner, inner)
+def _draw_rewrite(draw: DrawFn, leaves: list[Rewrite], depth: int) -> Rewrite:
+    if depth == 0 or not draw(st.booleans()):
+        return draw(st.sampled_from(leaves))
+    parts = [_draw_rewrite(draw, leaves, depth - 1) for _ in range(draw(st.sampled_from([2, 2, 3])))]
+    combine = draw(st.sampled_from([Union, Intersection, Exclusion]))
+    return Exclusion(parts[0], parts[1]) if combine is Exclusion else combine(tuple(parts))
 
 
 @st.composite
@@ -291,19 +283,18 @@ def conditions(draw: DrawFn, features: Features = ANY) -> Condition:
     """Well-typed conditions over a few parameters of every type."""
     known = [name for name in _PARAMETERS if features.bytes or name != "digest"]
     chosen = draw(st.lists(st.sampled_from(known), unique=True, min_size=1, max_size=4))
-    tests = st.sampled_from([test for name in chosen for test in _TESTS[name]])
-    expression = draw(st.recursive(tests, _joined, max_leaves=5))
+    expression = _draw_expression(draw, [test for name in chosen for test in _TESTS[name]], depth=2)
     parameters = tuple(Parameter(name, _PARAMETERS[name]) for name in chosen)
     return Condition(draw(st.sampled_from(["recent", "inside", "limits"])), parameters, expression)
 
 
-def _joined(inner: SearchStrategy[str]) -> SearchStrategy[str]:
-    pairs = st.tuples(inner, st.sampled_from(["&&", "||", "==", "!="]), inner)
-    return (
-        pairs.map(lambda p: f"({p[0]}) {p[1]} ({p[2]})")
-        | inner.map(lambda part: f"!({part})")
-        | st.tuples(inner, inner, inner).map(lambda p: f"({p[0]}) ? ({p[1]}) : ({p[2]})")
+def _draw_expression(draw: DrawFn, tests: list[str], depth: int) -> str:
+    if depth == 0 or not draw(st.booleans()):
+        return draw(st.sampled_from(tests))
+    shape = draw(
+        st.sampled_from(["({}) && ({})", "({}) || ({})", "({}) == ({})", "!({})", "({}) ? ({}) : ({})"])
     )
+    return shape.format(*(_draw_expression(draw, tests, depth - 1) for _ in range(shape.count("{}"))))
 
 
 @st.composite

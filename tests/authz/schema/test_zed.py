@@ -148,7 +148,7 @@ ERRORS = [
     ("caveat c(a int) {\n  §a >\n  'x' }", "does not take (int, string)", "convert"),
     ("caveat c(limit int) { §limt > 1 }", "`limt` is not a parameter", "did you mean `limit`?"),
     ("caveat c(limit int) { limit > 1 &&\n §limt > 1 }", "`limt` is not a parameter", ""),
-    ("caveat c(a int) { §a + 1 }", "of type int, not bool", "compare"),
+    ("caveat c(a int) { §a + 1 }", "a condition takes bool, got int", "compare"),
     ("use §speed", "expected a feature", "use expiration"),
 ]
 

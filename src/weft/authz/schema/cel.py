@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from weft.core.limits import MAX_CONDITION_BYTES
+from weft.core.limits import MAX_CONDITION_BYTES, MAX_EXPRESSION_DEPTH
 
-MAX_NODE_DEPTH: Final = 64
-"""Deeper trees than this nobody writes; bounds every recursion over them, also the CEL library's own."""
 MACROS: Final = frozenset({"all", "exists", "exists_one", "map", "filter"})
 _RESERVED: Final = frozenset(
     {"as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package"}
@@ -21,7 +19,7 @@ _RESERVED: Final = frozenset(
 )
 _TOKENS: Final = re.compile(
     r"""(?P<space>\s+|//[^\n]*)
-    |(?P<string>(?:[rR][bB]?|[bB][rR])(?:'''.*?'''|\"{3}.*?\"{3}|'[^'\r\n]*'|"[^"\r\n]*")
+    |(?P<string>[bB]?[rR](?:'''.*?'''|\"{3}.*?\"{3}|'[^'\r\n]*'|"[^"\r\n]*")
       |[bB]?(?:'''(?:\\.|[^\\])*?'''|\"{3}(?:\\.|[^\\])*?\"{3}|'(?:\\.|[^\\'\r\n])*'|"(?:\\.|[^\\"\r\n])*"))
     |(?P<double>(?:\d+\.\d+|\.\d+)(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+)
     |(?P<int>(?:0x[0-9a-fA-F]+|\d+)[uU]?)
@@ -201,7 +199,7 @@ class _Parser:
         if self.token.kind != "end":
             self.fail("an operator or the end of the expression", "join two tests by `&&` or `||`")
         level = [node]
-        for _ in range(MAX_NODE_DEPTH):
+        for _ in range(MAX_EXPRESSION_DEPTH):
             level = [part for parent in level for part in parent.parts]
         if level:
             raise self.too_deep(level[0].start, level[0].end)
@@ -349,11 +347,11 @@ class _Parser:
 
     def deeper(self, by: int) -> None:
         self.depth += by
-        if self.depth > MAX_NODE_DEPTH:
+        if self.depth > MAX_EXPRESSION_DEPTH:
             raise self.too_deep(self.token.start, self.token.end)
 
     def too_deep(self, start: int, end: int) -> CelError:
-        message = f"the expression nests more than {MAX_NODE_DEPTH} levels deep"
+        message = f"the expression nests more than {MAX_EXPRESSION_DEPTH} levels deep"
         return CelError(message, "split the condition into smaller parts", start, end)
 
 

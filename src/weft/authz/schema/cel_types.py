@@ -42,7 +42,6 @@ _OPERATORS: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
     "+": (
         *((t, t, t) for t in ("int", "uint", "double", "string", "bytes", "duration")),
         ("timestamp", "duration", "timestamp"),
-        ("duration", "timestamp", "timestamp"),
     ),
     "-": (
         *((t, t, t) for t in ("int", "uint", "double", "duration")),
@@ -75,14 +74,14 @@ _METHODS: Final[dict[str, tuple[tuple[tuple[str, ...], str], ...]]] = {
     "size": tuple(((t,), "int") for t in ("string", "bytes", "list", "map")),
     **dict.fromkeys(_CALENDAR, ((("timestamp",), "int"), (("timestamp", "string"), "int"))),
 }
-for _name in ("getHours", "getMinutes", "getSeconds", "getMilliseconds"):
+for _name in ("getHours", "getMinutes", "getSeconds"):
     _METHODS[_name] += ((("duration",), "int"),)
 _FUNCTIONS: Final[dict[str, tuple[tuple[tuple[str, ...], str], ...]]] = {
     "size": _METHODS["size"],
-    "int": tuple(((t,), "int") for t in ("int", "uint", "double", "string", "timestamp")),
+    "int": tuple(((t,), "int") for t in ("int", "uint", "double", "string")),
     "uint": tuple(((t,), "uint") for t in ("int", "uint", "double", "string")),
     "double": tuple(((t,), "double") for t in ("int", "uint", "double", "string")),
-    "string": tuple(((t,), "string") for t in ("int", "uint", "double", "string", "bool", "bytes")),
+    "string": tuple(((t,), "string") for t in ("int", "uint", "double", "string", "bytes")),
     "bytes": ((("string",), "bytes"), (("bytes",), "bytes")),
     "timestamp": ((("string",), "timestamp"), (("timestamp",), "timestamp")),
     "duration": ((("string",), "duration"), (("duration",), "duration")),
@@ -122,6 +121,10 @@ class Checker:
         found = self._type(node)
         self.types[node] = found
         return found
+
+    def check_test(self, root: Node) -> None:
+        """`CelError` unless the whole expression is true or false."""
+        self._want(root, "bool", "a condition")
 
     def _type(self, node: Node) -> ValueType:
         match node:
@@ -249,7 +252,7 @@ class Checker:
         if node.function != "in_cidr" or not isinstance(network := node.arguments[1], Literal):
             return
         try:
-            ipaddress.ip_network(network.text.strip("'\""), strict=False)
+            ipaddress.ip_network(network.text.lstrip("rR").strip("'\""), strict=False)
         except ValueError:
             raise _error(network, f"{network.text} is not a network", "write '10.0.0.0/8'") from None
 

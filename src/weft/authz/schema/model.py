@@ -223,7 +223,9 @@ class Schema:
         """Whether the schema admits the tuple; reads ignore stored tuples that it does not admit."""
         relation = self.find(item.object.namespace, item.relation)
         condition = item.condition.name if item.condition else ""
-        return relation is not None and relation.allows(item.user, condition, item.expires_at_us is not None)
+        if relation is None or (condition and condition not in self.conditions_by_name):
+            return False
+        return relation.allows(item.user, condition, item.expires_at_us is not None)
 
 
 def children(rewrite: Rewrite) -> tuple[Rewrite, ...]:
