@@ -20,18 +20,21 @@ def find(text: str, search: str) -> list[Span]:
     """Every place, overlapping ones too, that reads `search`; else those that do but for line endings.
 
     A last line that lacks its ending counts as one more place; alone it is left to the matching by lines."""
-    spans = []
-    closed = text + "\n" if search.endswith("\n") and not text.endswith("\n") else text
-    at = closed.find(search)
+    ending = "\r\n" if search.endswith("\r\n") else "\n"
+    closed = text + ending if search.endswith("\n") and not text.endswith("\n") else text
+    spans, at = [], closed.find(search)
     while at >= 0:
         spans.append(Span(at, at + len(search), "exact"))
         at = closed.find(search, at + 1)
-    if len(spans) == 1 and spans[0].end > len(text):
-        return []
-    if spans or "\n" not in search or "\r\n" not in text + search:
-        return spans
-    pattern = re.compile("(?=(" + r"\r?\n".join(re.escape(part) for part in _ENDING.split(search)) + "))")
-    found = [Span(*m.span(1), "line endings") for m in pattern.finditer(text)]
+    if (not spans or spans[-1].end > len(text)) and "\n" in search and "\r\n" in text + search:
+        spans = _with_any_ending(closed, search)
+    return [] if len(spans) == 1 and spans[0].end > len(text) else spans
+
+
+def _with_any_ending(text: str, search: str) -> list[Span]:
+    """Every place that differs in line endings only; none at all where one has endings of both kinds."""
+    pattern = r"\r?\n".join(re.escape(part) for part in _ENDING.split(search))
+    found = [Span(*match.span(1), "line endings") for match in re.finditer(f"(?=({pattern}))", text)]
     mixed = any(len(set(_ENDING.findall(text, *span[:2]))) > 1 for span in found)
     return [] if mixed else found
 
