@@ -49,12 +49,17 @@ class ModelWalk(NamedTuple):
 
 
 class ModelAnswer(NamedTuple):
-    """What a traversal must return; `walks` in any order."""
+    """What a traversal must return: `steps` are the last hop's edges with where they were walked from and to;
+    `walks` come in any order."""
 
     type: str
     nodes: list[str]
-    edges: list[Edge]
+    steps: list[tuple[str, str, Edge]]
     walks: list[ModelWalk]
+
+    @property
+    def edges(self) -> list[Edge]:
+        return [edge for _, _, edge in self.steps]
 
 
 def walk_model(
@@ -126,7 +131,7 @@ def _model_hop(
     return ModelAnswer(
         to,
         list(dict.fromkeys(there for _, there, _ in steps)),
-        [edge for _, _, edge in steps],
+        steps,
         [
             ModelWalk((*walk.nodes, there), (*walk.edges, edge))
             for here, there, edge in steps
@@ -138,7 +143,8 @@ def _model_hop(
 
 def _keep(now: ModelAnswer, nodes: list[str]) -> ModelAnswer:
     walks = [walk for walk in now.walks if walk.nodes[-1] in nodes]
-    return now._replace(nodes=nodes, edges=[], walks=walks)
+    steps = [one for node in nodes for one in now.steps if one[1] == node]
+    return now._replace(nodes=nodes, steps=steps, walks=walks)
 
 
 def _facts(thing: Node | Edge) -> dict[str, Any]:
@@ -222,7 +228,7 @@ def graphs() -> st.SearchStrategy[ModelGraph]:
     edges = st.builds(
         Edge, st.sampled_from(list(_ends)), st.sampled_from(IDS), st.sampled_from(IDS), _properties
     )
-    written = st.tuples(st.lists(outputs(), max_size=15), st.lists(edges, max_size=25))
+    written = st.tuples(st.lists(outputs(), max_size=15), st.lists(edges, min_size=6, max_size=24))
     return written.map(
         lambda parts: ModelGraph(
             msgspec.structs.replace(one, event_time_us=1 + at)
@@ -235,9 +241,9 @@ def graphs() -> st.SearchStrategy[ModelGraph]:
 def queries(draw: st.DrawFn) -> Query:
     """Traversals that the schema of `TYPES` allows."""
     here = start = draw(st.sampled_from(["person", "thing"]))
-    ids = draw(st.none() | st.lists(st.sampled_from(IDS), max_size=4))
+    ids = draw(st.one_of(st.just(list(IDS)), st.none(), st.lists(st.sampled_from(IDS), max_size=4)))
     steps: list[Step] = []
-    for _ in range(draw(st.integers(0, 4))):
+    for _ in range(draw(st.integers(0, 5))):
         if draw(st.integers(0, 2)):
             hop, here = draw(_hops(here))
             steps.append(hop)

@@ -136,7 +136,8 @@ class Walk:
 
     def paths(self) -> Iterator[Chain]:
         """Each walk, ordered by the node at its end."""
-        into = [_links_by_end(layer) for layer in self.layers]
+        last_distinct = max((at for at, layer in enumerate(self.layers) if layer.distinct), default=-1)
+        into = [_links_by_end(layer, first=at <= last_distinct) for at, layer in enumerate(self.layers)]
         for end in self.last.walks:
             pending = [Chain(end, ())]
             while pending:
@@ -187,12 +188,12 @@ class Walk:
 
     def _hop(self, layer: Layer, hop: PlannedHop, number: int) -> Asking[Layer]:
         links = yield from self._links(layer, hop, number)
+        if len(hop.reads) > 1:
+            place = {node: index for index, node in enumerate(layer.walks)}
+            links.sort(key=lambda link: place[link.here])
         if hop.order is not None:
             facts = {id(link): layout.properties_of(link.item) | _time(link.item) for link in links}
             links = _ordered(links, hop.order, lambda link: facts[id(link)])
-        elif len(hop.reads) > 1:
-            place = {node: index for index, node in enumerate(layer.walks)}
-            links.sort(key=lambda link: place[link.here])
         if hop.per_node is not None:
             links = self._first_per_node(links, hop.per_node, number)
         if hop.limit is not None and len(links) > hop.limit:
@@ -286,10 +287,11 @@ def _ordered(things: list[T], order: Order, facts: Any) -> list[T]:
     return present + absent
 
 
-def _links_by_end(layer: Layer) -> dict[bytes, list[Link]]:
+def _links_by_end(layer: Layer, *, first: bool) -> dict[bytes, list[Link]]:
+    """The links into each node; only the first where a node, from some layer on, counts once."""
     ends: dict[bytes, list[Link]] = {}
     for link in layer.links:
         into = ends.setdefault(link.there, [])
-        if not (layer.distinct and into):
+        if not (first and into):
             into.append(link)
     return ends
