@@ -280,15 +280,18 @@ class SandboxContract:
     def test_attempt_is_refused(
         self, provider: SandboxProvider, workspace: Path, outside: Outside, attempt: Attempt
     ) -> None:
-        if attempt.promise not in provider.promises:
-            pytest.skip(f"{provider.name} does not promise that {attempt.promise.value}")
+        """Where the promise is not made, the attempt gets through, or the provider promises too little."""
+        promised = attempt.promise in provider.promises
+        if not promised and not attempt.control:
+            pytest.skip(f"{provider.name} would let it through, and it is not harmless")
         before = _snapshot(outside)
         with provider.open(workspace, toolchain=[outside.tools]) as box:
             result = box.run(outside.program(attempt), timeout_s=_TIMEOUT_S)
             assert "TRYING" in result.output, result
-            assert "REACHED" not in result.output, result
+            assert ("REACHED" in result.output) is not promised, result
             assert box.run("echo still alive").output == "still alive\n"
-        assert _snapshot(outside) == before
+        if promised:
+            assert _snapshot(outside) == before
 
     def test_files_are_reached_only_inside(
         self, provider: SandboxProvider, workspace: Path, outside: Outside

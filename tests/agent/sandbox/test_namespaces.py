@@ -63,6 +63,37 @@ def test_workspace_is_an_overlay_where_the_host_allows(workspace: Path, state: P
         assert "overlay" in box.run(["stat", "-f", "-c", "%T", "."]).output
 
 
+def test_every_namespace_is_new(workspace: Path) -> None:
+    names = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"]
+    with Sandbox.open(workspace) as box:
+        inside = box.run("".join(f"readlink /proc/self/ns/{name};" for name in names)).output.split()
+    outside = [os.readlink(f"/proc/self/ns/{name}") for name in names]
+    assert len(inside) == len(outside)
+    assert not set(inside) & set(outside)
+
+
+def test_only_private_mounts_are_writable(workspace: Path) -> None:
+    with Sandbox.open(workspace) as box:
+        mounts = [line.split() for line in box.run("cat /proc/mounts").output.splitlines()]
+    options = {target: set(flags.split(",")) for _, target, _, flags, *_ in mounts}
+    assert {target for target, flags in options.items() if "rw" in flags and target[:5] != "/dev/"} == {
+        str(workspace),
+        "/tmp",
+    }
+    assert all("nosuid" in flags for flags in options.values())
+    assert all("nodev" in flags for target, flags in options.items() if target[:4] != "/dev")
+
+
+def test_landlock_and_seccomp_are_on(workspace: Path) -> None:
+    """Landlock refuses a device node with EACCES before the missing capability could with EPERM."""
+    code = "import os, stat; os.mknod('d', stat.S_IFBLK | 0o600, 0)"
+    with Sandbox.open(workspace) as box:
+        assert "[Errno 13]" in box.run([sys.executable, "-c", code]).output
+        status = box.run("cat /proc/self/status").output
+    assert "Seccomp:\t2\n" in status
+    assert "NoNewPrivs:\t1\n" in status
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_inside_nobody_is_root(workspace: Path) -> None:
     (workspace / "private").write_text("p\n")
