@@ -27,6 +27,7 @@ from weft.kv.lmdb_rows import (
 from weft.kv.lmdb_sweep import Sweep
 from weft.kv.model import (
     ALL,
+    Delete,
     Item,
     Keys,
     Mutation,
@@ -34,6 +35,7 @@ from weft.kv.model import (
     NamespaceStats,
     Page,
     PageLimits,
+    Put,
     RecordPage,
     Selection,
 )
@@ -82,16 +84,23 @@ class LmdbStore(StoreBase):
             ids = {row.config.name: row.id for row in rows.namespace_rows()}
             number = ids.get(namespace.name, max(ids.values(), default=0) + 1)
             txn.put(name, encode(NamespaceRow(number, namespace)), db=rows.namespaces)
+            rows.bump_generation()
 
         self._env.write(write)
 
     def mutate(self, mutations: Sequence[Mutation]) -> None:
         now_us = self._clock.now_us()
         with self._env.read() as txn:
-            rows = self._find_all(txn, {mutation.namespace for mutation in mutations})
-        check_mutations(mutations, {name: row.config for name, row in rows.items()}, now_us)
-        batch = Batch(mutations, rows)
-        self._env.write(lambda txn: batch.apply(Rows(self._handles, txn), now_us))
+            namespaces = self._find_all(txn, {m.namespace for m in mutations if isinstance(m, Put | Delete)})
+        check_mutations(mutations, {name: row.config for name, row in namespaces.items()}, now_us)
+        batch = Batch(mutations, namespaces)
+
+        def write(txn: lmdb.Transaction) -> None:
+            rows = Rows(self._handles, txn)
+            batch.apply(rows, now_us)
+            rows.bump_generation()
+
+        self._env.write(write)
 
     def get_items(
         self,
@@ -153,10 +162,19 @@ class LmdbStore(StoreBase):
 
     def sweep(self, *, limit: int = 10_000) -> int:
         now_us = self._clock.now_us()
-        return self._env.write(lambda txn: Sweep(Rows(self._handles, txn), now_us, limit).run())
+
+        def write(txn: lmdb.Transaction) -> int:
+            rows = Rows(self._handles, txn)
+            reclaimed = Sweep(rows, now_us, limit).run()
+            if reclaimed:
+                rows.bump_generation()
+            return reclaimed
+
+        return self._env.write(write)
 
     def generation(self) -> int:
-        return self._env.last_commit()
+        with self._env.read() as txn:
+            return Rows(self._handles, txn).generation()
 
     def close(self) -> None:
         self._env.close()

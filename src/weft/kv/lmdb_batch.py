@@ -37,6 +37,8 @@ class Batch:
         self._expiries: list[tuple[bytes, bytes, int]] = []
         prefixes = {name: row.prefix for name, row in namespaces.items()}
         for mutation in mutations:
+            if not _says_anything(mutation):
+                continue
             key = record_key(prefixes[mutation.namespace], mutation.record)
             self._records[key] = mutation.record
             version = pack_version(Version(mutation.event_time_us, mutation.token))
@@ -144,3 +146,9 @@ class Batch:
             if other is None or wins(cell, other, rows.read_chunks):
                 staged[full_key] = cell
         return staged
+
+
+def _says_anything(mutation: Mutation) -> bool:
+    if isinstance(mutation, Put):
+        return bool(mutation.items) or mutation.record_ttl_s is not None
+    return not isinstance(mutation.selection, Keys) or bool(mutation.selection.keys)

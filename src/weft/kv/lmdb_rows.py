@@ -1,5 +1,6 @@
 """Where LMDB keeps what: the databases of a store, and the moves that batches and sweeps share.
 
+    meta          "generation"              -> how often the store was written
     namespaces    name                      -> id, configuration
     records       namespace id, record id   -> number, then a Head where the record needs one
     numbers       number                    -> key in records
@@ -28,7 +29,8 @@ from weft.kv.cells import HEADER, chunks_of, due_us, event_time_us, split
 from weft.kv.expiry import NEVER_US
 from weft.kv.model import Namespace
 
-DATABASES: Final = ("namespaces", "records", "numbers", "items", "chunks", "due", "due_records")
+DATABASES: Final = ("meta", "namespaces", "records", "numbers", "items", "chunks", "due", "due_records")
+_GENERATION: Final = b"generation"
 NUMBER_BYTES: Final = 8
 NAMESPACE_BYTES: Final = 4
 # An LMDB key has at most 511 bytes; longer record ids are cut and told apart by a digest.
@@ -109,6 +111,7 @@ def record_id(key: bytes, head: Head) -> bytes:
 class Rows:
     """The databases of a store within one transaction."""
 
+    meta: Any
     namespaces: Any
     records: Any
     numbers: Any
@@ -124,6 +127,12 @@ class Rows:
     def namespace_rows(self) -> Iterator[NamespaceRow]:
         for _, row in self.txn.cursor(db=self.namespaces):
             yield decode(row, NamespaceRow, "a namespace")
+
+    def generation(self) -> int:
+        return unpack_u64(self.txn.get(_GENERATION, bytes(8), db=self.meta))
+
+    def bump_generation(self) -> None:
+        self.txn.put(_GENERATION, pack_u64(self.generation() + 1), db=self.meta)
 
     def next_number(self, database: Any) -> int:
         """One more than the number at the front of the database's last key."""

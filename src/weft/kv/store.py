@@ -115,8 +115,8 @@ class KeyValueStore(Protocol):
         """Reclaim up to about `limit` expired items and old tombstones; how many were reclaimed."""
 
     def generation(self) -> int | None:
-        """A number that grows by at most one with every `mutate`, `configure` or `sweep` of any process, and
-        grows whenever one of them changed anything; None without `Capability.GENERATION`."""
+        """A number that grows by one with every `mutate` and `configure` of any process, and with a `sweep`
+        that reclaimed something; None without `Capability.GENERATION`."""
 
     def close(self) -> None:
         """Release everything; later calls raise `Invalid`. Closing twice is allowed."""

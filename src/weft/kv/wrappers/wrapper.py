@@ -1,0 +1,69 @@
+"""A store around a store: passes every call on, for wrappers to override what they change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weft.core.clock import SYSTEM_CLOCK, Clock
+from weft.kv.base import StoreBase
+from weft.kv.model import ALL, Mutation, Namespace, NamespaceStats, Page, PageLimits, RecordPage, Selection
+from weft.kv.store import Capability, KeyValueStore
+
+
+class StoreWrapper(StoreBase):
+    """Passes every call on to `inner`, which it closes with itself. `clock` is to be that of `inner`."""
+
+    def __init__(self, inner: KeyValueStore, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        super().__init__(clock)
+        self._inner = inner
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return self._inner.capabilities
+
+    def namespaces(self) -> list[Namespace]:
+        return self._inner.namespaces()
+
+    def configure(self, namespace: Namespace) -> None:
+        self._inner.configure(namespace)
+
+    def mutate(self, mutations: Sequence[Mutation]) -> None:
+        self._inner.mutate(mutations)
+
+    def get_items(
+        self,
+        namespace: str,
+        records: Sequence[bytes],
+        selection: Selection = ALL,
+        *,
+        reverse: bool = False,
+        limit_per_record: int | None = None,
+        page: PageLimits | None = None,
+        after: bytes | None = None,
+    ) -> Page:
+        return self._inner.get_items(
+            namespace,
+            records,
+            selection,
+            reverse=reverse,
+            limit_per_record=limit_per_record,
+            page=page,
+            after=after,
+        )
+
+    def scan_records(
+        self, namespace: str, *, after: bytes | None = None, page: PageLimits | None = None
+    ) -> RecordPage:
+        return self._inner.scan_records(namespace, after=after, page=page)
+
+    def stats(self, namespace: str) -> NamespaceStats:
+        return self._inner.stats(namespace)
+
+    def sweep(self, *, limit: int = 10_000) -> int:
+        return self._inner.sweep(limit=limit)
+
+    def generation(self) -> int | None:
+        return self._inner.generation()
+
+    def close(self) -> None:
+        self._inner.close()

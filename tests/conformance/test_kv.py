@@ -1,0 +1,69 @@
+"""One class per store and wrapper; the promises are in `weft.testing.kv`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from weft.core.telemetry import Telemetry
+from weft.kv import Capability, KeyValueStore
+from weft.kv.lmdb import LmdbStore
+from weft.kv.memory import MemoryStore
+from weft.kv.wrappers.cached import CachedStore
+from weft.kv.wrappers.observed import ObservedStore
+from weft.testing.clock import VirtualClock
+from weft.testing.kv import Backend, KeyValueStoreContract
+
+IN_MEMORY = frozenset({Capability.ATOMIC_BATCH, Capability.TOKEN_TIE_BREAK, Capability.GENERATION})
+
+
+def open_lmdb(path: Path, clock: VirtualClock) -> Backend:
+    store = LmdbStore.open(path, clock=clock)
+
+    def reopen() -> LmdbStore:
+        store.close()
+        return LmdbStore.open(path, clock=clock)
+
+    return Backend(store, clock, reopen=reopen)
+
+
+def wrap(inner: Backend, wrapper: Callable[[KeyValueStore], KeyValueStore]) -> Backend:
+    assert inner.reopen is not None
+    reopen = inner.reopen
+    return Backend(wrapper(inner.store), inner.clock, reopen=lambda: wrapper(reopen()), beside=inner.store)
+
+
+class TestMemory(KeyValueStoreContract):
+    capabilities = IN_MEMORY
+
+    def open_backend(self, path: Path, clock: VirtualClock) -> Backend:
+        return Backend(MemoryStore(clock=clock), clock)
+
+
+class TestLmdb(KeyValueStoreContract):
+    capabilities = frozenset(Capability)
+
+    def open_backend(self, path: Path, clock: VirtualClock) -> Backend:
+        return open_lmdb(path, clock)
+
+
+class TestCachedMemory(KeyValueStoreContract):
+    capabilities = IN_MEMORY
+
+    def open_backend(self, path: Path, clock: VirtualClock) -> Backend:
+        inner = MemoryStore(clock=clock)
+        return Backend(CachedStore(inner, clock=clock), clock, beside=inner)
+
+
+class TestCachedLmdb(KeyValueStoreContract):
+    capabilities = frozenset(Capability)
+
+    def open_backend(self, path: Path, clock: VirtualClock) -> Backend:
+        return wrap(open_lmdb(path, clock), lambda inner: CachedStore(inner, clock=clock))
+
+
+class TestObservedLmdb(KeyValueStoreContract):
+    capabilities = frozenset(Capability)
+
+    def open_backend(self, path: Path, clock: VirtualClock) -> Backend:
+        return wrap(open_lmdb(path, clock), lambda inner: ObservedStore(inner, Telemetry(), clock=clock))
