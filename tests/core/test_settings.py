@@ -27,7 +27,11 @@ def test_without_any_source_the_defaults_hold(tmp_path: Path, monkeypatch: pytes
     ("text", "environ", "says"),
     [
         ("[server]\nport = 99999\n", {}, r"weft.toml: `server.port`: .*65535"),
-        ("colour = 1\n", {}, r"weft.toml: `colour` is no setting"),
+        (
+            "colour = 1\n",
+            {},
+            r"weft.toml: `colour` is no setting; the settings are data, log.level, .*server.keys$",
+        ),
         ("", {"WEFT_LOG__LEVEL": "loud"}, r"environment: `log.level`"),
         ("[server\n", {}, r"is not TOML: .*line 1"),
         ('log = "x"\n', {"WEFT_LOG__LEVEL": "info"}, r"`log` is given both as a value and as a section"),

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from repositories import Repository
 
 from weft.authz import LATEST, Authz
 from weft.core.errors import Invalid
@@ -14,7 +13,7 @@ from weft.integrations.repository import rights, types
 from weft.integrations.repository.code import CodeSource, code
 from weft.integrations.repository.history import folders, history
 from weft.integrations.visibility import AuthzVisibility
-from weft.kv.memory import MemoryStore
+from weft.testing.git import Repository
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def repository(tmp_path: Path) -> Repository:
 def stores() -> tuple[Graph, Authz]:
     authz = Authz.open("memory:")
     authz.write_schema(rights.SCHEMA)
-    return Graph(MemoryStore(), types.TYPES), authz
+    return Graph.open("memory:", types.TYPES), authz
 
 
 def read(repository: Repository, graph: Graph, authz: Authz) -> None:

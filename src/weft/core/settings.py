@@ -131,4 +131,13 @@ def _explained(error: ValidationError, origins: Mapping[str, str]) -> Invalid:
             faults.append(f"{origin}: `{name}` is no setting")
         else:
             faults.append(f"{origin}: `{name}`: {fault['msg'].lower()}")
-    return Invalid("; ".join(faults), hint="weft --help lists the settings")
+    return Invalid("; ".join(faults), hint=f"the settings are {', '.join(_names(Settings))}")
+
+
+def _names(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _names(inner, f"{prefix}{name}.")
+        else:
+            yield prefix + name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -58,7 +59,7 @@ def demo(
     screen = Screen(quiet=json)
     summary = _play(screen, root, settings.data.resolve(), settings.agent.model)
     if json:
-        print(msgspec.json.encode(summary).decode())
+        print(dumps(msgspec.structs.asdict(summary)))
     figures = [(name.replace("_", " "), value) for name, value in msgspec.structs.asdict(summary).items()]
     screen.table("summary", ("what", "figure"), figures)
     screen.say("Next: README.md has three ten-line sessions; ARCHITECTURE.md tells how it works.")

@@ -12,6 +12,7 @@ from weft.cli.demo.stores import Stores
 from weft.graph import Graph, Group
 from weft.graph.ingest.report import IngestReport
 from weft.graph.ingest.sources.git import GitSource
+from weft.graph.traverse.where import Where
 from weft.integrations.relations import AuthzRelations
 from weft.integrations.repository.code import CodeSource, code
 from weft.integrations.repository.history import history
@@ -54,7 +55,7 @@ def play(screen: Screen, stores: Stores, repository: Path) -> Act:
                 f"{report.write_reduction:.0%} of them merged before writing; {report.relations:,} relation "
                 f"tuples; {report.dead_letters:,} dead letters"
             )
-    busiest = [(group.key.id, group.count) for group in _ranked(graph, "changed")]
+    busiest = [(group.key.id, group.count) for group in _ranked(graph, "changed", {"exists": True})]
     if busiest:
         _answer(screen, graph, busiest[0][0])
     return Act(commits, files, graph.start("commit").count(), graph.start("symbol").count(), busiest)
@@ -78,10 +79,10 @@ def _answer(screen: Screen, graph: Graph, file: str) -> None:
         )
 
 
-def _ranked(graph: Graph, edge: str) -> list[Group]:
+def _ranked(graph: Graph, edge: str, where: Where | None = None) -> list[Group]:
     """The nodes that most edges of a type lead to."""
-    source = graph.schema.edge(edge).source
-    return list(graph.start(source).out(edge).count_by(top=TOP))
+    reached = graph.start(graph.schema.edge(edge).source).out(edge)
+    return list((reached.where(where) if where else reached).count_by(top=TOP))
 
 
 def _rows(groups: Iterable[Group]) -> list[tuple[str, int]]:

@@ -124,6 +124,7 @@ class CodeSource:
         """The code of every file of a tree, calls resolved; of none for the empty name."""
         blobs = [blob for blob in list_blobs(self._path, tree) if language_of(blob.path)] if tree else []
         new = [blob for blob in blobs if blob not in self._parsed]
+        self._on_parsed(0, len(new))
         for done, (blob, data) in enumerate(read_blobs(self._path, new), 1):
             self._parsed[blob] = parse_source(blob.path, data)
             self._on_parsed(done, len(new))

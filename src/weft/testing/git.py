@@ -1,4 +1,4 @@
-"""Small real git repositories for tests."""
+"""Real git repositories for tests, with known authors and times."""
 
 import subprocess
 from pathlib import Path
@@ -35,6 +35,28 @@ class Repository:
             check=True,
         )
         return done.stdout
+
+    def many_commits(self, number: int) -> None:
+        """Append commits that each change one or two of some hundred files, through `git fast-import`."""
+        rows = []
+        head = "from refs/heads/main^0\n"
+        for index in range(number):
+            self._seconds += 1
+            who = f"dev{index % 17} <dev{index % 17}@example.org> {self._seconds} +0000"
+            rows.append(f"commit refs/heads/main\nauthor {who}\ncommitter {who}\ndata 1\nx\n{head}")
+            for name in sorted(
+                {f"pkg{index % 10}/m{index * 7 % 10}.txt", f"pkg{index % 3}/n{index % 5}.txt"}
+            ):
+                text = f"line {index}\n"
+                rows.append(f"M 100644 inline {name}\ndata {len(text)}\n{text}")
+            rows.append("\n")
+            head = ""
+        subprocess.run(
+            ["git", "-C", str(self.folder), "fast-import", "--quiet"],
+            input="".join(rows).encode(),
+            check=True,
+        )
+        self.git("reset", "--quiet", "--hard")
 
     def commit(self, files: dict[str, str | None], who: str = "ann", message: str = "change") -> None:
         """Write files (None deletes) and commit them."""
