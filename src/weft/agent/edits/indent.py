@@ -9,7 +9,10 @@ from weft.agent.edits.model import EditError
 Rule = Callable[[str], str | None]
 """From an indentation of the edit to one of the file; None where the rule does not say."""
 
-_MAX_UNIT = 8
+# How many spaces stand for a tab, and how many levels an edit may be off besides.
+_UNITS = (2, 4, 8)
+_USUAL_UNIT = 4
+_LEVELS = range(-8, 9)
 
 
 def indentation(line: str) -> str:
@@ -21,11 +24,11 @@ def reindent(pairs: Iterable[tuple[str, str]], wanted: Iterable[str]) -> dict[st
 
     None when no one rule explains the pairs: then this is another place. `EditError` when rules that explain
     them disagree about a wanted indentation, or cannot say. Rules, simplest first: the same; a shift by a
-    prefix; spaces for tabs or back; both.
+    prefix; four spaces for a tab or back; other numbers of spaces, with a shift.
     """
     seen, needed = set(pairs), sorted(set(wanted))
     explained = False
-    for rules in (_same(), _shifts(seen), _conversions(shifts=(0,)), _conversions(shifts=range(-8, 9))):
+    for rules in (_same(), _shifts(seen), _conversions((_USUAL_UNIT,), (0,)), _conversions(_UNITS, _LEVELS)):
         fitting = [rule for rule in rules if all(rule(ours) == theirs for ours, theirs in seen)]
         explained = explained or bool(fitting)
         answers = [[rule(indent) for indent in needed] for rule in fitting]
@@ -65,8 +68,8 @@ def _taking(prefix: str) -> Rule:
     return lambda indent: indent.removeprefix(prefix) if indent.startswith(prefix) else None
 
 
-def _conversions(shifts: Iterable[int]) -> Iterator[Rule]:
-    for unit in range(1, _MAX_UNIT + 1):
+def _conversions(units: Iterable[int], shifts: Iterable[int]) -> Iterator[Rule]:
+    for unit in units:
         for shift in shifts:
             yield _to_tabs(unit, shift)
             yield _to_spaces(unit, shift)

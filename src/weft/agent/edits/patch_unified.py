@@ -37,9 +37,9 @@ class _Reader:
             line = self.lines[self.at]
             if line.startswith(("rename from ", "rename to ")):
                 renamed[line.split(" ", 2)[1]] = line.split(" ", 2)[2]
-            if len(renamed) == 2 and not self._hunks_follow():
-                files.append(FilePatch("update", renamed["from"], move_to=renamed["to"]))
-                renamed = {}
+                if len(renamed) == 2 and not self._hunks_follow():
+                    files.append(FilePatch("update", renamed["from"], move_to=renamed["to"]))
+                    renamed = {}
             if self._at_file():
                 files.append(self._file(renamed))
                 renamed = {}
