@@ -22,6 +22,8 @@ from weft.core.errors import Corrupt
 
 TOUCH: Final = 1
 DELETE: Final = 0
+_AFTER_VERSIONS: Final = b"\xff" * 9
+"""Behind a key: after all dead rows of that key, whose revisions follow it, and before every other key."""
 LogEntry = tuple[int, bytes, bytes]
 """What the change log holds: operation, forward key, tail of the row."""
 Found = tuple[bytes, bytes]
@@ -80,7 +82,7 @@ class View:
         """What matches, in the order of the index that fits best, each with a key to go on after it."""
         start = b""
         if after is not None:
-            direction, start = after[:1], after[1:] + b"\x00"
+            direction, start = after[:1], after[1:] + _AFTER_VERSIONS
             prefix = self._prefix(where, direction)
         else:
             direction = FORWARD if where.object_id is not None or where.user_id is None else REVERSE
