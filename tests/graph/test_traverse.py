@@ -249,3 +249,14 @@ def test_a_reader_that_miscounts_or_fails_shows_nothing(graph):
         graph.seen_by(Short()).start("account", "a0").nodes()
     with pytest.raises(ConnectionError):
         graph.seen_by(Broken()).start("account", "a0").nodes()
+
+
+def test_a_loop_is_one_edge_whichever_way_it_is_walked(graph):
+    graph.put(edges=[Edge("follows", "me", "me")])
+    for walk in (graph.start("account", "me").both("follows"), graph.start("account", "me").out("follows")):
+        assert len(walk.edges()) == len(walk.paths()) == walk.count_by()[0].count == 1
+
+
+def test_edges_follow_the_order_of_the_nodes_that_they_reach(graph):
+    walk = graph.start("account", "a2").out("watched").order_by("-year").limit(2)
+    assert [edge.target for edge in walk.edges()] == ids(walk.nodes()) == ["t4", "t3"]
