@@ -19,7 +19,7 @@ from weft.agent.events import (
     Verified,
 )
 from weft.agent.models.scripted import OffScript, ScriptedModel
-from weft.agent.policy import Question
+from weft.agent.policy import Decision, Deny, Question, RulePolicy
 from weft.agent.sandbox.unconfined import Unconfined
 from weft.agent.session import SessionStore
 from weft.agent.state import State
@@ -206,6 +206,40 @@ def test_calls_that_do_not_fit_are_answered_and_the_session_goes_on(repository: 
     result = open_agent(repository, model).run("mend it")
     outcomes = [event.outcome for event in of(ToolFinished, result.events)]
     assert (result.ok, outcomes) == (True, ["invalid", "failed", "failed", "ok"])
+
+
+class Guarded(RulePolicy):
+    """The default rules, and a test that nobody may write and a file that nobody may read."""
+
+    def decide(self, question: Question) -> Decision:
+        access = question.access
+        if (access.action, access.resource.name) in (("write", "test_calc.py"), ("read", "diary.txt")):
+            return Deny(f"`{access.resource.name}` is guarded")
+        return super().decide(question)
+
+
+def test_what_a_command_does_to_a_guarded_file_is_undone_before_it_counts(repository: Path) -> None:
+    model = scripted(
+        step(call("run_command", command="echo 'assert True' > test_calc.py")),
+        step(say="All tests pass."),
+        step(call("edit_file", path="calc.py", search=SEARCH, replace=REPLACE), expect="was put back"),
+        step(say="Now they do."),
+    )
+    result = open_agent(
+        repository, model, policy=Guarded(), verify=f"grep -q mean test_calc.py && {QUICK}"
+    ).run("x")
+    assert [event.ok for event in of(Verified, result.events)] == [False, True]
+    assert "test_calc.py" not in result.diff
+    assert [d.access.resource.name for d in of(Decided, result.events) if d.effect == "deny"] == [
+        "test_calc.py"
+    ]
+
+
+def test_searching_and_listing_do_not_show_what_may_not_be_read(repository: Path) -> None:
+    (repository / "diary.txt").write_text("mean thoughts\n")
+    model = scripted(step(call("grep", pattern="mean"), call("list_dir")), step(expect="calc.py:1:def mean"))
+    result = open_agent(repository, model, policy=Guarded(), verify="true").run("look")
+    assert "diary" not in str(of(ToolFinished, result.events))
 
 
 def test_landing_asks_and_is_refused_where_nobody_answers(repository: Path) -> None:

@@ -175,7 +175,6 @@ class Agent:
             with stopwatch.phase("sandbox"):
                 checkpoints.restore(box, state.saved)
             toolbox = Toolbox(standard_tools(self._verify))
-            context = ToolContext(box, self._verify, self._budgets.command_s)
             gate = Gate(
                 self._policy,
                 session=session.id,
@@ -183,6 +182,7 @@ class Agent:
                 approve=self._approve,
                 stopwatch=stopwatch,
             )
+            context = ToolContext(box, self._verify, self._budgets.command_s, gate.may_read)
             state = Orchestrator(
                 session,
                 model=self.model,

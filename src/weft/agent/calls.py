@@ -10,9 +10,9 @@ from typing import Final, Literal
 import msgspec
 
 from weft.agent.checkpoints import Checkpoints
-from weft.agent.events import AnyEvent, Decided, ToolFinished
+from weft.agent.events import AnyEvent, Decided, SavedFile, ToolFinished
 from weft.agent.models.protocol import ToolCall
-from weft.agent.policy import Access, Allow, Ask, Policy, Question
+from weft.agent.policy import Access, Allow, Ask, Policy, Question, Resource
 from weft.agent.sandbox import SandboxFailed
 from weft.agent.timing import Stopwatch
 from weft.agent.tools.protocol import Observation, Tool, Toolbox, ToolContext
@@ -59,6 +59,12 @@ class Gate:
             asked=asked,
         )
 
+    def may_read(self, path: str) -> bool:
+        """Whether a file that a tool came upon may be shown; leaves no event, for it shows nothing if not."""
+        access = Access("read", Resource("file", path))
+        with self._stopwatch.phase("policy"):
+            return isinstance(self._policy.decide(Question(self._session, self._user, "", access)), Allow)
+
 
 class _Ready(msgspec.Struct, frozen=True):
     """A call that may run."""
@@ -97,6 +103,24 @@ class CallRunner:
                     if ready:
                         yield self._finish(step, ready)
 
+    def undo_refused(self, step: int) -> list[Decided]:
+        """Put back every changed file that the policy lets nobody write: commands are not asked file by file,
+        and neither a verification nor a landing may rest on what they did there."""
+        refused = []
+        for change in self._context.box.changes():
+            access = Access("write", Resource("file", change.path))
+            decided = self._gate.decide(step, "", "verification", access)
+            if decided.effect == "deny":
+                with self._stopwatch.phase("sandbox"):
+                    self._checkpoints.undo(self._context.box, change)
+                refused.append(decided)
+        return refused
+
+    def save(self) -> tuple[SavedFile, ...]:
+        """All changes so far, kept with the session."""
+        with self._stopwatch.phase("sandbox"):
+            return self._checkpoints.save(self._context.box)
+
     def _side_by_side(self, step: int, calls: Sequence[ToolCall]) -> Iterator[AnyEvent]:
         admitted = [self._admit(step, call) for call in calls]
         with ThreadPoolExecutor(_PARALLEL_CALLS) as pool:
@@ -130,10 +154,7 @@ class CallRunner:
                 raise
             except WeftError as error:
                 seen = Observation(str(error), ok=False)
-        saved = None
-        if not ready.tool.read_only:
-            with self._stopwatch.phase("sandbox"):
-                saved = self._checkpoints.save(self._context.box)
+        saved = None if ready.tool.read_only else self.save()
         return ToolFinished(
             step=step,
             call_id=ready.call.id,

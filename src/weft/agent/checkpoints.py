@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weft.agent.events import SavedFile
-from weft.agent.sandbox import Sandbox
+from weft.agent.sandbox import Change, Sandbox
 from weft.agent.session import Session
 from weft.core.errors import Unavailable
 
@@ -36,17 +36,14 @@ class Checkpoints:
                 box.delete(file.path)
         for file in saved:
             if file.digest is not None:
-                self._put(box, file, self._session.store.file(self._session.id, file.digest))
+                _put(box, file.path, file.mode, self._session.store.file(self._session.id, file.digest))
 
-    def _put(self, box: Sandbox, file: SavedFile, data: bytes) -> None:
-        if file.mode & 0o170000 == _LINK:
-            command = ["ln", "-sfn", "--", data.decode("utf-8", "surrogateescape"), file.path]
-        else:
-            box.write(file.path, data)
-            command = ["chmod", "+x" if file.mode & _EXECUTABLE else "-x", "--", file.path]
-        result = box.run(command, timeout_s=10.0)
-        if result.exit_code != 0:
-            raise Unavailable(f"`{file.path}` cannot be restored: {result.output.strip()[:200]}")
+    def undo(self, box: Sandbox, change: Change) -> None:
+        """Bring one path back to what it holds in the workspace."""
+        if change.after is not None:
+            box.delete(change.path)
+        if change.before is not None:
+            _put(box, change.path, change.before.mode, change.before.data)
 
     def _digest(self, data: bytes) -> str:
         """The digest of bytes that are in the store; bytes that did not change are not stored again."""
@@ -54,3 +51,14 @@ class Checkpoints:
         if known is None:
             known = self._digests[data] = self._session.store.save_file(self._session.id, data)
         return known
+
+
+def _put(box: Sandbox, path: str, mode: int, data: bytes) -> None:
+    if mode & 0o170000 == _LINK:
+        command = ["ln", "-sfn", "--", data.decode("utf-8", "surrogateescape"), path]
+    else:
+        box.write(path, data)
+        command = ["chmod", "+x" if mode & _EXECUTABLE else "-x", "--", path]
+    result = box.run(command, timeout_s=10.0)
+    if result.exit_code != 0:
+        raise Unavailable(f"`{path}` cannot be restored: {result.output.strip()[:200]}")

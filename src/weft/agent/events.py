@@ -109,6 +109,8 @@ class Verified(Event, frozen=True, kw_only=True, tag="verified"):
     output: str
     exit_code: int
     duration_s: float
+    saved: tuple[SavedFile, ...] = ()
+    """All changes of the session as they were verified."""
 
 
 class Interrupted(Event, frozen=True, kw_only=True, tag="interrupted"):

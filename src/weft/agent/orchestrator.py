@@ -108,17 +108,21 @@ class Orchestrator:
         )
 
     def _verify(self, step: int, command: str) -> None:
+        undone = self._runner.undo_refused(step)
+        for decided in undone:
+            self._happened(decided)
         with self._stopwatch.phase("verification"):
             result = run_in(self._box, command, self._budgets.command_s)
-        ok = result.exit_code == 0 and not result.timed_out
+        notes = [f"`{decided.access.resource.name}` was put back: {decided.reason}" for decided in undone]
         self._happened(
             Verified(
                 step=step,
                 command=command,
-                ok=ok,
-                output=summarise(result.output, result.exit_code),
+                ok=result.exit_code == 0 and not result.timed_out,
+                output="\n".join([*notes, summarise(result.output, result.exit_code)]),
                 exit_code=result.exit_code,
                 duration_s=result.duration_s,
+                saved=self._runner.save(),
             )
         )
 

@@ -88,6 +88,7 @@ class State:
                 self.saved = self.saved if event.saved is None else event.saved
             case Verified():
                 self.verified, self.claims_done = event.ok, False
+                self.saved = event.saved
                 if not event.ok:
                     self.messages.append(Message("user", _not_verified(event)))
             case SessionEnded():

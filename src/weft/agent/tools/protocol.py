@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -24,6 +24,8 @@ class ToolContext(msgspec.Struct, frozen=True):
     """How this repository's tests are run."""
     deadline_s: float
     """How long a command may take, at most."""
+    may_read: Callable[[str], bool] = lambda path: True
+    """Whether the policy lets a file be read: for tools that come upon files they were not asked for."""
 
 
 class Observation(msgspec.Struct, frozen=True):

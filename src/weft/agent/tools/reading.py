@@ -67,7 +67,7 @@ class ListDir:
 
     def run(self, arguments: ListDirArguments, context: ToolContext) -> Observation:
         rows: list[str] = []
-        for row in _entries(context.box, arguments.path, arguments.depth, ""):
+        for row in _entries(context, arguments.path, arguments.depth, ""):
             if len(rows) == limits.MAX_ENTRIES:
                 rows.append(f"[more than {limits.MAX_ENTRIES} entries; list a folder further down]")
                 break
@@ -94,20 +94,23 @@ class Grep:
         return [file_access("read", arguments.path)]
 
     def run(self, arguments: GrepArguments, context: ToolContext) -> Observation:
-        options = ["-rnIE", "--exclude-dir=.git", "--exclude-dir=__pycache__", "--exclude-dir=node_modules"]
+        options = ["-rnHIEZ", "--exclude-dir=.git", "--exclude-dir=__pycache__", "--exclude-dir=node_modules"]
         options += ["-i"] * arguments.ignore_case
         options += [f"--include={arguments.include}"] if arguments.include else []
         command = ["grep", *options, "-e", arguments.pattern, "--", posixpath.normpath(arguments.path)]
         result = context.box.run(command, timeout_s=context.deadline_s)
         if result.exit_code == 1:
             return Observation("[no line matches]")
-        hits = [_shortened(line.removeprefix("./")) for line in result.output.splitlines()]
-        if result.exit_code != 0 and not (result.exit_code == 2 and len(hits) > 1):
+        lines = [line.removeprefix("./").partition("\0") for line in result.output.splitlines()]
+        hits = [(path, f"{path}:{_shortened(rest)}") for path, nul, rest in lines if nul]
+        if result.exit_code != 0 and not hits:
             raise ToolError(f"grep failed: {result.output.strip()[:300]}", hint="check pattern and path")
-        shown = hits[: limits.MAX_HITS]
+        readable = {path for path in dict.fromkeys(path for path, _ in hits) if context.may_read(path)}
+        hits = [hit for hit in hits if hit[0] in readable]
+        shown = [text for _, text in hits[: limits.MAX_HITS]]
         if len(hits) > len(shown):
             shown.append(f"[{len(hits) - len(shown):,} more matches; narrow the pattern or the path]")
-        return Observation(limits.clipped("\n".join(shown)))
+        return Observation(limits.clipped("\n".join(shown)) or "[no line matches]")
 
 
 def file_access(action: str, path: str) -> Access:
@@ -130,16 +133,17 @@ def to_bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _entries(box: Sandbox, path: str, depth: int, above: str) -> Iterator[str]:
-    for entry in box.entries(path):
-        if entry.name in (".git", "__pycache__"):
+def _entries(context: ToolContext, path: str, depth: int, above: str) -> Iterator[str]:
+    for entry in context.box.entries(path):
+        inside = posixpath.normpath(posixpath.join(path, entry.name))
+        if entry.name in (".git", "__pycache__") or not context.may_read(inside):
             continue
         if entry.kind != "folder":
             yield f"{above}{entry.name}"
             continue
         yield f"{above}{entry.name}/"
         if depth > 1:
-            yield from _entries(box, posixpath.join(path, entry.name), depth - 1, f"{above}{entry.name}/")
+            yield from _entries(context, inside, depth - 1, f"{above}{entry.name}/")
 
 
 def _shortened(text: str) -> str:
