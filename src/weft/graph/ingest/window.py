@@ -38,5 +38,5 @@ class Window:
         """Everything that holds; the window is empty afterwards."""
         outputs = {name: list(stream.values()) for name, stream in self._streams.items()}
         relations = list(self._relations.values())
-        self.__init__()  # type: ignore[misc]
+        self._streams, self._relations, self.size = {}, {}, 0
         return outputs, relations
