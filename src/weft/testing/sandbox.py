@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -587,6 +588,15 @@ import time; time.sleep(5)
             box.commit()
         assert list((tmp_path / "elsewhere").iterdir()) == []
 
+    def test_commit_leaves_git_alone(self, box: Sandbox, workspace: Path) -> None:
+        box.run(
+            "mkdir -p .git/hooks sub/.git; echo evil > .git/hooks/pre-commit; echo evil > sub/.git/config"
+        )
+        box.write("ok", b"ok")
+        assert [change.path for change in box.commit()] == ["ok"]
+        assert not (workspace / ".git").exists()
+        assert not (workspace / "sub" / ".git").exists()
+
     def test_discard(self, box: Sandbox, workspace: Path) -> None:
         before = _tree(workspace)
         box.run("rm -rf a.txt sub; echo x > x; echo t > /tmp/trace")
@@ -641,7 +651,7 @@ def outside_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[O
     (folder / "secret").write_text("treasure")
     (folder / "notes").write_text("notes")
     (tools / "tool").write_text("tool")
-    subprocess.run(["cp", "/usr/bin/id", str(tools / "setuid-id")], check=True)
+    shutil.copy("/usr/bin/id", tools / "setuid-id")
     (tools / "setuid-id").chmod(0o4755)
     monkeypatch.setenv("WEFT_CONTRACT_TOKEN", "treasure")
     marker = _marker()

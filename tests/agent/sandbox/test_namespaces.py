@@ -223,7 +223,7 @@ def test_a_dead_keeper_takes_everything_along(workspace: Path) -> None:
     killer = threading.Timer(0.3, os.kill, (keeper, signal.SIGKILL))
     killer.start()
     with pytest.raises(SandboxFailed):
-        box.run(["sleep", marker])
+        box.run(["sleep", marker], timeout_s=20)
     killer.join()
     eventually("the command is gone", lambda: not _running(marker))
     with pytest.raises(SandboxFailed, match="closed"):

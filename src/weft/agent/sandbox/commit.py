@@ -12,6 +12,11 @@ from weft.agent.sandbox.changes import EXECUTABLE, LINK, Change, Content, folder
 _ENOUGH_TO_BE_UNIQUE = ".weft-commit"
 
 
+def lands(change: Change) -> bool:
+    """Whether a change may reach the real workspace: hooks and settings in .git would run outside."""
+    return ".git" not in change.path.split("/")
+
+
 def write(root: str, changes: list[Change]) -> None:
     """Make the folder hold what the changes say. Folders come and go with their files, as in git."""
     with folder(root) as fd:

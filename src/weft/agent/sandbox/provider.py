@@ -171,6 +171,8 @@ class Sandbox(Protocol):
     def commit(self) -> list[Change]:
         """Write the changes to the real workspace and return them; each file is replaced atomically.
 
+        What lies in a `.git` folder stays inside: a hook or a setting there would be run outside by git.
+
         `Conflict`, and nothing is written, where a file that would change was changed outside since the
         sandbox opened. Not one transaction: a crash in the middle leaves whole old and whole new files.
         A file that was replaced as a whole inside and deleted outside is taken for a new one.

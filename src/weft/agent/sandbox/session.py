@@ -258,7 +258,7 @@ class Session(Sandbox):
 
     def commit(self) -> list[Change]:
         with self._lock:
-            changes = self.changes()
+            changes = [change for change in self.changes() if commit.lands(change)]
             for change in changes:
                 if self._changed_outside(change):
                     raise Conflict(
