@@ -253,8 +253,9 @@ def test_a_reader_that_miscounts_or_fails_shows_nothing(graph):
 
 def test_a_loop_is_one_edge_whichever_way_it_is_walked(graph):
     graph.put(edges=[Edge("follows", "me", "me")])
-    for walk in (graph.start("account", "me").both("follows"), graph.start("account", "me").out("follows")):
-        assert len(walk.edges()) == len(walk.paths()) == walk.count_by()[0].count == 1
+    me = graph.start("account", "me")
+    for found in (me.both("follows"), me.out("follows")):
+        assert len(found.edges()) == len(found.paths()) == found.count_by()[0].count == 1
 
 
 def test_edges_follow_the_order_of_the_nodes_that_they_reach(graph):
