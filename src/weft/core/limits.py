@@ -54,6 +54,19 @@ MAX_FUTURE_SKEW_US: Final = 60 * 1_000_000
 # Tombstones older than this are dropped: no event may arrive later than this and still lose to them.
 MAX_LATENESS_US: Final = 7 * 24 * 3_600 * 1_000_000
 
+# What a tool shows a model: a file of a thousand lines fits, and more would crowd out the task.
+MAX_TOOL_OUTPUT_CHARS: Final = 24_000
+MAX_TOOL_LINES: Final = 1_000
+# Longer lines are data or minified code.
+MAX_TOOL_LINE_CHARS: Final = 1_000
+MAX_TOOL_ENTRIES: Final = 500
+MAX_TOOL_HITS: Final = 100
+# A longer command is a service, and keeps the model waiting.
+MAX_COMMAND_S: Final = 600.0
+# Longer source files are generated; they would cost more than they tell.
+MAX_SOURCE_BYTES: Final = 2 << 20
+MAX_SOURCE_RESULTS: Final = 50_000
+
 # A change set is held in memory before and after; more than this is build output, not an edit.
 MAX_CHANGED_BYTES: Final = 256 << 20
 # A file that passes through a sandbox's executor is one frame and is held in memory on both sides.

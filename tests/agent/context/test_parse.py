@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from weft.agent.context import Import, parse_source
 from weft.agent.context.languages import GRAMMARS, load
-from weft.agent.context.parse import MAX_BYTES
+from weft.core.limits import MAX_SOURCE_BYTES
 
 # path, source, (kind, qualified name, lines) of definitions, (name, line, enclosing) of calls, imports
 CASES = [
@@ -118,7 +118,7 @@ def test_broken_code_still_shows_what_can_be_read() -> None:
 
 
 def test_a_file_over_the_limit_is_not_looked_at_and_says_so() -> None:
-    parsed = parse_source("a.py", b"x = 1\n" * (MAX_BYTES // 6 + 1))
+    parsed = parse_source("a.py", b"x = 1\n" * (MAX_SOURCE_BYTES // 6 + 1))
     assert parsed is not None
     assert (parsed.complete, parsed.definitions) == (False, ())
 

@@ -12,9 +12,10 @@ import pytest
 from weft.agent.models import ToolCall
 from weft.agent.sandbox import Sandbox
 from weft.agent.sandbox.unconfined import Unconfined
-from weft.agent.tools import Observation, Toolbox, ToolContext, ToolError, limits, standard_tools
+from weft.agent.tools import Observation, Toolbox, ToolContext, ToolError, standard_tools
 from weft.agent.tools.protocol import schema
 from weft.agent.tools.reports import parse_pytest, summarise
+from weft.core import limits
 from weft.core.errors import WeftError
 from weft.testing.agent import failing_repository
 
@@ -60,7 +61,7 @@ def test_reading_tells_empty_binary_and_missing_files_apart(use, box: Sandbox) -
         use("read_file", path="binary")
     with pytest.raises(WeftError):
         use("read_file", path="none")
-    assert len(use("read_file", path="wide").text) < limits.MAX_LINE_CHARS + 50
+    assert len(use("read_file", path="wide").text) < limits.MAX_TOOL_LINE_CHARS + 50
 
 
 def test_listing_shows_folders_to_the_depth_asked_for(use, box: Sandbox) -> None:
@@ -127,7 +128,7 @@ def test_running_gives_output_exit_code_and_timeout(use) -> None:
     slow = use("run_command", command="sleep 5", timeout_s=0.2)
     assert (slow.ok, slow.command.timed_out) == (False, True)
     assert "timed out" in slow.text
-    assert len(use("run_command", command="seq 100000").text) < limits.MAX_OUTPUT_CHARS + 200
+    assert len(use("run_command", command="seq 100000").text) < limits.MAX_TOOL_OUTPUT_CHARS + 200
     assert use("run_tests", paths=["a b.py"]).command.command == "echo tests of 'a b.py'"
 
 

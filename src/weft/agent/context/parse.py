@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from weft.agent.context.languages import KINDS, language_of, load
 from weft.core.extras import require
+from weft.core.limits import MAX_SOURCE_BYTES, MAX_SOURCE_RESULTS
 
 if TYPE_CHECKING:
     from tree_sitter import Node
-
-# Longer files are generated; they would cost more than they tell.
-MAX_BYTES: Final = 2 << 20
-MAX_RESULTS: Final = 50_000
 
 
 class Definition(msgspec.Struct, frozen=True):
@@ -72,7 +69,7 @@ def parse_source(path: str, source: str | bytes) -> ParsedFile | None:
     if name is None:
         return None
     data = source.encode("utf-8", "surrogateescape") if isinstance(source, str) else source
-    if len(data) > MAX_BYTES:
+    if len(data) > MAX_SOURCE_BYTES:
         return ParsedFile(name, complete=False)
     language, query = load(name)
     binding = require("tree_sitter", "agent")
@@ -92,11 +89,11 @@ def parse_source(path: str, source: str | bytes) -> ParsedFile | None:
     definitions, references = _nested(sorted(scopes.values(), key=lambda s: (s.start, -s.end)), calls)
     return ParsedFile(
         name,
-        definitions[:MAX_RESULTS],
-        references[:MAX_RESULTS],
-        tuple(sorted(imports.values(), key=lambda found: found.line))[:MAX_RESULTS],
+        definitions[:MAX_SOURCE_RESULTS],
+        references[:MAX_SOURCE_RESULTS],
+        tuple(sorted(imports.values(), key=lambda found: found.line))[:MAX_SOURCE_RESULTS],
         root.has_error,
-        max(len(definitions), len(references)) <= MAX_RESULTS,
+        max(len(definitions), len(references)) <= MAX_SOURCE_RESULTS,
     )
 
 

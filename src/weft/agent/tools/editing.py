@@ -12,7 +12,7 @@ from weft.agent.edits import EditError, SearchReplace, apply, apply_patch
 from weft.agent.edits.patch import parse
 from weft.agent.events import FileUse
 from weft.agent.policy import Access
-from weft.agent.tools import limits
+from weft.agent.tools.output import clipped
 from weft.agent.tools.protocol import Observation, ToolContext, ToolError
 from weft.agent.tools.reading import Path, file_access, read_text, to_bytes
 from weft.core.errors import NotFound
@@ -121,7 +121,7 @@ def _changed(files: dict[str, tuple[str | None, str | None]], note: str = "") ->
         parts.append("".join(line if line.endswith("\n") else line + "\n" for line in lines))
         parts.append(_syntax_warning(path, after))
         uses.append(FileUse(path, "deleted" if after is None else "written"))
-    return Observation(limits.clipped("".join(parts)), files=tuple(uses))
+    return Observation(clipped("".join(parts)), files=tuple(uses))
 
 
 def _syntax_warning(path: str, text: str | None) -> str:

@@ -12,8 +12,9 @@ from msgspec import Meta
 from weft.agent.events import FileUse
 from weft.agent.policy import Access, Resource
 from weft.agent.sandbox import Sandbox
-from weft.agent.tools import limits
+from weft.agent.tools.output import clipped
 from weft.agent.tools.protocol import Observation, ToolContext, ToolError
+from weft.core import limits
 
 Path = Annotated[str, Meta(description="path in the workspace, as in `src/app.py`", min_length=1)]
 
@@ -21,8 +22,8 @@ Path = Annotated[str, Meta(description="path in the workspace, as in `src/app.py
 class ReadFileArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: Path
     start_line: Annotated[int, Meta(ge=1, description="first line to show, from 1")] = 1
-    lines: Annotated[int, Meta(ge=1, le=limits.MAX_READ_LINES, description="how many lines")] = (
-        limits.MAX_READ_LINES
+    lines: Annotated[int, Meta(ge=1, le=limits.MAX_TOOL_LINES, description="how many lines")] = (
+        limits.MAX_TOOL_LINES
     )
 
 
@@ -47,7 +48,7 @@ class ReadFile:
         rest = len(lines) - (first - 1 + len(shown))
         if rest > 0:
             rows.append(f"[{rest:,} more lines; read on with start_line={first + len(shown)}]")
-        text = limits.clipped("\n".join(rows)) if rows else "[the file is empty]"
+        text = clipped("\n".join(rows)) if rows else "[the file is empty]"
         return Observation(text, files=(FileUse(arguments.path, "read"),))
 
 
@@ -68,8 +69,8 @@ class ListDir:
     def run(self, arguments: ListDirArguments, context: ToolContext) -> Observation:
         rows: list[str] = []
         for row in _entries(context, arguments.path, arguments.depth, ""):
-            if len(rows) == limits.MAX_ENTRIES:
-                rows.append(f"[more than {limits.MAX_ENTRIES} entries; list a folder further down]")
+            if len(rows) == limits.MAX_TOOL_ENTRIES:
+                rows.append(f"[more than {limits.MAX_TOOL_ENTRIES} entries; list a folder further down]")
                 break
             rows.append(row)
         return Observation("\n".join(rows) or "[the folder is empty]")
@@ -107,10 +108,10 @@ class Grep:
             raise ToolError(f"grep failed: {result.output.strip()[:300]}", hint="check pattern and path")
         readable = {path for path in dict.fromkeys(path for path, _ in hits) if context.may_read(path)}
         hits = [hit for hit in hits if hit[0] in readable]
-        shown = [text for _, text in hits[: limits.MAX_HITS]]
+        shown = [text for _, text in hits[: limits.MAX_TOOL_HITS]]
         if len(hits) > len(shown):
             shown.append(f"[{len(hits) - len(shown):,} more matches; narrow the pattern or the path]")
-        return Observation(limits.clipped("\n".join(shown)) or "[no line matches]")
+        return Observation(clipped("\n".join(shown)) or "[no line matches]")
 
 
 def file_access(action: str, path: str) -> Access:
@@ -148,4 +149,8 @@ def _entries(context: ToolContext, path: str, depth: int, above: str) -> Iterato
 
 def _shortened(text: str) -> str:
     shown = text.rstrip("\r").encode("utf-8", "replace").decode()
-    return shown if len(shown) <= limits.MAX_LINE_CHARS else shown[: limits.MAX_LINE_CHARS] + " [line cut]"
+    return (
+        shown
+        if len(shown) <= limits.MAX_TOOL_LINE_CHARS
+        else shown[: limits.MAX_TOOL_LINE_CHARS] + " [line cut]"
+    )

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from weft.agent.tools.limits import clipped
+from weft.agent.tools.output import clipped
 
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
 _VERDICT: Final = re.compile(

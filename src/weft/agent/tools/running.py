@@ -11,10 +11,11 @@ from msgspec import Meta
 from weft.agent.events import CommandUse
 from weft.agent.policy import Access
 from weft.agent.sandbox import Result, Sandbox
-from weft.agent.tools import limits
+from weft.agent.tools.output import clipped
 from weft.agent.tools.protocol import Observation, ToolContext, ToolError
 from weft.agent.tools.reading import command_access
 from weft.agent.tools.reports import summarise
+from weft.core import limits
 
 # Caches of test runs are no part of a change.
 ENVIRONMENT: Final = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_ADDOPTS": "-p no:cacheprovider"}
@@ -36,7 +37,7 @@ class RunCommand:
 
     def run(self, arguments: RunCommandArguments, context: ToolContext) -> Observation:
         result = run_in(context.box, arguments.command, min(arguments.timeout_s, context.deadline_s))
-        return observed(arguments.command, result, limits.clipped(result.output))
+        return observed(arguments.command, result, clipped(result.output))
 
 
 class RunTestsArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
