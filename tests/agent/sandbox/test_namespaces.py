@@ -242,6 +242,17 @@ def test_a_liar_inside_is_a_failed_sandbox(workspace: Path, monkeypatch: pytest.
         box.changes()
 
 
+def test_a_flood_from_inside_is_a_failed_sandbox(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Sandbox.open(workspace) as box:
+        monkeypatch.setattr(
+            session.Keeper, "receive", lambda self, timeout_s: session._Reply(out=b"x" * 1000)
+        )
+        with pytest.raises(SandboxFailed, match="more than was asked"):
+            box.run("true", output_bytes=5000)
+        with pytest.raises(SandboxFailed):
+            box.run("true")
+
+
 def test_threads_take_turns(workspace: Path) -> None:
     outputs: dict[int, str] = {}
     with Sandbox.open(workspace) as box:

@@ -38,6 +38,9 @@ class Namespaces:
     Started by root, the inside runs as a user that owns no file of the host, and the workspace is mounted
     with its owner mapped to that user; else as the caller itself, alone in a user namespace without
     any capability. The loopback interface inside is down, and only Unix sockets can be made.
+
+    A keeper that is killed together with its owner leaves its state folder and an empty control group behind,
+    though never a process.
     """
 
     name = "namespaces"

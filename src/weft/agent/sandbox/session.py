@@ -17,6 +17,7 @@ from weft.agent.sandbox import commit, diff
 from weft.agent.sandbox.changes import Change, Pair, content_at, folder
 from weft.agent.sandbox.inside.keeper import clean_up
 from weft.agent.sandbox.provider import Denial, Entry, Limits, Promise, Result, Sandbox, SandboxFailed
+from weft.core.clock import SYSTEM_CLOCK
 from weft.core.errors import Conflict, Denied, Invalid, LimitExceeded, NotFound, WeftError
 from weft.core.limits import MAX_FILE_BYTES, within
 
@@ -197,18 +198,21 @@ class Session(Sandbox):
             raise Invalid("the command is empty", hint="name a program")
         if timeout_s <= 0:
             raise Invalid(f"the timeout `{timeout_s}` is not positive", hint="give seconds")
+        limit = self._limits.output_bytes if output_bytes is None else output_bytes
         request = {
             "op": "run",
             "argv": [os.fsencode(each) for each in argv],
             "timeout_s": float(timeout_s),
             "folder": folder,
             "environment": dict(environment or {}),
-            "output_bytes": self._limits.output_bytes if output_bytes is None else output_bytes,
+            "output_bytes": limit,
         }
         head = bytearray()
 
         def take(data: bytes) -> None:
             head.extend(data)
+            if len(head) > limit:
+                raise SandboxFailed("the sandbox sends more than was asked for", hint="open a new one")
             if on_output is not None:
                 on_output(data)
 
@@ -306,12 +310,13 @@ class Session(Sandbox):
         with self._lock:
             self._check_open()
             try:
+                deadline = SYSTEM_CLOCK.monotonic_s() + timeout_s + _GRACE_S
                 self._keeper.send(request)
                 reply = self._keeper.receive(timeout_s + _GRACE_S)
                 while reply.out is not None:
                     if on_output is not None:
                         on_output(reply.out)
-                    reply = self._keeper.receive(timeout_s + _GRACE_S)
+                    reply = self._keeper.receive(max(0.001, deadline - SYSTEM_CLOCK.monotonic_s()))
             except BaseException:
                 # Whatever broke it off, the next reply would be taken for an answer to another request.
                 self.close()
