@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from weft.authz.authz import Authz
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_END: Final = object()
 
 
 def _awaitable(
@@ -23,6 +24,18 @@ def _awaitable(
         return await asyncio.to_thread(method, self._authz, *args, **kwargs)
 
     return call
+
+
+def _stream(
+    method: Callable[Concatenate[Authz, P], Iterator[T]],
+) -> Callable[Concatenate[AsyncAuthz, P], AsyncIterator[T]]:
+    @wraps(method)
+    async def stream(self: AsyncAuthz, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
+        items = method(self._authz, *args, **kwargs)
+        while (item := await asyncio.to_thread(next, items, _END)) is not _END:
+            yield item  # type: ignore[misc]
+
+    return stream
 
 
 class AsyncAuthz:
@@ -55,3 +68,9 @@ class AsyncAuthz:
     list_subjects = _awaitable(Authz.list_subjects)
     list_permissions = _awaitable(Authz.list_permissions)
     read = _awaitable(Authz.read)
+    diff_schema = _awaitable(Authz.diff_schema)
+    content_change_check = _awaitable(Authz.content_change_check)
+    import_tuples = _awaitable(Authz.import_tuples)
+    collect = _awaitable(Authz.collect)
+    watch = _stream(Authz.watch)
+    export_tuples = _stream(Authz.export_tuples)

@@ -2,56 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Self, TypeVar
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, Self
 
-from weft.authz.cursor import Place, digest_of, seal, unseal
-from weft.authz.evaluate import Cell, Judge, Question, Value
-from weft.authz.expand import Expansion, Tree
-from weft.authz.explain import Explainer, Explanation, suggestions
-from weft.authz.lists import Listed, list_objects, list_subjects
-from weft.authz.moments import Moments
-from weft.authz.plan import Plan
-from weft.authz.request import Request
-from weft.authz.results import Check, ConditionalItem, Decision, Page, Permission, SchemaVersion
+from weft.authz.questions import Questions
+from weft.authz.results import Decision, SchemaDifference, SchemaVersion, WatchEvent
 from weft.authz.schema import Language, parse_schema
-from weft.authz.store import Head, SchemaMoved, StoredSchema, TupleStore
-from weft.authz.tuples import (
-    ObjectRef,
-    RelationTuple,
-    TupleCondition,
-    TupleFilter,
-    User,
-    canonical_json,
-    check_user,
-    parse_object,
-    parse_tuple,
-    parse_user,
-)
-from weft.authz.writes import TupleText, build_write, read_tuple, require_admitted
-from weft.authz.zookie import (
-    Consistency,
-    Zookie,
-)
+from weft.authz.schema.model import Schema
+from weft.authz.schema_change import build_schema_change, difference
+from weft.authz.store import RETENTION_S, SchemaMoved, TupleStore
+from weft.authz.transfer import Imported, export_lines, import_lines
+from weft.authz.tuples import ObjectRef, TupleFilter, User, parse_tuple
+from weft.authz.watch import HEARTBEAT_S, watch
+from weft.authz.writes import TupleText, build_write
+from weft.authz.zookie import LATEST, Consistency, Zookie
 from weft.core.clock import SYSTEM_CLOCK, Clock
-from weft.core.errors import Invalid
-from weft.core.limits import (
-    MAX_CHECKS_PER_REQUEST,
-    MAX_CONTEXTUAL_TUPLES,
-    MAX_DEPTH,
-    MAX_WRITES_PER_REQUEST,
-    within,
-)
+from weft.core.limits import MAX_DEPTH, MAX_WRITES_PER_REQUEST
 
-T = TypeVar("T")
-_MAX_PLANS: Final = 8
-_MAX_SUGGESTIONS: Final = 20
-"""Each costs a check."""
-_SCHEMA_RACES: Final = 10
-"""How often a write is checked again because the schema changed under it."""
+_RACES: Final = 10
+"""How often a write is worked out again because the schema changed under it."""
+_COLLECT_EVERY_S: Final = 600.0
 
 
-class Authz:
+class Authz(Questions):
     """Permissions over one tuple store.
 
     Every call takes texts (`doc:1`, `user:ann`, `group:eng#member`) or their parsed forms, and raises kinds
@@ -71,19 +45,30 @@ class Authz:
         max_depth: int = MAX_DEPTH,
         max_writes: int = MAX_WRITES_PER_REQUEST,
     ) -> None:
-        self._store = store
-        self._clock = clock
-        self._max_depth = max_depth
+        super().__init__(store, clock=clock, window_s=window_s, max_depth=max_depth)
         self._max_writes = max_writes
-        self._moments = Moments(store, clock, window_s)
-        self._plans: dict[int, Plan] = {}
+        self._collected_s = clock.monotonic_s()
 
     @classmethod
-    def open(cls, url: str, **options: Any) -> Self:
-        """Open `memory:` or a directory (created when missing); options as for the class."""
+    def open(
+        cls,
+        url: str,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        rng: random.Random | None = None,
+        retention_s: float = RETENTION_S,
+        window_s: float = 0.0,
+        max_depth: int = MAX_DEPTH,
+        max_writes: int = MAX_WRITES_PER_REQUEST,
+    ) -> Self:
+        """Open `memory:` or a directory, which is created when missing.
+
+        History is kept for `retention_s`; the other options are those of the class.
+        """
         from weft.authz.stores import open_store
 
-        return cls(open_store(url, clock=options.get("clock", SYSTEM_CLOCK)), **options)
+        store = open_store(url, clock=clock, rng=rng, retention_s=retention_s)
+        return cls(store, clock=clock, window_s=window_s, max_depth=max_depth, max_writes=max_writes)
 
     @property
     def waits(self) -> bool:
@@ -108,14 +93,29 @@ class Authz:
         `SchemaError` with line, column and hint where the text is wrong; `OrphanedTuples` with the stored
         tuples that it would no longer admit.
         """
-        schema = parse_schema(text, language)
-        return self._moments.zookie(self._store.write_schema(StoredSchema(text, language), schema.allows))
+        new = parse_schema(text, language)
+        for _ in range(_RACES):
+            before = self._store.head().schema_revision
+            old = self._compiled(before).schema if before else Schema()
+            try:
+                return self._moments.zookie(
+                    self._store.write_schema(build_schema_change(text, language, old, new, before))
+                )
+            except SchemaMoved as error:
+                moved = error
+        raise moved
 
     def read_schema(self, at: Consistency = None) -> SchemaVersion:
         """The schema in force, as it was written."""
         head = self._moments.head(at)
-        stored = self._store.read_schema(self._require_schema(head))
+        stored = self._store.read_schema(self._plan(head).revision)
         return SchemaVersion(stored.text, stored.language, self._moments.zookie(head))
+
+    def diff_schema(self, text: str, language: Language = "zed") -> SchemaDifference:
+        """What writing the schema would change, and up to 100 stored tuples that it would orphan."""
+        head = self._store.head()
+        old = self._compiled(head.schema_revision).schema if head.schema_revision else Schema()
+        return difference(self._store, head, self._clock.now_us(), old, parse_schema(text, language))
 
     # writes
 
@@ -138,7 +138,7 @@ class Authz:
         """
         created, touched, deleted = tuple(create), tuple(touch), tuple(delete)
         present, absent = tuple(must_exist), tuple(must_not_exist)
-        for _ in range(_SCHEMA_RACES):
+        for _ in range(_RACES):
             plan = self._plan(self._store.head())
             write = build_write(
                 plan,
@@ -151,321 +151,75 @@ class Authz:
                 limit=self._max_writes,
             )
             try:
-                return self._moments.zookie(self._store.write(write))
+                head = self._store.write(write)
+                self._collect_sometimes()
+                return self._moments.zookie(head)
             except SchemaMoved as error:
                 moved = error
         raise moved
 
-    # questions
-
-    def check(
+    def content_change_check(
         self,
         object: str | ObjectRef,  # noqa: A002
         relation: str,
         user: str | User,
         *,
-        at: Consistency = None,
         context: Mapping[str, Any] | None = None,
         contextual_tuples: Sequence[TupleText] = (),
     ) -> Decision:
-        """Whether the user is in the relation (or has the permission) on the object."""
-        request = self._request(at, context, contextual_tuples)
-        question = self._question(request.plan, object, relation, user)
-        [value] = request.run(request.evaluation().check([question]))
-        return Decision.of(value, self._moments.zookie(request.head))
+        """Check at the newest revision, for content that is about to be saved.
 
-    def check_many(
-        self,
-        checks: Iterable[Check],
-        *,
-        at: Consistency = None,
-        context: Mapping[str, Any] | None = None,
-        contextual_tuples: Sequence[TupleText] = (),
-    ) -> list[Decision]:
-        """The decisions on many checks, in order, at one snapshot; what they share is evaluated once."""
-        asked = list(checks)
-        within("a request", len(asked), MAX_CHECKS_PER_REQUEST, "checks")
-        head = self._moments.head(at)
-        now_us = self._clock.now_us()
-        groups: dict[tuple[str, tuple[RelationTuple, ...]], list[int]] = {}
-        for index, check in enumerate(asked):
-            whole = canonical_json({**(context or {}), **check.context})
-            contextual = tuple(map(read_tuple, (*contextual_tuples, *check.contextual_tuples)))
-            groups.setdefault((whole, contextual), []).append(index)
-        decisions: dict[int, Decision] = {}
-        for (_, contextual), indexes in groups.items():
-            merged = {**(context or {}), **asked[indexes[0]].context}
-            request = self._request_at(head, now_us, merged, contextual)
-            group = [asked[index] for index in indexes]
-            questions = [self._question(request.plan, c.object, c.relation, c.user) for c in group]
-            values = request.run(request.evaluation().check(questions))
-            for index, value in zip(indexes, values, strict=True):
-                decisions[index] = Decision.of(value, self._moments.zookie(head))
-        return [decisions[index] for index in range(len(asked))]
-
-    def expand(
-        self,
-        object: str | ObjectRef,  # noqa: A002
-        relation: str,
-        *,
-        depth: int = MAX_DEPTH,
-        at: Consistency = None,
-        contextual_tuples: Sequence[TupleText] = (),
-    ) -> Tree:
-        """The tree of usersets behind the relation, down to `depth` tuples below it."""
-        request = self._request(at, None, contextual_tuples)
-        object_ = self._object(request.plan, object, relation)
-        return request.run(Expansion(request.plan, request.standing, depth).expand(object_, relation))
-
-    def explain(
-        self,
-        object: str | ObjectRef,  # noqa: A002
-        relation: str,
-        user: str | User,
-        *,
-        at: Consistency = None,
-        context: Mapping[str, Any] | None = None,
-        contextual_tuples: Sequence[TupleText] = (),
-    ) -> Explanation:
-        """Why a check is decided as it is; and, where denied, which tuples would each have allowed it."""
-        request = self._request(at, context, contextual_tuples)
-        question = self._question(request.plan, object, relation, user)
-        evaluation = request.evaluation(trace=True)
-        [value] = request.run(evaluation.check([question]))
-        root = evaluation.cell(question)
-        explainer = Explainer(root)
-        decision = Decision.of(value, self._moments.zookie(request.head))
-        would_allow = [] if value else self._that_would_allow(request, question, root)
-        return Explanation(decision, explainer.reason(), tuple(would_allow), explainer.loop())
-
-    def list_objects(
-        self,
-        namespace: str,
-        relation: str,
-        user: str | User,
-        *,
-        limit: int = 100,
-        cursor: str | None = None,
-        at: Consistency = None,
-        context: Mapping[str, Any] | None = None,
-        contextual_tuples: Sequence[TupleText] = (),
-    ) -> Page[str]:
-        """Objects of the namespace that the user is in the relation with, ordered by id."""
-        place = self._place(cursor, at, "list_objects", namespace, relation, str(user), contextual_tuples)
-        request = self._request(at, context, contextual_tuples, place)
-        request.plan.schema.relation(namespace, relation)
-        whom = self._user(request.plan, user)
-        listed = request.run(
-            list_objects(
-                request.plan,
-                request.evaluation(),
-                (namespace, relation),
-                whom,
-                request.standing,
-                place.after.decode(),
-                _checked_limit(limit),
-            )
-        )
-        return self._page(listed, request, place, lambda id_: str(ObjectRef(namespace, id_)))
-
-    def list_subjects(
-        self,
-        object: str | ObjectRef,  # noqa: A002
-        relation: str,
-        kind: str,
-        *,
-        limit: int = 100,
-        cursor: str | None = None,
-        at: Consistency = None,
-        context: Mapping[str, Any] | None = None,
-        contextual_tuples: Sequence[TupleText] = (),
-    ) -> Page[str]:
-        """Users of a kind (`user`, or `group#member`) that are in the relation on the object, ordered by id.
-
-        A wildcard among the items means everybody of the kind but the page's `excluded`.
+        Store the decision's zookie with the content, and send it with later checks of that content: then no
+        check applies an access list that is older than the content (Zanzibar, section 2.4.4).
         """
-        place = self._place(cursor, at, "list_subjects", str(object), relation, kind, contextual_tuples)
-        request = self._request(at, context, contextual_tuples, place)
-        object_ = self._object(request.plan, object, relation)
-        user_namespace, _, user_relation = kind.partition("#")
-        self._user(request.plan, User(user_namespace, "any", user_relation))
-        listed = request.run(
-            list_subjects(
-                request.plan,
-                request.evaluation(),
-                object_,
-                relation,
-                (user_namespace, user_relation),
-                request.standing,
-                place.after.decode(),
-                _checked_limit(limit),
-            )
-        )
-        return self._page(
-            listed,
-            request,
-            place,
-            lambda id_: str(User(user_namespace, id_, user_relation)),
-            wildcard=f"{user_namespace}:*",
+        return self.check(
+            object, relation, user, at=LATEST, context=context, contextual_tuples=contextual_tuples
         )
 
-    def list_permissions(
-        self,
-        object: str | ObjectRef,  # noqa: A002
-        user: str | User,
-        *,
-        at: Consistency = None,
-        context: Mapping[str, Any] | None = None,
-        contextual_tuples: Sequence[TupleText] = (),
-    ) -> list[Permission]:
-        """Every relation and permission that the user has, or may have, on the object, in schema order."""
-        request = self._request(at, context, contextual_tuples)
-        ref = parse_object(object) if isinstance(object, str) else object
-        names = [relation.name for relation in request.plan.schema.namespace(ref.namespace).relations]
-        questions = [self._question(request.plan, ref, name, user) for name in names]
-        values = request.run(request.evaluation().check(questions))
-        zookie = self._moments.zookie(request.head)
-        return [
-            Permission(name, Decision.of(value, zookie))
-            for name, value in zip(names, values, strict=True)
-            if value
-        ]
+    # streams
 
-    def read(
+    def watch(
         self,
-        object: str | None = None,  # noqa: A002
-        relation: str | None = None,
-        user: str | None = None,
+        after: Zookie | str | Literal["earliest"] | None = None,
         *,
-        where: TupleFilter | None = None,
-        limit: int = 100,
-        cursor: str | None = None,
-        at: Consistency = None,
-    ) -> Page[RelationTuple]:
-        """Stored tuples by object (`doc:1` or `doc`), relation and user (`user:ann` or `user`), or by filter.
+        namespaces: Iterable[str] = (),
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> Iterator[WatchEvent]:
+        """Every change after a zookie, in commit order, each once; endless.
 
-        Expired tuples, and those that the schema no longer admits, are left out.
+        None starts now, `earliest` at the beginning of history. `namespaces` keeps changes of tuples on
+        objects of these only. An event without changes is a heartbeat: it comes after `heartbeat_s` without
+        an event. To resume, pass the zookie of the last event. `ExpiredZookie` when history is gone by then.
         """
-        filter_ = where or TupleFilter.of(object, relation, user)
-        place = self._place(cursor, at, "read", filter_)
-        request = self._request(at, None, (), place)
-        revision = request.head.revision
-        page = self._store.scan(filter_, revision, limit=_checked_limit(limit), after=place.after or None)
-        zookie = self._moments.zookie(request.head)
-        items = [item for item in page.items if request.standing(item)]
-        following = None if page.next is None else self._cursor(request, page.next, place)
-        return Page(items, following, zookie)
+        newest = self._store.head()
+        if after is None:
+            start = newest.revision
+        elif after == "earliest":
+            start = self._store.oldest()
+        else:
+            start = self._moments.revision(after, newest)
+        return watch(self._store, self._moments, self._clock, start, frozenset(namespaces), heartbeat_s)
 
-    # requests
+    def export_tuples(self, *, at: Consistency = None, after: str | None = None) -> Iterator[str]:
+        """All tuples at one moment as text, one a line without its end, in an order that depends on nothing
+        but the tuples. `after` resumes behind a line; `at=EXACT(zookie)` does so at the same moment."""
+        revision = self._moments.head(at).revision
+        return export_lines(self._store, revision, None if after is None else parse_tuple(after))
 
-    def _request(
-        self,
-        at: Consistency,
-        context: Mapping[str, Any] | None,
-        contextual_tuples: Sequence[TupleText],
-        place: Place | None = None,
-    ) -> Request:
-        head = (
-            self._moments.head(at)
-            if place is None or not place.after
-            else self._moments.exact(place.revision)
-        )
-        contextual = tuple(map(read_tuple, contextual_tuples))
-        return self._request_at(head, self._clock.now_us(), context or {}, contextual)
+    def import_tuples(self, lines: Iterable[str]) -> Imported:
+        """Touch the tuples of many lines, in commits of some thousands; empty lines are skipped.
 
-    def _request_at(
-        self, head: Head, now_us: int, context: Mapping[str, Any], contextual: Sequence[RelationTuple]
-    ) -> Request:
-        plan = self._plan(head)
-        within("a request", len(contextual), MAX_CONTEXTUAL_TUPLES, "contextual tuples")
-        for item in contextual:
-            require_admitted(plan, item)
-        return Request(self._store, head, plan, now_us, _judge(plan, context), self._max_depth, contextual)
+        Importing again changes nothing, so a broken import is resumed by repeating it. An error names its
+        line, and what stands before that line's commit stays written.
+        """
+        return import_lines(self._store, self._moments, self._plan, lines)
 
-    def _plan(self, head: Head) -> Plan:
-        revision = self._require_schema(head)
-        plan = self._plans.get(revision)
-        if plan is None:
-            stored = self._store.read_schema(revision)
-            plan = Plan(parse_schema(stored.text, stored.language), revision)  # type: ignore[arg-type]
-            while len(self._plans) >= _MAX_PLANS:
-                self._plans.pop(next(iter(self._plans)), None)
-            self._plans[revision] = plan
-        return plan
+    def collect(self) -> int:
+        """Forget history that is older than the retention window; how many rows that removed. Writes do so
+        by themselves every ten minutes."""
+        self._collected_s = self._clock.monotonic_s()
+        return self._store.collect()
 
-    @staticmethod
-    def _require_schema(head: Head) -> int:
-        if not head.schema_revision:
-            raise Invalid("the store has no schema yet", hint="write one with write_schema")
-        return head.schema_revision
-
-    def _question(self, plan: Plan, object_: str | ObjectRef, relation: str, user: str | User) -> Question:
-        return self._user(plan, user), self._object(plan, object_, relation), relation
-
-    def _object(self, plan: Plan, object_: str | ObjectRef, relation: str) -> ObjectRef:
-        ref = parse_object(object_) if isinstance(object_, str) else object_
-        plan.schema.relation(ref.namespace, relation)
-        return ref
-
-    def _user(self, plan: Plan, user: str | User) -> User:
-        whom = parse_user(user) if isinstance(user, str) else check_user(user)
-        plan.require_user(whom)
-        return whom
-
-    def _that_would_allow(self, request: Request, question: Question, root: Cell) -> Iterator[str]:
-        for text in suggestions(request.plan, root, _MAX_SUGGESTIONS):
-            with_it = request.with_tuple(parse_tuple(text))
-            if with_it.run(with_it.evaluation().check([question])) == [True]:
-                yield text
-
-    # pages
-
-    def _place(self, cursor: str | None, at: Consistency, *question: Any) -> Place:
-        """Where a list begins or goes on."""
-        digest = digest_of(*question)
-        if cursor is None:
-            return Place(0, b"", digest)
-        return unseal(cursor, digest, self._store.secret)
-
-    def _cursor(self, request: Request, after: bytes, place: Place) -> str:
-        return seal(Place(request.head.revision, after, place.question), self._store.secret)
-
-    def _page(
-        self,
-        listed: Listed,
-        request: Request,
-        place: Place,
-        shown: Callable[[str], str],
-        wildcard: str = "",
-    ) -> Page[str]:
-        values: list[tuple[str, Value]] = [(shown(id_), value) for id_, value in listed.values]
-        if listed.wildcard and not place.after:
-            values.insert(0, (wildcard, listed.wildcard))
-        items = [item for item, value in values if value is True]
-        unsure = [(item, value) for item, value in values if isinstance(value, frozenset)]
-        conditional = [ConditionalItem(item, tuple(sorted(names))) for item, names in unsure]
-        cursor = self._cursor(request, listed.values[-1][0].encode(), place) if listed.more else None
-        excluded: list[str] = []
-        if listed.wildcard:
-            excluded = sorted([*map(shown, listed.denied), *(item for item, _ in unsure if item != wildcard)])
-        return Page(items, cursor, self._moments.zookie(request.head), conditional, excluded)
-
-
-def _checked_limit(limit: int) -> int:
-    if limit < 1:
-        raise Invalid(f"a page of `{limit}` items cannot be made", hint="ask for at least one")
-    return limit
-
-
-def _judge(plan: Plan, context: Mapping[str, Any]) -> Judge:
-    """Whether conditions hold in the context; each is evaluated once."""
-    known: dict[TupleCondition, Value] = {}
-
-    def judge(condition: TupleCondition) -> Value:
-        value = known.get(condition)
-        if value is None:
-            found = plan.conditions.evaluate(condition, context)
-            value = known[condition] = found if isinstance(found, bool) else found.names
-        return value
-
-    return judge
+    def _collect_sometimes(self) -> None:
+        if self._clock.monotonic_s() - self._collected_s > _COLLECT_EVERY_S:
+            self.collect()

@@ -88,6 +88,15 @@ class SchemaVersion(msgspec.Struct, frozen=True):
     zookie: Zookie
 
 
+class SchemaDifference(msgspec.Struct, frozen=True):
+    """What writing a schema would change."""
+
+    changes: tuple[str, ...]
+    """One line for each."""
+    orphans: tuple[str, ...] = ()
+    """Stored tuples that it would orphan, at most 100 of them; while there is one, the schema is refused."""
+
+
 class WatchEvent(msgspec.Struct, frozen=True):
     """What one commit changed; without changes and schema, a heartbeat. `zookie` resumes right after it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Final, Literal, NamedTuple, Protocol, Self
 
@@ -10,6 +11,8 @@ import msgspec
 from weft.authz.tuples import ObjectRef, RelationTuple, TupleFilter, User
 from weft.core.errors import Conflict, Invalid
 
+_INDEXED_ID_BYTES: Final = 400
+"""LMDB's keys end at 511 bytes."""
 RETENTION_S: Final = 24 * 3_600.0
 """How long history is kept, unless the store is opened with another window."""
 
@@ -73,6 +76,18 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     schema_revision: int | None = None
     """The schema that the tuples were checked against; another one in force is `SchemaMoved`."""
+
+
+class SchemaChange(NamedTuple):
+    """A schema to put in force, and how to find the tuples that it would orphan."""
+
+    schema: StoredSchema
+    suspect: Callable[[RelationTuple], bool]
+    """Whether tuples like this one must be looked at; goes by namespaces, relations, wildcard, the name of
+    the condition and whether there is an expiry, never by ids, contexts or instants."""
+    admits: Callable[[RelationTuple], bool]
+    schema_revision: int
+    """The schema that the change was worked out against; another one in force is `SchemaMoved`."""
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -145,6 +160,33 @@ class RevisionGone(Invalid):
     code = "revision_gone"
 
 
+def canonical_key(item: RelationTuple) -> tuple[str, bytes, str, str, bytes, str]:
+    """What exported tuples are ordered by."""
+    object_, user = item.object, item.user
+    return (
+        object_.namespace,
+        indexed_id(object_.id),
+        item.relation,
+        user.namespace,
+        indexed_id(user.id),
+        user.relation,
+    )
+
+
+def indexed_id(id_: str) -> bytes:
+    """An id as engines index it: whole, or its beginning and a digest of the whole."""
+    raw = id_.encode()
+    if len(raw) <= _INDEXED_ID_BYTES:
+        return raw
+    return raw[:_INDEXED_ID_BYTES] + hashlib.blake2b(raw, digest_size=32).digest()
+
+
+def require_schema(schema_revision: int | None, head: Head) -> None:
+    """`SchemaMoved` when another schema is in force than the one that a caller went by."""
+    if schema_revision not in (None, head.schema_revision):
+        raise SchemaMoved("the schema changed while the write was under way", hint="send the write again")
+
+
 def describe_precondition(where: TupleFilter, wanted: bool) -> str:
     """What a failed precondition says."""
     fields = {name: value for name in where.__struct_fields__ if (value := getattr(where, name)) is not None}
@@ -209,17 +251,20 @@ class TupleStore(Protocol):
     def scan(self, where: TupleFilter, revision: int, *, limit: int, after: bytes | None = None) -> Page:
         """Up to `limit` tuples live at `revision` that match, after the `next` of the page before."""
 
+    def export(self, revision: int, *, limit: int, after: RelationTuple | None = None) -> Rows:
+        """Up to `limit` tuples live at `revision` and behind `after`, in the order of `canonical_key`, which
+        is the same in every store."""
+
     def write(self, write: Write) -> Head:
         """Apply a write; the head that it left. A repeated idempotency key gives the head of the first time.
 
         Raises `TupleExists`, `PreconditionFailed`, `IdempotencyConflict` or `SchemaMoved`.
         """
 
-    def write_schema(self, schema: StoredSchema, admits: Callable[[RelationTuple], bool]) -> Head:
+    def write_schema(self, change: SchemaChange) -> Head:
         """Put a schema in force, unless a live tuple is not admitted: then `OrphanedTuples`.
 
-        `admits` goes by namespaces, relations, wildcard, the name of the condition and whether there is an
-        expiry, never by ids, contexts or instants. Writing the schema in force again takes no revision.
+        Writing the schema in force again takes no revision. Raises `SchemaMoved`.
         """
 
     def changes(self, after: int, *, limit: int = 100) -> list[Commit]:

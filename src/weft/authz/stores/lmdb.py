@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final, Self
 
 from weft.authz.store import (
@@ -16,6 +17,7 @@ from weft.authz.store import (
     Read,
     RevisionGone,
     Rows,
+    SchemaChange,
     StoredSchema,
     Write,
 )
@@ -129,15 +131,20 @@ class LmdbStore:
                 last = key
             return Page(items, None)
 
+    def export(self, revision: int, *, limit: int, after: RelationTuple | None = None) -> Rows:
+        with self._snapshot(revision) as (txn, state):
+            view = View(txn, self._db, Interner(txn, self._db, self._cache), revision, state)
+            return list(islice(view.export(after), limit))
+
     def write(self, write: Write) -> Head:
         def run(txn: Transaction) -> Head:
             return Writer(txn, self._db, self._clock.now_us()).write(write)
 
         return self._env.write(run)
 
-    def write_schema(self, schema: StoredSchema, admits: Callable[[RelationTuple], bool]) -> Head:
+    def write_schema(self, change: SchemaChange) -> Head:
         def run(txn: Transaction) -> Head:
-            return Writer(txn, self._db, self._clock.now_us()).write_schema(schema, admits)
+            return Writer(txn, self._db, self._clock.now_us()).write_schema(change)
 
         return self._env.write(run)
 

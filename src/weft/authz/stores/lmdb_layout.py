@@ -18,10 +18,9 @@ The user relation stands before the user's object, so that usersets (relation > 
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, Final, NamedTuple
 
-from weft.authz.store import Head
+from weft.authz.store import Head, indexed_id
 from weft.authz.tuples import WILDCARD, ObjectRef, RelationTuple, TupleCondition, User
 from weft.core.codec import pack_u64, unpack_u64
 from weft.core.errors import Corrupt, LimitExceeded
@@ -50,8 +49,6 @@ _NEVER: Final = bytes(8)
 _WILDCARD_SERIAL: Final = bytes(6)
 """In every namespace; objects count from 1."""
 _MAX_NAMES: Final = 0xFFFF
-_INLINE_ID_BYTES: Final = 400
-"""Longer ids are found by their digest: LMDB keys end at 511 bytes."""
 _MAX_CACHED: Final = 1_000_000
 
 
@@ -140,7 +137,7 @@ class Interner:
         """The number of an object, or None when it was never written."""
         number = self._cache.objects.get((namespace, id_))
         if number is None and (prefix := self.name(namespace)) is not None:
-            number = self._txn.get(_id_key(prefix, id_.encode()), db=self._objects)
+            number = self._txn.get(b"i" + prefix + indexed_id(id_), db=self._objects)
             if number is not None:
                 self._cache.keep_object((namespace, id_), number)
         return number
@@ -176,10 +173,10 @@ class Interner:
         number = self.object(namespace, id_)
         if number is not None:
             return number
-        prefix, raw = self.new_name(namespace), id_.encode()
+        prefix = self.new_name(namespace)
         number = prefix + (_WILDCARD_SERIAL if id_ == WILDCARD else self._serial(namespace, prefix))
-        self._txn.put(_id_key(prefix, raw), number, db=self._objects)
-        self._txn.put(b"#" + number, raw, db=self._objects)
+        self._txn.put(b"i" + prefix + indexed_id(id_), number, db=self._objects)
+        self._txn.put(b"#" + number, id_.encode(), db=self._objects)
         self._cache.keep_object((namespace, id_), number)
         return number
 
@@ -261,12 +258,6 @@ class Cache:
             self.objects_of.clear()
         self.objects[key] = number
         self.objects_of[number] = key
-
-
-def _id_key(prefix: bytes, raw: bytes) -> bytes:
-    if len(raw) <= _INLINE_ID_BYTES:
-        return b"i" + prefix + raw
-    return b"d" + prefix + hashlib.blake2b(raw, digest_size=32).digest()
 
 
 def _joined(*parts: bytes | None) -> bytes | None:

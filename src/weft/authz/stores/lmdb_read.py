@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from heapq import merge
 from typing import Any, Final, Literal
 
-from weft.authz.store import Change, Lookup, Objects, Read, Rows, Users
+from weft.authz.store import Change, Lookup, Objects, Read, Rows, Users, canonical_key, indexed_id
 from weft.authz.stores.lmdb_layout import (
     FORWARD,
     KEY_BYTES,
@@ -93,6 +93,30 @@ class View:
             item = self._interner.item(key if direction == FORWARD else forward_key(key), tail)
             if where.matches(item):
                 yield direction + key, item
+
+    def export(self, after: RelationTuple | None) -> Iterator[RelationTuple]:
+        """All tuples behind `after`, object by object; one object's tuples are sorted in memory."""
+        with self._txn.cursor(db=self._db["names"]) as names:
+            known = {name[1:].decode(): bytes(number) for name, number in names if name[:1] == b"n"}
+        for namespace in sorted(known):
+            if after is None or namespace >= after.object.namespace:
+                start = after.object.id if after and namespace == after.object.namespace else ""
+                for object_ in self._objects(known[namespace], indexed_id(start)):
+                    items = [self._interner.item(*row) for row in self._rows(FORWARD, object_)]
+                    items.sort(key=canonical_key)
+                    for item in items:
+                        if after is None or canonical_key(item) > canonical_key(after):
+                            yield item
+
+    def _objects(self, namespace: bytes, start: bytes) -> Iterator[bytes]:
+        """The numbers of a namespace's objects, in the order of their ids."""
+        prefix = b"i" + namespace
+        with self._txn.cursor(db=self._db["objects"]) as cursor:
+            if cursor.set_range(prefix + start):
+                for key, number in cursor:
+                    if not key.startswith(prefix):
+                        return
+                    yield number
 
     def _prefix(self, where: TupleFilter, direction: bytes) -> bytes | None:
         """What all keys of the answer begin with; None when there are none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -14,11 +14,11 @@ from weft.authz.store import (
     IdempotencyConflict,
     OrphanedTuples,
     PreconditionFailed,
-    SchemaMoved,
-    StoredSchema,
+    SchemaChange,
     TupleExists,
     Write,
     describe_precondition,
+    require_schema,
 )
 from weft.authz.stores.lmdb_layout import (
     FORWARD,
@@ -52,8 +52,7 @@ class Writer:
         digest = _digest(write)
         if write.idempotency_key is not None and (head := self._replayed(write.idempotency_key, digest)):
             return head
-        if write.schema_revision not in (None, self._state.schema_revision):
-            raise SchemaMoved("the schema changed while the write was under way", hint="send the write again")
+        require_schema(write.schema_revision, self._state.head)
         for where in write.must_exist:
             self._require(where, True)
         for where in write.must_not_exist:
@@ -66,16 +65,17 @@ class Writer:
             self._remember(write.idempotency_key, digest, head)
         return head
 
-    def write_schema(self, schema: StoredSchema, admits: Callable[[RelationTuple], bool]) -> Head:
+    def write_schema(self, change: SchemaChange) -> Head:
         """See `TupleStore.write_schema`."""
         state = self._state
-        data = encode(schema)
+        data = encode(change.schema)
         if (
             state.schema_revision
             and self._txn.get(pack_u64(state.schema_revision), db=self._db["schemas"]) == data
         ):
             return state.head
-        if orphans := self._orphans(admits):
+        require_schema(change.schema_revision, state.head)
+        if orphans := self._orphans(change):
             raise OrphanedTuples(orphans)
         head = self._commit([], schema=True)
         self._txn.put(pack_u64(head.revision), data, db=self._db["schemas"])
@@ -209,17 +209,17 @@ class Writer:
 
     # schemas
 
-    def _orphans(self, admits: Callable[[RelationTuple], bool]) -> list[RelationTuple]:
+    def _orphans(self, change: SchemaChange) -> list[RelationTuple]:
         with self._txn.cursor(db=self._db["shapes"]) as cursor:
-            refused = {bytes(shape) for shape, _ in cursor if not admits(self._sample(shape))}
-        if not refused:
+            suspect = {bytes(shape) for shape, _ in cursor if change.suspect(self._sample(shape))}
+        if not suspect:
             return []
         found: list[RelationTuple] = []
         with self._txn.cursor(db=self._db["forward"]) as cursor:
             for key, data in cursor:
-                if _shape(Row(key, data[8:])) in refused:
+                if _shape(Row(key, data[8:])) in suspect:
                     item = self._interner.item(key, data[8:])
-                    if not item.expired(self._now_us):
+                    if not item.expired(self._now_us) and not change.admits(item):
                         found.append(item)
                         if len(found) == _MAX_ORPHANS:
                             break

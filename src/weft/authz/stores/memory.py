@@ -6,7 +6,7 @@ import random
 import threading
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import msgspec
@@ -25,12 +25,14 @@ from weft.authz.store import (
     Read,
     RevisionGone,
     Rows,
-    SchemaMoved,
+    SchemaChange,
     StoredSchema,
     TupleExists,
     Users,
     Write,
+    canonical_key,
     describe_precondition,
+    require_schema,
 )
 from weft.authz.tuples import RelationTuple, TupleFilter
 from weft.core.clock import SYSTEM_CLOCK, Clock
@@ -130,6 +132,14 @@ class MemoryStore:
                 found.append(item)
             return Page(found, None)
 
+    def export(self, revision: int, *, limit: int, after: RelationTuple | None = None) -> Rows:
+        with self._open():
+            self._require(revision)
+            rows = sorted(self._live(self._rows, revision), key=canonical_key)
+            return [item for item in rows if after is None or canonical_key(item) > canonical_key(after)][
+                :limit
+            ]
+
     def write(self, write: Write) -> Head:
         with self._open():
             if write.idempotency_key in self._idempotent:
@@ -144,20 +154,21 @@ class MemoryStore:
                 self._idempotent[write.idempotency_key] = (write, head)
             return head
 
-    def write_schema(self, schema: StoredSchema, admits: Callable[[RelationTuple], bool]) -> Head:
+    def write_schema(self, change: SchemaChange) -> Head:
         with self._open():
             head = self._heads[-1]
-            if self._schemas.get(head.schema_revision) == schema:
+            if self._schemas.get(head.schema_revision) == change.schema:
                 return head
+            require_schema(change.schema_revision, head)
             now_us = self._clock.now_us()
             orphans = [
                 item
                 for item in self._live(self._rows, head.revision)
-                if not item.expired(now_us) and not admits(item)
+                if not item.expired(now_us) and not change.admits(item)
             ]
             if orphans:
                 raise OrphanedTuples(orphans[:100])
-            return self._commit((), schema)
+            return self._commit((), change.schema)
 
     def changes(self, after: int, *, limit: int = 100) -> list[Commit]:
         with self._open():
@@ -229,8 +240,7 @@ class MemoryStore:
         return head
 
     def _check(self, write: Write, head: Head, now_us: int) -> None:
-        if write.schema_revision not in (None, head.schema_revision):
-            raise SchemaMoved("the schema changed while the write was under way", hint="send the write again")
+        require_schema(write.schema_revision, head)
         present = [item for item in self._live(self._rows, head.revision) if not item.expired(now_us)]
         for wanted, filters in ((True, write.must_exist), (False, write.must_not_exist)):
             for where in filters:
