@@ -240,6 +240,25 @@ def test_what_is_missing_and_what_does_not_matter(
     assert program(expression, **types, **more).evaluate({}, context) == answer
 
 
+NAMES = ["size", "in_cidr", "int", "timestamp", "all", "has", "type", "ipaddress", "part0"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_parameter_may_share_the_name_of_a_function(name: str) -> None:
+    text = f"{name} > 1 && size('ab') == 2 && int('1') == 1 && timestamp('2030-01-01T00:00:00Z') != t"
+    more = " && ip.in_cidr('10.0.0.0/8') && [1].all(x, x == 1) && (b || ip == ipaddress('10.0.0.2')) == true"
+    found = program(text + more, **{name: "int", "t": "timestamp", "ip": "ipaddress", "b": "bool"})
+    context = {name: 2, "t": "2020-01-01T00:00:00Z", "ip": "10.0.0.1"}
+    assert found.evaluate({}, {**context, "b": True}) is True
+    assert found.evaluate({}, context) == missing("b")
+
+
+@pytest.mark.parametrize("name", ["in", "true", "for", "weft_size", "a-b"])
+def test_a_parameter_may_not_have_the_name_of_a_word(name: str) -> None:
+    with pytest.raises(SchemaError, match="a name that CEL cannot use"):
+        program("true", **{name: "int"})
+
+
 def test_missing_denies_careless_code() -> None:
     assert not missing("a")
 
@@ -291,7 +310,8 @@ FEATURES = {
     m.all(k, m[k] == 1); us.all(x, x < 3u)
     2u in us; i > 4 ? true : false; {'a': 1}.a == 1; [1, 2][1] == 2; 1.0e3 == 1000.0; 0x10 == 16; .5 == 0.5
     "a'b" == 'a\\'b'; r'\\n' != '\\n'; '\\x41' == 'A'; '\\101' == 'A'; "\\U0001F600".size() == 1
-    ip.in_cidr('10.0.0.0/8'); !ip.in_cidr('192.168.0.0/16'); ip == ip; i == 5 // a comment""".replace(
+    ip.in_cidr('10.0.0.0/8'); !ip.in_cidr('192.168.0.0/16'); ip == ip; i == 5 // a comment
+    ip == ipaddress('::ffff:10.0.0.1'); ipaddress('10.1.2.3').in_cidr('10.0.0.0/8')""".replace(
         "\n", ";"
     ).split(";"),
 )
@@ -324,6 +344,7 @@ def test_networks_see_through_mapped_addresses(address: str, network: str, insid
     assert test.evaluate({}, {"a": address, "n": network}) is inside
     constant = program(f"a.in_cidr('{network}')", a="ipaddress")
     assert constant.evaluate({}, {"a": address}) is inside
+    assert program("a.in_cidr(n)", a="any", n="any").evaluate({}, {"a": address, "n": network}) is inside
 
 
 def test_an_address_is_the_same_however_it_is_written() -> None:

@@ -129,6 +129,10 @@ def test_contexts_share_a_text_only_when_equal(one: dict[str, object], other: di
         assert one == other
 
 
+def test_the_order_of_a_context_does_not_count() -> None:
+    assert canonical_json({"a": 1, "b": {"c": 2, "d": 3}}) == canonical_json({"b": {"d": 3, "c": 2}, "a": 1})
+
+
 def test_what_json_cannot_hold_is_refused() -> None:
     cyclic: dict[str, object] = {}
     cyclic["self"] = cyclic

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone, tzinfo
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -25,7 +25,7 @@ from weft.authz.schema.cel import Call, CelError, Comprehension, Ident, ListOf, 
 from weft.authz.schema.cel_types import Checker, parameter_type_error, parameter_type_hint
 from weft.authz.schema.errors import Problem, SchemaError
 from weft.authz.schema.model import Condition, Schema, Span, ValueType
-from weft.authz.schema.values import check_size, coerce
+from weft.authz.schema.values import check_size, coerce, ip_address
 from weft.authz.tuples import TupleCondition
 from weft.core.errors import Invalid, LimitExceeded
 from weft.core.limits import MAX_CONDITION_STEPS
@@ -145,7 +145,9 @@ def _parameter_problems(condition: Condition) -> Iterator[Problem]:
         what = f"parameter `{parameter.name}` of condition `{condition.name}`"
         if not cel.is_name(parameter.name):
             yield Problem(
-                f"{what} has a name that CEL cannot use", "use letters, digits and `_`", parameter.at
+                f"{what} has a name that CEL cannot use",
+                "use letters, digits and `_`, no word of CEL",
+                parameter.at,
             )
         if parameter.name in seen:
             yield Problem(f"{what} is defined twice", "remove one", parameter.at)
@@ -301,8 +303,8 @@ class _Tree:
                 return f"(!{parts[0]})"
             case Call(function="neg"):
                 return f"(-{parts[0]})"
-            case Call(function="size"):
-                return f"weft_size({parts[0]})"
+            case Call(function="size" | "in_cidr" | "ipaddress" as name):
+                return f"weft_{name}({', '.join(parts)})"
             case Call(function=name, method=True) if name.startswith("get") and len(parts) == 2:
                 return f"weft_calendar('{name}', {', '.join(parts)})"
             case Call(function=name, method=True):
@@ -390,15 +392,20 @@ def _size(value: Any) -> int:
 
 def _in_cidr(address: str, network: str) -> bool:
     """Whether the network holds the address; an IPv4 address inside IPv6 counts as the IPv4 address it is."""
-    whole = ipaddress.ip_network(network, strict=False)
     one = ipaddress.ip_address(address)
+    if isinstance(one, ipaddress.IPv6Address) and one.ipv4_mapped is not None:
+        one = one.ipv4_mapped
+    return one in _network(network)
+
+
+@lru_cache(maxsize=1_024)
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    whole = ipaddress.ip_network(text, strict=False)
     if isinstance(whole, ipaddress.IPv6Network) and whole.prefixlen >= 96:
         mapped = whole.network_address.ipv4_mapped
         if mapped is not None:
-            whole = ipaddress.ip_network((mapped, whole.prefixlen - 96))
-    if isinstance(one, ipaddress.IPv6Address) and one.ipv4_mapped is not None:
-        one = one.ipv4_mapped
-    return one in whole
+            return ipaddress.ip_network((mapped, whole.prefixlen - 96))
+    return whole
 
 
 def _calendar(method: str, instant: datetime, zone: str) -> int:
@@ -437,5 +444,6 @@ def _zone(name: str) -> tzinfo:
 _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "weft_size": _size,
     "weft_calendar": _calendar,
-    "in_cidr": _in_cidr,
+    "weft_in_cidr": _in_cidr,
+    "weft_ipaddress": ip_address,
 }

@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 from hypothesis import given
 
@@ -190,6 +192,14 @@ def test_a_construct_that_zed_lacks_is_named(schema: Schema, construct: str) -> 
     with pytest.raises(Invalid, match=construct) as caught:
         print_schema(schema)
     assert caught.value.hint
+
+
+def test_an_error_survives_pickling() -> None:
+    with pytest.raises(SchemaError) as caught:
+        parse_schema("definition doc {")
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copy), copy.line, copy.problems) == (str(caught.value), 1, caught.value.problems)
+    assert copy.excerpt == caught.value.excerpt
 
 
 def test_nesting_has_a_limit() -> None:

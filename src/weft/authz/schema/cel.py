@@ -136,8 +136,8 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def is_name(text: str) -> bool:
-    """Whether a parameter may be called this."""
-    return re.fullmatch(r"[_a-zA-Z][_a-zA-Z0-9]*", text) is not None and text not in _RESERVED
+    """Whether a parameter may be called this; `weft_` is for the functions that the library lacks."""
+    return re.fullmatch(r"(?!weft_)[_a-zA-Z][_a-zA-Z0-9]*", text) is not None and text not in _RESERVED
 
 
 def parse(text: str) -> Node:

@@ -85,6 +85,7 @@ _FUNCTIONS: Final[dict[str, tuple[tuple[tuple[str, ...], str], ...]]] = {
     "bytes": ((("string",), "bytes"), (("bytes",), "bytes")),
     "timestamp": ((("string",), "timestamp"), (("timestamp",), "timestamp")),
     "duration": ((("string",), "duration"), (("duration",), "duration")),
+    "ipaddress": ((("string",), "ipaddress"),),
     "dyn": ((("dyn",), "dyn"),),
 }
 

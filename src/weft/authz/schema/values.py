@@ -163,7 +163,7 @@ def _duration(value: Any) -> timedelta:
     raise _Wrong("write it like `1h30m` or `2.5s`")
 
 
-def _ip_address(value: Any) -> str:
+def ip_address(value: Any) -> str:
     """Canonical text; an IPv4 address mapped into IPv6 is the IPv4 address."""
     try:
         if not isinstance(value, str):
@@ -185,7 +185,7 @@ _CONVERTERS: Final[dict[str, Callable[[Any], Any]]] = {
     "double": _double,
     "duration": _duration,
     "int": lambda value: _integer(value, -(2**63), 2**63),
-    "ipaddress": _ip_address,
+    "ipaddress": ip_address,
     "string": _string,
     "timestamp": _timestamp,
     "uint": lambda value: _integer(value, 0, 2**64),
