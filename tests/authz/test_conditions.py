@@ -484,6 +484,10 @@ def test_what_a_condition_may_cost_is_bounded() -> None:
     assert program("l.all(x, x >= 0)", l="list<int>").evaluate({}, {"l": long}) is True
     with pytest.raises(LimitExceeded, match="steps"):
         program("l.all(x, l.all(y, x >= y))", l="list<int>").evaluate({}, {"l": long})
+    joined = program("(a + a + a + a).all(x, (a + a + a + a).all(y, x == y))", a="any")
+    assert joined.evaluate({}, {"a": [1] * 50}) is True
+    with pytest.raises(LimitExceeded, match="steps"):
+        joined.evaluate({}, {"a": [1] * 300})
     with pytest.raises(LimitExceeded, match="more than 10,000 values"):
         program("l == l", l="list<int>").evaluate({}, {"l": long + long})
     deep: Any = 1

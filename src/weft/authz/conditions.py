@@ -122,7 +122,7 @@ class Program:
         return {key: coerce(self._parameters[key], value, key, name) for key, value in context.items()}
 
     def _check_cost(self, values: Context) -> None:
-        longest = max((len(v) for v in _containers(values.values())), default=1)
+        longest = max((len(v) for v in _containers(values.values())), default=1) * self._tree.growth
         if _cost(self._tree.root, max(1, longest)) > MAX_CONDITION_STEPS:
             raise LimitExceeded(
                 f"condition `{self.condition.name}` would take more than {MAX_CONDITION_STEPS:,} steps",
@@ -177,6 +177,9 @@ class _Tree:
         checker = Checker(parameters)
         checker.check_test(self.root)
         self._types = checker.types
+        joined = [n for n in cel.walk(self.root) if isinstance(n, Call) and n.function == "+"]
+        self.growth = 1 + sum(self._types[node].name == "dyn" for node in joined)
+        """How much longer than any list of the context a list may get."""
         self._programs: dict[Node, Any] = {}
         self._needs: dict[Node, frozenset[str]] = {}
         self._shapes: dict[Node, Node] = {}
@@ -269,8 +272,9 @@ class _Tree:
         if (found := self._shapes.get(node)) is None:
             holes = tuple(Ident(p.start, p.end, f"part{index}") for index, p in enumerate(node.parts))
             self._types.update(zip(holes, (self._types[part] for part in node.parts), strict=True))
-            found = self._shapes[node] = _with_parts(node, holes)
+            found = _with_parts(node, holes)
             self._types[found] = self._types[node]
+            self._shapes[node] = found
         return found
 
     def _text(self, node: Node) -> str:
