@@ -84,6 +84,13 @@ HEALED = {
     "blank lines lost": ("a\n\n\nb\nc\n", "a\nb\nc\n", "a\nb\nx\n", "a\n\n\nb\nx\n", ("blank lines",)),
     "blank lines added": ("a\nb\nc\n", "a\n\nb\nc\n", "a\n\nb\nx\n", "a\nb\nx\n", ("blank lines",)),
     "outer blank lines": ("a\nb\nc\n", "\n\nb\n\n", "\n\nx\n\n", "a\nx\nc\n", ("blank lines",)),
+    "outer blank lines around a deletion": (
+        "x\ndef f():\n    pass\n\n\ndef g():\n    pass\n",
+        "\n\ndef f():\n    pass\n\n\ndef g():\n",
+        "\n\ndef g():\n",
+        "x\ndef g():\n    pass\n",
+        ("blank lines",),
+    ),
     "copied line numbers": (
         "a\nb\nc\n",
         "     2\tb\n     3\tc\n",
@@ -123,6 +130,12 @@ REFUSED = {
         "def f():\n    timeout = 45\n    go()\n    return 1\n",
         "def f():\n    timeout = 30\n    go()\n    return 1\n",
         "def f():\n    timeout = 60\n    go()\n    return 1\n",
+        "not in the file",
+    ),
+    "removed line has other blanks inside": (
+        "f:\n  # one long lne of comment\n  x = '\t'\n  y\n",
+        "f:\n  # one long line of comment\n  x = ' '\n  y\n",
+        "f:\n  # one long line of comment\n  x = ' ' + z\n  y\n",
         "not in the file",
     ),
     "another function like it": (

@@ -1,8 +1,9 @@
 """The last step: lines that the edit keeps may differ a little, anchored by lines that do not.
 
 Only kept lines may differ, and the file's wording stays: nothing that the file says is lost by a near miss.
-The first and the last line, every line that goes, and the neighbours of every insertion are anchors and must
-agree but for blanks. The place must score above a threshold and beat the next best by a margin.
+Lines that go must agree but for indentation. The first and the last line and the neighbours of every
+insertion are anchors and must agree but for blanks. The place must score above a threshold and beat the next
+best by a margin.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+from itertools import accumulate
 from typing import Final
 
 from weft.agent.edits.lines import Block, Line, is_blank
@@ -50,6 +52,10 @@ class Nearest:
         for i, (ours, other) in enumerate(zip(self.wanted, theirs, strict=True)):
             if ours != other and (i in anchors or likeness(ours, other) < LINE_THRESHOLD):
                 return None
+        spots = dict(enumerate(self.solid[start : start + len(self.wanted)]))
+        texts = [text for text in self.search if not is_blank(text)]
+        if any(key(texts[i]).strip() != key(self.texts[spots[i]]).strip() for i in _going(self.search, edit)):
+            return None
         found = placed(self.texts, self.search, self.solid[start : start + len(self.wanted)], "near match")
         return found if one_indentation(self.texts, self.search, found) else None
 
@@ -112,15 +118,23 @@ def likeness(ours: str, theirs: str) -> float:
 
 
 def _anchors(search: Sequence[str], edit: Sequence[Block]) -> set[int]:
-    """Which solid search lines, counted without the blank ones, must agree."""
-    number, solid = {}, 0
-    for i, text in enumerate(search):
-        number[i] = solid
-        solid += not is_blank(text)
-    number[len(search)] = solid
-    anchors = {0, solid - 1}
+    """Which solid search lines, counted without the blank ones, must agree but for blanks."""
+    number = _solid_numbers(search)
+    anchors = {0, number[len(search)] - 1}
     for block in edit:
-        if block.new is not None:
-            start, stop = number[block.old.start], number[block.old.stop]
-            anchors.update(range(start, stop) if stop > start else (start - 1, stop))
+        start, stop = number[block.old.start], number[block.old.stop]
+        if block.new is not None and start == stop:
+            anchors.update((start - 1, stop))
     return anchors
+
+
+def _going(search: Sequence[str], edit: Sequence[Block]) -> set[int]:
+    """Which solid search lines, counted without the blank ones, the edit takes away."""
+    number = _solid_numbers(search)
+    changed = (block.old for block in edit if block.new is not None)
+    return {i for old in changed for i in range(number[old.start], number[old.stop])}
+
+
+def _solid_numbers(search: Sequence[str]) -> list[int]:
+    """How many solid lines stand before each line, and before the end."""
+    return list(accumulate((not is_blank(text) for text in search), initial=0))

@@ -59,10 +59,19 @@ class Block(NamedTuple):
 
 
 def blocks(search: Sequence[str], replace: Sequence[str]) -> list[Block]:
-    """The edit from one list of lines to another: what stays, what goes, what comes."""
+    """The edit from one list of lines to another: what stays, what goes, what comes.
+
+    Lines that both share at their ends stay first of all: the author copied them around the change.
+    """
     before = [line.rstrip() for line in search]
     after = [line.rstrip() for line in replace]
-    found = []
-    for tag, a, b, c, d in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
-        found.append(Block(range(a, b), None if tag == "equal" else tuple(replace[c:d])))
-    return found
+    shorter = min(len(before), len(after))
+    head = next((i for i in range(shorter) if before[i] != after[i]), shorter)
+    tail = next((i for i in range(shorter - head) if before[-1 - i] != after[-1 - i]), shorter - head)
+    stop, new_stop = len(before) - tail, len(after) - tail
+    found = [Block(range(head), None)] if head else []
+    matcher = SequenceMatcher(None, before[head:stop], after[head:new_stop], autojunk=False)
+    for tag, a, b, c, d in matcher.get_opcodes():
+        new = None if tag == "equal" else tuple(replace[head + c : head + d])
+        found.append(Block(range(head + a, head + b), new))
+    return [*found, Block(range(stop, len(before)), None)] if tail else found
