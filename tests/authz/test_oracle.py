@@ -5,33 +5,57 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import assume, event, given, note, settings
+from hypothesis import assume, event, given, note, reject, settings
 from hypothesis import strategies as st
 
 from weft.authz import EXACT, Authz, Check, Zookie
-from weft.authz.schema import print_schema
+from weft.authz.conditions import Conditions
+from weft.authz.schema import Language, print_schema
 from weft.authz.schema.model import Schema
 from weft.authz.tuples import ObjectRef, RelationTuple, User
+from weft.core.errors import Invalid
 from weft.testing.authz import Oracle
-from weft.testing.authz_schemas import Features, schemas, tuples_for
+from weft.testing.authz_schemas import Features, contexts, schemas, tuples_for
 from weft.testing.clock import VirtualClock
 
-PLAIN = Features(this="alone", conditions=False)
 IDS = ("1", "2")
 ASKED = [User(namespace, id_) for namespace in ("user", "group") for id_ in ("1", "2", "9", "*")]
+LANGUAGES: dict[Language, Features] = {
+    "zed": Features(this="alone"),
+    "zanzibar": Features(nil=False, self=False, all=False, untyped=True),
+}
+
+
+class History(NamedTuple):
+    """A schema, commits that toggle tuples, and the context that questions come with."""
+
+    language: Language
+    schema: Schema
+    commits: list[list[RelationTuple]]
+    context: dict[str, Any]
+
+    def judge(self, item: RelationTuple) -> bool | None:
+        """Whether the condition of a tuple holds; None when context is missing."""
+        if item.condition is None:
+            return True
+        found = Conditions(self.schema).evaluate(item.condition, self.context)
+        return found if isinstance(found, bool) else None
 
 
 @st.composite
-def histories(draw: st.DrawFn, features: Features = PLAIN) -> tuple[Schema, list[list[RelationTuple]]]:
-    """A schema, and writes: each commit toggles its tuples."""
-    schema = draw(schemas(features))
+def histories(draw: st.DrawFn, **features: bool) -> History:
+    language = draw(st.sampled_from(list(LANGUAGES)))
+    schema = draw(schemas(LANGUAGES[language]._replace(**features)))
     assume(any(relation.allowed for config in schema.namespaces for relation in config.relations))
-    commits = st.lists(
-        st.lists(tuples_for(schema, IDS), min_size=1, max_size=8, unique_by=lambda item: item.key), max_size=4
-    )
-    return schema, draw(commits)
+    items = st.lists(tuples_for(schema, IDS), min_size=1, max_size=8, unique_by=lambda item: item.key)
+    commits = draw(st.lists(items, max_size=4))
+    context: dict[str, Any] = {}
+    for condition in schema.conditions:
+        context |= draw(contexts(condition))
+    return History(language, schema, commits, context)
 
 
 @contextmanager
@@ -44,13 +68,12 @@ def opened(kind: str, clock: VirtualClock) -> Iterator[Authz]:
             yield authz
 
 
-def play(
-    authz: Authz, schema: Schema, commits: list[list[RelationTuple]]
-) -> list[tuple[Zookie, dict[object, RelationTuple]]]:
+def play(authz: Authz, history: History) -> list[tuple[Zookie, dict[object, RelationTuple]]]:
     """Write the history; each zookie with the tuples that are there at it."""
     state: dict[object, RelationTuple] = {}
-    moments = [(authz.write_schema(print_schema(schema, "zed")), dict(state))]
-    for commit in commits:
+    text = print_schema(history.schema, history.language)
+    moments = [(authz.write_schema(text, history.language), dict(state))]
+    for commit in history.commits:
         delete = [item for item in commit if state.get(item.key) == item]
         touch = [item for item in commit if state.get(item.key) != item]
         state = {key: item for key, item in state.items() if item not in delete}
@@ -59,25 +82,82 @@ def play(
     return moments
 
 
+def oracle_of(history: History, state: dict[object, RelationTuple], now_us: int) -> Oracle:
+    known = history.schema.by_name
+    users = [user for user in ASKED if user.namespace in known]
+    objects = [ObjectRef(namespace, id_) for namespace in known for id_ in IDS]
+    oracle = Oracle(
+        history.schema, state.values(), now_us=now_us, judge=history.judge, users=users, objects=objects
+    )
+    if oracle.sure != oracle.possible:
+        event("not everything is decided")
+    return oracle
+
+
 @pytest.mark.parametrize("kind", ["memory", "lmdb"])
 @settings(max_examples=25)
-@given(history=histories(), page_size=st.integers(1, 4))
-def test_all_questions_agree(
-    kind: str, history: tuple[Schema, list[list[RelationTuple]]], page_size: int
-) -> None:
-    schema, commits = history
+@given(history=histories(conditions=False), page_size=st.integers(1, 4))
+def test_all_questions_agree_at_every_revision(kind: str, history: History, page_size: int) -> None:
     clock = VirtualClock()
     with opened(kind, clock) as authz:
-        for zookie, state in play(authz, schema, commits):
-            users = [user for user in ASKED if user.namespace in schema.by_name]
-            objects = [ObjectRef(config.name, id_) for config in schema.namespaces for id_ in IDS]
-            oracle = Oracle(schema, state.values(), now_us=clock.now_us(), users=users, objects=objects)
-            if oracle.sure != oracle.possible:
-                event("an exclusion depends on itself")
+        for zookie, state in play(authz, history):
+            oracle = oracle_of(history, state, clock.now_us())
             at = EXACT(zookie)
             checks_agree(authz, oracle, at)
-            lists_agree(authz, schema, oracle, at, page_size)
+            lists_agree(authz, history.schema, oracle, at, page_size)
             reads_agree(authz, state, clock, at, page_size)
+
+
+@settings(max_examples=60)
+@given(history=histories(conditions=True), page_size=st.integers(1, 4))
+def test_conditional_answers_agree(history: History, page_size: int) -> None:
+    """Allowed only what is so whatever the missing context; denied only what cannot be; the rest says which
+    names are missing, in checks and lists alike."""
+    clock = VirtualClock()
+    with opened("memory", clock) as authz:
+        zookie, state = play(authz, history)[-1]
+        try:
+            oracle = oracle_of(history, state, clock.now_us())
+        except Invalid:
+            reject()
+        asked = [Check(*member) for member, _ in oracle.universe]
+        decisions = authz.check_many(asked, at=zookie, context=history.context)
+        looping = loops(history, state, clock)
+        names = {p.name for c in history.schema.conditions for p in c.parameters} - history.context.keys()
+        for (member, _), decision in zip(oracle.universe, decisions, strict=True):
+            note(f"{member} {decision}")
+            between = member in oracle.possible and member not in oracle.sure
+            assert decision.allowed is (member in oracle.sure)
+            assert not decision.conditional or between
+            assert decision.conditional or not between or looping
+            assert set(decision.missing) <= names
+            assert decision.conditional is bool(decision.missing)
+        by_member = dict(zip((member for member, _ in oracle.universe), decisions, strict=True))
+        for config in history.schema.namespaces:
+            for relation in config.relations:
+                for user in oracle.users:
+                    target = config.name, relation.name, user
+                    found = list(
+                        pages(
+                            authz.list_objects, *target, at=zookie, context=history.context, limit=page_size
+                        )
+                    )
+                    listed = {item.item: item.missing for page in found for item in page.conditional}
+                    assert listed == {
+                        str(object_): decision.missing
+                        for (object_, name, who), decision in by_member.items()
+                        if (object_.namespace, name, who) == target and decision.conditional
+                    }
+
+
+def loops(history: History, state: dict[object, RelationTuple], clock: VirtualClock) -> bool:
+    """Whether an exclusion depends on itself when conditional tuples are taken in, or left out."""
+    kept = [item for item in state.values() if history.judge(item) is not None]
+    for tuples in (state.values(), kept):
+        oracle = Oracle(history.schema, tuples, now_us=clock.now_us(), users=ASKED)
+        if oracle.sure != oracle.possible:
+            return True
+    return False
 
 
 def checks_agree(authz: Authz, oracle: Oracle, at: EXACT) -> None:
