@@ -1,0 +1,132 @@
+"""No way to use too much, or to last too long."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from weft.agent.sandbox import Promise, Sandbox, SandboxFailed, SandboxProvider
+from weft.testing.sandbox.fixtures import TIGHT, SandboxFixtures
+from weft.testing.sandbox.outside import TIMEOUT_S, new_marker, running
+
+
+class BoundsContract(SandboxFixtures):
+    """Memory, processes, files, time, output, and the end of everything."""
+
+    def test_fork_bomb_is_bounded(self, provider: SandboxProvider, tight: Sandbox) -> None:
+        if Promise.LIMITS not in provider.promises:
+            pytest.skip(f"{provider.name} does not bound processes")
+        code = """
+import os, time
+made = 0
+try:
+    for _ in range(200):
+        if os.fork() == 0:
+            time.sleep(30); os._exit(0)
+        made += 1
+except OSError:
+    print("bounded")
+print(made)
+"""
+        result = tight.run([sys.executable, "-I", "-c", code], timeout_s=TIMEOUT_S)
+        assert "bounded" in result.output, result
+        assert int(result.output.split()[-1]) < TIGHT.processes
+        assert tight.run("echo alive").output == "alive\n"
+
+    def test_memory_bomb_is_bounded(self, provider: SandboxProvider, tight: Sandbox) -> None:
+        if Promise.LIMITS not in provider.promises:
+            pytest.skip(f"{provider.name} does not bound memory")
+        code = f"x = bytearray({2 * TIGHT.memory_bytes}); print('REACHED')"
+        result = tight.run([sys.executable, "-I", "-c", code], timeout_s=TIMEOUT_S)
+        assert result.exit_code != 0
+        assert "REACHED" not in result.output
+        assert tight.run("echo alive").output == "alive\n"
+
+    def test_memory_of_all_is_bounded(self, tight: Sandbox) -> None:
+        if Promise.TOTAL_MEMORY not in tight.promises:
+            pytest.skip("no control groups for this user on this host")
+        share = TIGHT.memory_bytes // 2
+        code = f"""
+import mmap, os
+m = mmap.mmap(-1, {share})
+m.write(b"x" * {share})
+print("held", flush=True)
+os.read(0, 1)
+import time; time.sleep(5)
+"""
+        one = f"{sys.executable} -I -c '{code}'"
+        result = tight.run(f"{one} & {one} & {one} & wait; echo end", timeout_s=TIMEOUT_S)
+        assert result.output.count("held") < 3, result
+
+    def test_file_size_is_bounded(self, tight: Sandbox) -> None:
+        result = tight.run(f"head -c {2 * TIGHT.file_bytes} /dev/zero > big; wc -c < big")
+        assert int(result.output.split()[-1]) <= TIGHT.file_bytes
+
+    def test_tmp_is_bounded(self, provider: SandboxProvider, tight: Sandbox) -> None:
+        if Promise.LIMITS not in provider.promises:
+            pytest.skip(f"{provider.name} has no /tmp of its own")
+        result = tight.run(
+            "for i in 1 2 3 4 5 6 7 8; do head -c 1000000 /dev/zero > /tmp/$i || echo full; done; echo end"
+        )
+        assert "full" in result.output
+        assert "end" in result.output
+
+    @pytest.mark.slow
+    def test_cpu_time_is_bounded(self, tight: Sandbox) -> None:
+        result = tight.run([sys.executable, "-I", "-c", "while True: pass"], timeout_s=TIMEOUT_S)
+        assert result.exit_code < 0
+        assert not result.timed_out
+
+    def test_output_is_bounded_and_keeps_both_ends(self, tight: Sandbox) -> None:
+        result = tight.run("echo begin; yes | head -c 3000000; echo end")
+        assert result.truncated
+        assert len(result.output) < TIGHT.output_bytes + 100
+        assert result.output.startswith("begin\n")
+        assert result.output.endswith("end\n")
+        assert result.omitted_bytes == 3_000_010 - TIGHT.output_bytes
+
+    def test_output_at_the_limit_is_whole(self, box: Sandbox) -> None:
+        result = box.run(["printf", "0123456789"], output_bytes=10)
+        assert (result.output, result.truncated) == ("0123456789", False)
+        assert box.run(["printf", "0123456789"], output_bytes=9).omitted_bytes == 1
+
+    # Time and ends.
+
+    def test_timeout_kills_every_descendant(self, box: Sandbox) -> None:
+        marker = new_marker()
+        began = time.monotonic()
+        result = box.run(
+            f"setsid sh -c 'sleep {marker}; :' & (sleep {marker} &) ; nohup sleep {marker}", timeout_s=0.3
+        )
+        assert result.timed_out
+        assert result.exit_code == -9
+        assert time.monotonic() - began < 5
+        assert not running(marker)
+
+    def test_nothing_outlives_its_command(self, box: Sandbox) -> None:
+        marker = new_marker()
+        result = box.run(f"setsid nohup sleep {marker} >/dev/null 2>&1 & (sleep {marker} &) ; echo done")
+        assert result.output == "done\n"
+        assert not result.timed_out
+        assert not running(marker)
+
+    def test_control_a_daemon_outlives_a_plain_process(self) -> None:
+        marker = new_marker()
+        subprocess.run(["sh", "-c", f"setsid sleep {marker} >/dev/null 2>&1 &"], check=True)
+        deadline = time.monotonic() + 5
+        while not (found := running(marker)):
+            assert time.monotonic() < deadline
+        for pid in found:
+            os.kill(pid, 9)
+
+    def test_closing_ends_everything(self, provider: SandboxProvider, workspace: Path) -> None:
+        box = provider.open(workspace)
+        box.close()
+        box.close()
+        with pytest.raises(SandboxFailed):
+            box.run("true")
