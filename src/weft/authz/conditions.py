@@ -238,8 +238,10 @@ class _Tree:
         return [item for item, keep in zip(items, results, strict=True) if keep]
 
     def _run(self, node: Node, values: Context) -> Any:
+        # Only what the node needs: the library copies all of it, for each item of a loop that has gaps.
+        needed = {name: values[name] for name in self._free(node)}
         try:
-            return self._compile(node).execute({**values, **_FUNCTIONS})
+            return self._compile(node).execute({**needed, **_FUNCTIONS})
         except Exception as error:
             return _Failed(" ".join(str(error).split())[:200])
         except BaseException as error:

@@ -34,7 +34,7 @@ MAX_EXPRESSION_DEPTH: Final = 32
 MAX_CONDITION_BYTES: Final = 4 << 10
 MAX_CONDITION_ITEMS: Final = 10_000
 # Nested loops over a context multiply; this many steps of CEL take well under a second.
-MAX_CONDITION_STEPS: Final = 1_000_000
+MAX_CONDITION_STEPS: Final = 100_000
 
 # A node id is an item key of its neighbours' adjacency records.
 MAX_NODE_ID_BYTES: Final = 400
@@ -71,6 +71,11 @@ MAX_SOURCE_RESULTS: Final = 50_000
 MAX_CHANGED_BYTES: Final = 256 << 20
 # A file that passes through a sandbox's executor is one frame and is held in memory on both sides.
 MAX_FILE_BYTES: Final = 32 << 20
+
+# A body is held in memory whole; ten thousand checks are a third of this.
+MAX_REQUEST_BYTES: Final = 4 << 20
+# A page is built and sent whole; more than this is what cursors are for.
+MAX_PAGE_ITEMS: Final = 10_000
 
 
 def within(what: str, size: int, limit: int, unit: str = "bytes") -> None:

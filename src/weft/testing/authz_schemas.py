@@ -278,6 +278,17 @@ def values(type_: ValueType) -> SearchStrategy[Any]:
     return _VALUES[type_.name]
 
 
+def condition_of(expression: str, **parameters: str) -> Condition:
+    """A condition for examples; types as in `list<int>`."""
+    found = tuple(Parameter(name, _value_type(text)) for name, text in parameters.items())
+    return Condition("c", found, expression)
+
+
+def _value_type(text: str) -> ValueType:
+    name, _, rest = text.partition("<")
+    return ValueType(name, _value_type(rest.removesuffix(">")) if rest else None)
+
+
 @st.composite
 def conditions(draw: DrawFn, features: Features = ANY) -> Condition:
     """Well-typed conditions over a few parameters of every type."""
