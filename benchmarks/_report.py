@@ -113,9 +113,10 @@ def medians_s(*measures: Callable[[], float]) -> list[float]:
     return [statistics.median(each) for each in zip(*runs, strict=True)]
 
 
-def latencies_s(works: Iterable[Callable[[], object]]) -> list[float]:
-    """How long each call takes."""
-    return [elapsed_s(work) for work in works]
+def latencies_s(*series: Iterable[Callable[[], object]]) -> list[list[float]]:
+    """How long each call of each series takes; they take turns too."""
+    runs = [[elapsed_s(work) for work in turn] for turn in zip(*series, strict=True)]
+    return [list(each) for each in zip(*runs, strict=True)]
 
 
 def percentile(values: list[float], percent: int) -> float:

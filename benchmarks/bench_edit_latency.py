@@ -110,14 +110,15 @@ def main() -> None:
         f"file of {len(large) / 1e6:.2g} MB": places([large], max(2, int(LARGE_EDITS * scale)), rng),
     }
     for what, chosen in workloads.items():
-        floor = latencies_s(partial(replaced, exact(*place)) for place in chosen)
+        cases = [[make(*place) for place in chosen] for make in KINDS.values()]
+        floor, *spent = latencies_s(
+            (partial(replaced, case) for case in cases[0]),
+            *((partial(apply, case.text, case.edit) for case in each) for each in cases),
+        )
         report.add_latencies(f"str.replace, {what}", floor)
-        for kind, make in KINDS.items():
-            cases = [make(*place) for place in chosen]
-            spent = latencies_s(partial(apply, case.text, case.edit) for case in cases)
-            name = f"{kind}, {what}"
-            report.add_latencies(name, spent, floor=f"str.replace, {what}")
-            report.add(f"{name}, edits", len(spent) / sum(spent), "edits/s")
+        for kind, seconds in zip(KINDS, spent, strict=True):
+            report.add_latencies(f"{kind}, {what}", seconds, floor=f"str.replace, {what}")
+            report.add(f"{kind}, {what}, edits", len(seconds) / sum(seconds), "edits/s")
     report.print()
 
 

@@ -12,6 +12,7 @@ from _report import Report, elapsed_s, latencies_s, scale_from_arguments
 
 from weft.agent.sandbox import Sandbox
 
+PYTHON = [sys.executable, "-I", "-S", "-c", "pass"]
 STARTS = 100
 COMMANDS = 500
 FILES = 100
@@ -47,13 +48,15 @@ def main() -> None:
         for number in range(FILES):
             (workspace / f"file{number}.txt").write_text(f"line {number}\n")
 
-        report.add_latencies("plain subprocess, true", latencies_s(repeat(lambda: plain(["true"]), commands)))
-        python = [sys.executable, "-I", "-S", "-c", "pass"]
-        report.add_latencies("plain subprocess, python", latencies_s(repeat(lambda: plain(python), starts)))
         with Sandbox.open(workspace) as box:
-            spent = latencies_s(repeat(lambda: inside(box), commands))
-        report.add_latencies("run true inside", spent, floor="plain subprocess, true")
+            outside, within = latencies_s(
+                repeat(lambda: plain(["true"]), commands), repeat(lambda: inside(box), commands)
+            )
+        [python] = latencies_s(repeat(lambda: plain(PYTHON), starts))
         opened, first, closed = zip(*(start_s(workspace) for _ in range(starts)), strict=True)
+        report.add_latencies("plain subprocess, true", outside)
+        report.add_latencies("run true inside", within, floor="plain subprocess, true")
+        report.add_latencies("plain subprocess, python", python)
         report.add_latencies("open", list(opened), floor="plain subprocess, python")
         report.add_latencies("first command", list(first), floor="plain subprocess, true")
         report.add_latencies("close", list(closed))

@@ -103,8 +103,10 @@ def main() -> None:
                 here, there = walked(graph, hops, start), joined(tables, question, start)
                 assert sorted((n.id, *n.properties.values()) for n in here) == sorted(there)
                 reached += len(here)
-            in_sqlite = latencies_s(partial(joined, tables, question, start) for start in starts)
-            in_weft = latencies_s(partial(walked, graph, hops, start) for start in starts)
+            in_sqlite, in_weft = latencies_s(
+                (partial(joined, tables, question, start) for start in starts),
+                (partial(walked, graph, hops, start) for start in starts),
+            )
             report.add(f"{name}: nodes reached, mean", reached / len(starts), "nodes")
             report.add_latencies(f"sqlite, {name}", in_sqlite)
             report.add_latencies(f"nodes(), {name}", in_weft, floor=f"sqlite, {name}")

@@ -1,4 +1,4 @@
-"""Each benchmark runs from end to end at a hundredth of its size and says what it promises; never how fast."""
+"""Each benchmark runs to its end at a hundredth of its size and reports what it promises; never how fast."""
 
 from __future__ import annotations
 
