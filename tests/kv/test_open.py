@@ -73,3 +73,19 @@ def test_importing_loads_no_engine() -> None:
     code = "import sys, weft.kv; print({'lmdb', 'zstandard', 'structlog', 'pydantic'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+def test_no_chunk_outlives_its_value(tmp_path: Path) -> None:
+    large = bytes(3 << 20)
+    with weft.kv.open(tmp_path / "store", namespaces=[PLAIN]) as store:
+        assert isinstance(store, LmdbStore)
+        chunks = []
+        store.put_items("n", b"r", {b"k": large, b"l": large})
+        for change in (
+            lambda: store.put_items("n", b"r", {b"k": b"small"}),
+            lambda: store.delete("n", b"r"),
+        ):
+            change()
+            with store._env.read() as txn:
+                chunks.append(txn.stat(db=store._env.database("chunks"))["entries"])
+    assert chunks == [3, 0]

@@ -194,3 +194,18 @@ def test_observed_calls(inner: CountingStore) -> None:
         ("weft_kv_call_seconds", "n", "get_items"): [0.25],
         ("weft_kv_call_seconds", "missing", "stats"): [0],
     }
+
+
+def test_caches_again_after_others_wrote(cached: CachedStore, inner: CountingStore) -> None:
+    read(cached, b"r")
+    inner.put_items("n", b"r", {b"k": b"v"})
+    for _ in range(2):
+        assert read(cached, b"r") == {b"k": b"v"}
+    assert asked(inner) == [b"r"] * 2
+
+
+def test_a_limited_answer_is_refilled_when_an_item_expires(cached: CachedStore, inner: CountingStore) -> None:
+    cached.mutate([put(b"r", {b"a": b""}, ttl_s=5), put(b"r", {b"b": b""})])
+    assert [i.key for i in cached.get_items("n", [b"r"], limit_per_record=1).items()] == [b"a"]
+    inner._clock.sleep(5)
+    assert [i.key for i in cached.get_items("n", [b"r"], limit_per_record=1).items()] == [b"b"]
