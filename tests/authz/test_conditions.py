@@ -224,13 +224,15 @@ def test_unknowns_follow_the_three_valued_rules(
         ("u == 1u || b", {"u": 1}, True),
         ("us.exists(x, x + 1u == 3u || b)", {"us": [2]}, True),
         ("(b ? us : us)[0] == 1u", {}, missing("b")),
+        ("x || b", {"x": 1}, missing("b")),
+        ("x || b", {"x": True}, True),
     ],
 )
 def test_what_is_missing_and_what_does_not_matter(
     expression: str, context: dict[str, Any], answer: bool | Missing
 ) -> None:
     types = {"a": "bool", "b": "bool", "n": "int", "u": "uint"}
-    more = {"l": "list<int>", "m": "map<int>", "us": "list<uint>"}
+    more = {"l": "list<int>", "m": "map<int>", "us": "list<uint>", "x": "any"}
     assert program(expression, **types, **more).evaluate({}, context) == answer
 
 
