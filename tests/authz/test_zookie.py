@@ -1,0 +1,102 @@
+"""Zookies: each way in which one can be wrong has an error of its own."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weft.authz import EXACT, LATEST, Authz, Zookie
+from weft.authz.zookie import BadZookie, ExpiredZookie, ForeignZookie, FutureZookie, Moment, ZookieMint
+from weft.testing.clock import VirtualClock
+
+SCHEMA = "definition user {} definition doc { relation viewer: user }"
+ANN = "doc:1#viewer@user:ann"
+MINT = ZookieMint(b"store--1", b"k" * 16)
+MOMENT = Moment(7, 1_767_225_600_000_000, 3)
+U64 = st.integers(0, 2**64 - 1)
+
+
+@given(U64, U64, U64)
+def test_reading_is_the_inverse_of_making(revision: int, wall_us: int, schema_revision: int) -> None:
+    moment = Moment(revision, wall_us, schema_revision)
+    zookie = MINT.make(moment)
+    assert MINT.read(zookie) == moment
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", zookie)
+    assert isinstance(zookie, Zookie)
+
+
+@given(st.integers(0, 54), st.sampled_from("abcXYZ019-_"))
+def test_any_change_is_noticed(place: int, letter: str) -> None:
+    zookie = MINT.make(MOMENT)
+    changed = zookie[:place] + letter + zookie[place + 1 :]
+    if changed != zookie:
+        with pytest.raises((BadZookie, ForeignZookie)):
+            MINT.read(changed)
+
+
+@given(st.text() | st.none() | st.integers())
+def test_garbage_is_no_zookie(garbage: str) -> None:
+    with pytest.raises(BadZookie, match="unchanged"):
+        MINT.read(garbage)
+
+
+def test_a_forged_zookie_needs_the_key() -> None:
+    with pytest.raises(BadZookie, match="checksum"):
+        MINT.read(ZookieMint(b"store--1", b"x" * 16).make(MOMENT))
+
+
+def test_a_zookie_of_another_store_says_so() -> None:
+    with Authz.open("memory:") as one, Authz.open("memory:") as other:
+        zookie = one.write_schema(SCHEMA)
+        other.write_schema(SCHEMA)
+        with pytest.raises(ForeignZookie, match="another store"):
+            other.check("doc:1", "viewer", "user:ann", at=zookie)
+
+
+def test_a_zookie_from_the_future_says_so() -> None:
+    with Authz.open("memory:") as authz:
+        authz.write_schema(SCHEMA)
+        ahead = ZookieMint(authz._store.store_id, authz._store.secret).make(Moment(9, 0, 1))
+        for at in (ahead, EXACT(ahead)):
+            with pytest.raises(FutureZookie, match="revision 9, the store is at 1"):
+                authz.check("doc:1", "viewer", "user:ann", at=at)
+
+
+def test_an_exact_zookie_older_than_history_says_so() -> None:
+    clock = VirtualClock()
+    with Authz.open("memory:", clock=clock, retention_s=60) as authz:
+        authz.write_schema(SCHEMA)
+        old = authz.write(touch=[ANN])
+        clock.advance(10)
+        authz.write(delete=[ANN])
+        clock.advance(100)
+        assert authz.check("doc:1", "viewer", "user:ann", at=EXACT(old))
+        authz.collect()
+        with pytest.raises(ExpiredZookie, match="older"):
+            authz.check("doc:1", "viewer", "user:ann", at=EXACT(old))
+        assert not authz.check("doc:1", "viewer", "user:ann", at=old)
+
+
+def test_the_modes() -> None:
+    clock = VirtualClock(1_767_225_600_000_000)
+    with Authz.open("memory:", clock=clock, window_s=10) as authz:
+        authz.write_schema(SCHEMA)
+        clock.advance(10)
+        first = authz.write(touch=[ANN])
+        clock.advance(1)
+        second = authz.write(delete=[ANN])
+
+        def allowed(at: object = None) -> bool:
+            return authz.check("doc:1", "viewer", "user:ann", at=at).allowed  # type: ignore[arg-type]
+
+        assert allowed()
+        assert allowed(EXACT(first))
+        assert allowed(first)
+        assert not allowed(second)
+        assert not allowed(EXACT(second))
+        assert not allowed(LATEST)
+        clock.advance(10)
+        assert not allowed()
