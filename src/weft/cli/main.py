@@ -9,6 +9,7 @@ import typer
 
 import weft
 from weft.cli.demo.command import demo
+from weft.cli.serve import serve
 from weft.core.errors import Invalid, WeftError
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ def _options(
 
 
 app.command()(demo)
+app.command()(serve)
 
 
 def main() -> None:

@@ -8,6 +8,12 @@ from weft.core import errors
 from weft.core.errors import WeftError
 
 
+class Unauthenticated(errors.Denied):
+    """The request does not say who sends it; send a key."""
+
+    code = "unauthenticated"
+
+
 class Status(NamedTuple):
     """`grpc` is the name of a `grpc.StatusCode`."""
 
@@ -22,6 +28,7 @@ STATUS: Final[dict[type[WeftError], Status]] = {
     errors.Unavailable: Status(503, "UNAVAILABLE"),
     errors.LimitExceeded: Status(413, "RESOURCE_EXHAUSTED"),
     errors.Denied: Status(403, "PERMISSION_DENIED"),
+    Unauthenticated: Status(401, "UNAUTHENTICATED"),
     errors.Corrupt: Status(500, "DATA_LOSS"),
     errors.Bug: Status(500, "INTERNAL"),
 }

@@ -1,0 +1,57 @@
+"""Bodies are read before they are parsed, and kept no further than the limit."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from weft.core.errors import LimitExceeded
+from weft.core.limits import MAX_REQUEST_BYTES, within
+from weft.server.wire import refusal
+
+_PATIENCE_BYTES: Final = 16 * MAX_REQUEST_BYTES
+"""Many clients read no answer before their body is sent, so what is over the limit is read and dropped."""
+
+
+class BoundedBodies:
+    """Hands `app` requests whose body is whole and at most `MAX_REQUEST_BYTES` long."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            whole = await _read(receive)
+        except LimitExceeded as error:
+            await refusal(error)(scope, receive, send)
+            return
+        if whole is None:
+            return
+        unread: list[Message] = [{"type": "http.request", "body": whole, "more_body": False}]
+
+        async def replay() -> Message:
+            return unread.pop() if unread else await receive()
+
+        await self._app(scope, replay, send)
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The body; None when the client went away."""
+    kept = bytearray()
+    size = 0
+    more = True
+    while more and size <= _PATIENCE_BYTES:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        part = message.get("body", b"")
+        size += len(part)
+        if size <= MAX_REQUEST_BYTES:
+            kept += part
+        more = message.get("more_body", False)
+    within("the body", size, MAX_REQUEST_BYTES)
+    return bytes(kept)
