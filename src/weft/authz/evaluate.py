@@ -270,7 +270,7 @@ class Evaluation:
                 self._link_through(cell, row, (user, row.user.object, computed))
 
     def _take_every(self, cell: Cell, rows: Rows, user: User, computed: str) -> None:
-        """The tupleset names some object, and each that it names has the user in `computed`."""
+        """The tupleset names some object with the user in `computed`, and none without."""
         objects: dict[ObjectRef, Cell] = {}
         for row in rows:
             if row.user.id != WILDCARD and (standing := self._standing(row)) is not False:
@@ -281,12 +281,13 @@ class Evaluation:
         parts = [some]
         for object_, named in objects.items():
             named.close()
-            some.link(named)
+            found = self._cell((user, object_, computed))
+            some.link(self._all(named, found))
             absent = Cell(NOT)
             absent.link(named)
             either = Cell(ANY)
             either.link(absent)
-            either.link(self._cell((user, object_, computed)))
+            either.link(found)
             either.close()
             parts.append(either)
         some.close()

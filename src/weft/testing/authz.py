@@ -57,13 +57,9 @@ class _Facts:
             case ComputedUserset(name):
                 return (object_, name, user) in of
             case TupleToUserset(tupleset, computed, every):
-                named = [
-                    item.user.object for item in here.get((object_, tupleset), ()) if item.user.id != "*"
-                ]
-                if not every:
-                    return any((other, computed, user) in of for other in named)
-                others = [i.user.object for i in there.get((object_, tupleset), ()) if i.user.id != "*"]
-                return bool(named) and all((other, computed, user) in of for other in others)
+                some = any((other, computed, user) in of for other in _objects(here, object_, tupleset))
+                others = _objects(there, object_, tupleset) if every else ()
+                return some and all((other, computed, user) in of for other in others)
             case Union(children):
                 return any(self.holds(child, at, of, against, sure) for child in children)
             case Intersection(children):
@@ -124,6 +120,12 @@ class Oracle:
         """True, False, or None for what is between."""
         at = (object_, relation, user)
         return True if at in self.sure else None if at in self.possible else False
+
+
+def _objects(
+    facts: dict[tuple[ObjectRef, str], list[RelationTuple]], object_: ObjectRef, tupleset: str
+) -> list[ObjectRef]:
+    return [item.user.object for item in facts.get((object_, tupleset), ()) if not item.user.is_wildcard]
 
 
 def _names(named: User, user: User, of: set[Member]) -> bool:

@@ -241,9 +241,9 @@ class MemoryStore:
 
     def _check(self, write: Write, head: Head, now_us: int) -> None:
         require_schema(write.schema_revision, head)
-        present = [item for item in self._live(self._rows, head.revision) if not item.expired(now_us)]
         for wanted, filters in ((True, write.must_exist), (False, write.must_not_exist)):
             for where in filters:
+                present = (item for item in self._live(self._rows, head.revision) if not item.expired(now_us))
                 if any(map(where.matches, present)) is not wanted:
                     raise PreconditionFailed(describe_precondition(where, wanted))
         for item in write.create:
