@@ -33,7 +33,7 @@ from weft.kv.memory import MemoryStore
 from weft.kv.wrappers.cached import CachedStore
 from weft.kv.wrappers.observed import ObservedStore
 from weft.testing.clock import VirtualClock
-from weft.testing.kv import read_pages, scan, sweep_all, token
+from weft.testing.kv.questions import read_pages, scan, sweep_all, token
 
 NAMESPACES = [
     Namespace(name="n", cache_records=2),

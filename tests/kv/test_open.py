@@ -12,7 +12,7 @@ from weft.core.lmdb_env import LmdbEnv
 from weft.kv import ItemWrite, Namespace
 from weft.kv.lmdb import LmdbStore
 from weft.kv.memory import MemoryStore
-from weft.testing.kv import read
+from weft.testing.kv.questions import read
 
 PLAIN = Namespace(name="n", compression="none")
 

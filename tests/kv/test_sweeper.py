@@ -11,7 +11,7 @@ from weft.kv import Namespace
 from weft.kv.memory import MemoryStore
 from weft.kv.sweeper import Sweeper
 from weft.testing.clock import VirtualClock
-from weft.testing.kv import put
+from weft.testing.kv.questions import put
 
 
 @pytest.fixture

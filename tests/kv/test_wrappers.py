@@ -14,7 +14,7 @@ from weft.kv.memory import MemoryStore
 from weft.kv.wrappers.cached import CachedStore
 from weft.kv.wrappers.observed import ObservedStore
 from weft.testing.clock import VirtualClock
-from weft.testing.kv import put, read
+from weft.testing.kv.questions import put, read
 
 
 class Recorded(Silent):

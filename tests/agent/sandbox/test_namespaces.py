@@ -198,25 +198,25 @@ box.run(["sleep", sys.argv[3]])
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_everything_goes_with_its_owner(workspace: Path, state: Path, number: int) -> None:
-    from weft.testing.sandbox import _marker, _running
+    from weft.testing.sandbox.outside import new_marker, running
 
-    marker = _marker()
+    marker = new_marker()
     command = [sys.executable, "-c", _OWNER, str(state), str(workspace), marker]
     owner = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert owner.stdout is not None
     with owner.stdout:
         assert owner.stdout.readline() == b"open\n"
-        eventually("the command starts", lambda: len(_running(marker)) == 2)
+        eventually("the command starts", lambda: len(running(marker)) == 2)
         owner.send_signal(number)
         owner.wait()
-    eventually("the command is gone", lambda: not _running(marker))
+    eventually("the command is gone", lambda: not running(marker))
     eventually("the state is gone", lambda: not list(state.iterdir()))
 
 
 def test_a_dead_keeper_takes_everything_along(workspace: Path) -> None:
-    from weft.testing.sandbox import _marker, _running
+    from weft.testing.sandbox.outside import new_marker, running
 
-    marker = _marker()
+    marker = new_marker()
     box = Sandbox.open(workspace)
     assert isinstance(box, session.Session)
     keeper = box._keeper._process.pid
@@ -225,7 +225,7 @@ def test_a_dead_keeper_takes_everything_along(workspace: Path) -> None:
     with pytest.raises(SandboxFailed):
         box.run(["sleep", marker], timeout_s=20)
     killer.join()
-    eventually("the command is gone", lambda: not _running(marker))
+    eventually("the command is gone", lambda: not running(marker))
     with pytest.raises(SandboxFailed, match="closed"):
         box.run("true")
     assert not os.path.exists(os.path.dirname(box._pair.other))

@@ -1,0 +1,96 @@
+"""Versions: which of two writes wins, in any order of arrival."""
+
+from __future__ import annotations
+
+import pytest
+
+from weft.core import limits
+from weft.kv import (
+    ALL,
+    Keys,
+    KeyValueStore,
+    Mutation,
+    Prefix,
+    Range,
+    Selection,
+)
+from weft.testing.clock import START_US
+from weft.testing.kv.fixtures import Backend, KeyValueStoreFixtures
+from weft.testing.kv.questions import (
+    change_record,
+    delete,
+    put,
+    read,
+    scan,
+    sweep_all,
+    token,
+)
+
+
+class VersionContract(KeyValueStoreFixtures):
+    """The later event wins; repetition changes nothing."""
+
+    def test_the_later_event_wins_in_any_order(self, store: KeyValueStore) -> None:
+        for record, order in ((b"r", (1, 2, 3)), (b"s", (3, 2, 1)), (b"t", (2, 3, 1))):
+            for at in order:
+                store.mutate([put(record, {b"k": b"%d" % at}, at_us=START_US + at)])
+            assert read(store, record) == {b"k": b"3"}
+
+    @pytest.mark.parametrize("apart", [True, False])
+    def test_equal_events_are_settled_the_same_way(self, store: KeyValueStore, apart: bool) -> None:
+        ties: list[tuple[Mutation, Mutation, dict[bytes, bytes]]] = [
+            (put(b"r", {b"k": b"a"}, token=token(2)), put(b"r", {b"k": b"b"}, token=token(1)), {b"k": b"a"}),
+            (put(b"r", {b"k": b"a"}), put(b"r", {b"k": b"b"}), {b"k": b"b"}),
+            (put(b"r", {b"k": b"a"}), put(b"r", {b"k": b"ab"}), {b"k": b"ab"}),
+            (
+                put(b"r", {b"k": b"a" * 5_000}),
+                put(b"r", {b"k": b"a" * 4_999 + b"b"}),
+                {b"k": b"a" * 4_999 + b"b"},
+            ),
+            (put(b"r", {b"k": b"a"}), delete(b"r", Keys((b"k",))), {}),
+            (put(b"r", {b"k": b"a"}), delete(b"r"), {}),
+            (put(b"r", {b"k": b"a"}, token=token(2)), delete(b"r", token=token(1)), {b"k": b"a"}),
+            (put(b"r", {b"k": b"a"}, token=token(1)), delete(b"r", Keys((b"k",)), token=token(2)), {}),
+        ]
+        for number, (one, two, wanted) in enumerate(ties):
+            for order in ((one, two), (two, one)):
+                record = b"%d-%d" % (number, order[0] is one)
+                moved = [change_record(mutation, record) for mutation in order]
+                for batch in [[moved[0]], [moved[1]]] if apart else [moved]:
+                    store.mutate(batch)
+                assert read(store, record) == wanted, (number, order)
+
+    def test_a_longer_expiry_settles_the_last_tie(self, store: KeyValueStore) -> None:
+        for record, order in ((b"r", (1, 2, None)), (b"s", (None, 2, 1)), (b"t", (2, None, 1))):
+            for ttl_s in order:
+                store.mutate([put(record, {b"k": b"v"}, ttl_s=ttl_s)])
+            assert store.get_items("n", [record]).items()[0].expires_at_us is None
+
+    def test_applying_a_batch_again_changes_nothing(self, store: KeyValueStore) -> None:
+        batch: list[Mutation] = [
+            put(b"r", {b"a": b"1", b"b": b"1"}, token=token(1), ttl_s=9),
+            delete(b"r", Keys((b"a",)), at_us=START_US + 1, token=token(1)),
+            delete(b"s", Prefix(b"x"), token=token(1)),
+            put(b"s", {b"x": b"1", b"y": b"1"}, token=token(1), record_ttl_s=9),
+        ]
+        store.mutate(batch)
+        before = [store.get_items("n", [b"r", b"s"]), store.stats("n")]
+        store.mutate(batch)
+        assert [store.get_items("n", [b"r", b"s"]), store.stats("n")] == before
+        store.put_items("n", b"r", {b"b": b"2"})
+        store.mutate(batch)
+        assert read(store, b"r") == {b"b": b"2"}
+
+    @pytest.mark.parametrize("selection", [ALL, Keys((b"k",)), Range(b"a", b"z"), Prefix(b"k")])
+    def test_late_writes_stay_deleted(self, backend: Backend, selection: Selection) -> None:
+        store = backend.store
+        store.mutate([delete(b"r", selection, at_us=START_US)])
+        store.mutate([put(b"r", {b"k": b"late"}, at_us=START_US - 1)])
+        assert read(backend.truth, b"r") == {}
+        assert scan(store) == []
+        backend.clock.advance(limits.MAX_LATENESS_US / 1e6 - 1)
+        sweep_all(store)
+        store.mutate([put(b"r", {b"k": b"late"}, at_us=START_US - 2)])
+        assert read(backend.truth, b"r") == {}
+        store.mutate([put(b"r", {b"k": b"new"}, at_us=START_US + 1)])
+        assert read(backend.truth, b"r") == {b"k": b"new"}
