@@ -122,11 +122,13 @@ class Expansion:
         tree = Tree("all" if node.all else "union")
 
         def fill(rows: Rows) -> None:
-            named = {row.user.object: row for row in rows if row.user.id != WILDCARD}
+            named = dict.fromkeys(
+                (row.user.object, _condition(row)) for row in rows if row.user.id != WILDCARD
+            )
             tree.children = [
-                self._userset(at, node.computed, depth + 1, _condition(row))
-                for at, row in named.items()
-                if self._plan.schema.find(at.namespace, node.computed)
+                self._userset(at, node.computed, depth + 1, condition)
+                for at, condition in named
+                if node.all or self._plan.schema.find(at.namespace, node.computed)
             ]
 
         self._asked.append((Users(object_, node.tupleset), fill))

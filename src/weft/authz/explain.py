@@ -52,11 +52,13 @@ class Explainer:
 
     def __init__(self, root: Cell) -> None:
         self._root = root
+        self._told: set[Cell] = set()
         self._sizes = _proof_sizes(root)
 
     def reason(self) -> Reason:
-        """The reasons for the root's value."""
-        return self._reason(self._root, frozenset())
+        """The reasons for the root's value; what stands in several places is reasoned in the first."""
+        self._told.clear()
+        return self._reason(self._root)
 
     def loop(self) -> tuple[str, ...]:
         """The relations of a cycle that nothing decides, first and last the same; else empty."""
@@ -70,17 +72,18 @@ class Explainer:
         around = [*path[path.index(cell) :], cell]
         return tuple(_userset(step.question) for step in around if step.question)
 
-    def _reason(self, cell: Cell, above: frozenset[Cell]) -> Reason:
-        parts = () if cell in above else self._parts(cell, above | {cell})
+    def _reason(self, cell: Cell) -> Reason:
+        parts = () if cell in self._told else self._parts(cell)
         if cell.question is None and cell.via is None and cell.op == ANY and len(parts) == 1:
             return parts[0]
         return Reason(_text(cell), _verdict(cell.value), tuple(parts))
 
-    def _parts(self, cell: Cell, above: frozenset[Cell]) -> tuple[Reason, ...]:
+    def _parts(self, cell: Cell) -> tuple[Reason, ...]:
+        self._told.add(cell)
         chosen = [child for child in cell.children if self._matters(cell, child)]
         if cell.op == (ANY if cell.value is True else ALL) and isinstance(cell.value, bool):
             chosen = sorted(chosen, key=lambda child: self._sizes.get(child, 0))[:1]
-        reasons = [self._reason(child, above) for child in chosen]
+        reasons = [self._reason(child) for child in chosen]
         flat: list[Reason] = []
         for child, reason in zip(chosen, reasons, strict=True):
             plain = child.question is None and child.via is None and child.op == cell.op
