@@ -64,8 +64,8 @@ Rows = list[RelationTuple]
 class Write(msgspec.Struct, frozen=True, kw_only=True):
     """One atomic change of the tuple set.
 
-    `create` refuses tuples that are there, `touch` replaces their condition and expiry, `delete` goes by
-    identity (condition and expiry do not count) and takes tuples that are not there.
+    A tuple may stand in it once. `create` refuses tuples that are there, `touch` replaces their condition and
+    expiry, `delete` goes by identity (condition and expiry do not count) and takes tuples that are not there.
     """
 
     create: Sequence[RelationTuple] = ()

@@ -123,6 +123,7 @@ class Interner:
         self._objects = databases["objects"]
         self._meta = databases["meta"]
         self._cache = cache if cache is not None else Cache()
+        self._serials: dict[bytes, int] = {}
 
     def name(self, name: str) -> bytes | None:
         """The number of a name, or None when it was never written; the empty name is zero."""
@@ -193,13 +194,11 @@ class Interner:
     def new_row(self, item: RelationTuple) -> Row:
         """A tuple as a row, with numbers for all its parts."""
         object_, user, condition = item.object, item.user, item.condition
-        key = b"".join(
-            (
-                self.new_object(object_.namespace, object_.id),
-                self.new_name(item.relation),
-                self.new_name(user.relation),
-                self.new_object(user.namespace, user.id),
-            )
+        key = (
+            self.new_object(object_.namespace, object_.id)
+            + self.new_name(item.relation)
+            + self.new_name(user.relation)
+            + self.new_object(user.namespace, user.id)
         )
         tail = pack_u64(0 if item.expires_at_us is None else item.expires_at_us + 1)
         if condition is not None:
@@ -229,14 +228,21 @@ class Interner:
         return bytes(data)
 
     def _count(self, counter: bytes, limit: int, what: str) -> int:
-        data = self._txn.get(counter, db=self._meta)
-        serial = (unpack_u64(data) if data else 0) + 1
-        if serial > limit:
-            raise LimitExceeded(
-                f"the store has {limit:,} {what} already", hint="use another store", limit=limit
-            )
-        self._txn.put(counter, pack_u64(serial), db=self._meta)
-        return serial
+        serial = self._serials.get(counter)
+        if serial is None:
+            data = self._txn.get(counter, db=self._meta)
+            serial = unpack_u64(data) if data else 0
+        if serial >= limit:
+            message = f"the store has {limit:,} {what} already"
+            raise LimitExceeded(message, hint="use another store", limit=limit)
+        self._serials[counter] = serial + 1
+        return serial + 1
+
+    def put_serials(self) -> None:
+        """Write down how far numbers were given; in the transaction of the texts that they stand for."""
+        for counter, serial in self._serials.items():
+            self._txn.put(counter, pack_u64(serial), db=self._meta)
+        self._serials.clear()
 
 
 class Cache:

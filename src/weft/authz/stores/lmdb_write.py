@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -30,11 +30,20 @@ from weft.authz.stores.lmdb_layout import (
     read_state,
     reversed_key,
 )
-from weft.authz.stores.lmdb_read import DELETE, TOUCH, LogEntry, View, read_log
+from weft.authz.stores.lmdb_read import DELETE, TOUCH, View, read_log
 from weft.authz.tuples import WILDCARD, ObjectRef, RelationTuple, TupleCondition, TupleFilter, User
 from weft.core.codec import encode, pack_u64, unpack_u64
 
 _MAX_ORPHANS: Final = 100
+
+
+class _Step(NamedTuple):
+    """One change of a row, and the live row that it ends."""
+
+    operation: int
+    key: bytes
+    tail: bytes
+    row: bytes | None
 
 
 class Writer:
@@ -59,8 +68,8 @@ class Writer:
             self._require(where, False)
         for item in write.create:
             self._refuse_existing(item)
-        log = [*self._removals(write.delete), *self._touches(write.create), *self._touches(write.touch)]
-        head = self._commit(log) if log else self._state.head
+        steps = [*self._removals(write.delete), *self._touches(write.create), *self._touches(write.touch)]
+        head = self._commit(steps) if steps else self._state.head
         if write.idempotency_key is not None:
             self._remember(write.idempotency_key, digest, head)
         return head
@@ -132,29 +141,34 @@ class Writer:
 
     # rows
 
-    def _removals(self, items: Iterable[RelationTuple]) -> Iterator[LogEntry]:
+    def _removals(self, items: Iterable[RelationTuple]) -> Iterator[_Step]:
         for item in items:
             key = self._interner.key(item)
             row = None if key is None else self._txn.get(key, db=self._db["forward"])
             if key is not None and row is not None:
-                yield DELETE, key, bytes(row[8:])
+                yield _Step(DELETE, key, row[8:], row)
 
-    def _touches(self, items: Iterable[RelationTuple]) -> Iterator[LogEntry]:
+    def _touches(self, items: Iterable[RelationTuple]) -> Iterator[_Step]:
+        forward = self._db["forward"]
         for item in items:
-            row = self._interner.new_row(item)
-            current = self._txn.get(row.key, db=self._db["forward"])
-            if current is None or current[8:] != row.tail:
-                yield TOUCH, row.key, row.tail
+            key, tail = self._interner.new_row(item)
+            row = self._txn.get(key, db=forward)
+            if row is None or row[8:] != tail:
+                yield _Step(TOUCH, key, tail, row)
 
-    def _commit(self, log: list[LogEntry], *, schema: bool = False) -> Head:
+    def _commit(self, steps: list[_Step], *, schema: bool = False) -> Head:
         last = self._state
         revision = last.revision + 1
         wall_us = max(self._now_us, last.wall_us + 1)
         at = pack_u64(revision)
+        ended = [step for step in steps if step.row is not None]
         shapes: Counter[bytes] = Counter()
-        died = sum(self._apply(entry, at, shapes) for entry in log)
-        for shape, change in shapes.items():
-            self._count(shape, change)
+        for step in ended:
+            self._bury(step, at, shapes)
+        self._bear([step for step in steps if step.operation == TOUCH], at, shapes)
+        self._count_shapes(shapes)
+        self._interner.put_serials()
+        log = [(operation, key, tail) for operation, key, tail, _ in steps]
         self._txn.put(at, encode((wall_us, log)), db=self._db["log"])
         self._txn.put(pack_u64(wall_us), at, db=self._db["times"])
         state = State(
@@ -162,38 +176,46 @@ class Writer:
             wall_us,
             revision if schema else last.schema_revision,
             last.oldest,
-            revision if died else last.last_death,
+            revision if ended else last.last_death,
         )
         self._put_state(state)
         return state.head
 
-    def _apply(self, entry: LogEntry, at: bytes, shapes: Counter[bytes]) -> bool:
-        """Write one change; whether a row died of it."""
-        operation, key, tail = entry
-        died = self._bury(key, at, shapes)
-        if operation == TOUCH:
-            row = Row(key, tail)
-            self._txn.put(key, at + tail, db=self._db["forward"])
-            self._txn.put(row.reverse_key, at + tail, db=self._db["reverse"])
-            if row.expires:
-                self._txn.put(row.expiry + key, b"", db=self._db["expiries"])
+    def _bear(self, steps: list[_Step], at: bytes, shapes: Counter[bytes]) -> None:
+        """Write new live rows, over those that they replace; in key order, which fills pages best."""
+        born = [(step.key, at + step.tail) for step in steps]
+        with self._txn.cursor(db=self._db["forward"]) as cursor:
+            cursor.putmulti(sorted(born))
+        with self._txn.cursor(db=self._db["reverse"]) as cursor:
+            cursor.putmulti(sorted((reversed_key(key), row) for key, row in born))
+        for step in steps:
+            row = Row(step.key, step.tail)
             shapes[_shape(row)] += 1
-        return died
+            if row.expires:
+                self._txn.put(row.expiry + step.key, b"", db=self._db["expiries"])
 
-    def _bury(self, key: bytes, at: bytes | None, shapes: Counter[bytes]) -> bool:
-        """Take a live row out, and keep it among the dead as ended `at`; whether there was one."""
-        row = self._txn.pop(key, db=self._db["forward"])
-        if row is None:
-            return False
-        ended = Row(key, row[8:])
-        self._txn.delete(ended.reverse_key, db=self._db["reverse"])
-        if ended.expires:
-            self._txn.delete(ended.expiry + key, db=self._db["expiries"])
-        if at is not None:
-            self._txn.put(FORWARD + key + at, row, db=self._db["dead"])
-            self._txn.put(REVERSE + ended.reverse_key + at, row, db=self._db["dead"])
-        shapes[_shape(ended)] -= 1
-        return True
+    def _bury(self, step: _Step, at: bytes, shapes: Counter[bytes]) -> None:
+        """Keep the row that a step ends among the dead; a deletion takes it out of the live ones, too."""
+        key, row = step.key, step.row
+        assert row is not None
+        self._txn.put(FORWARD + key + at, row, db=self._db["dead"])
+        self._txn.put(REVERSE + reversed_key(key) + at, row, db=self._db["dead"])
+        if step.operation == DELETE:
+            self._remove_live(key)
+        self._forget_row(Row(key, row[8:]), shapes)
+
+    def _remove_live(self, key: bytes) -> None:
+        self._txn.delete(key, db=self._db["forward"])
+        self._txn.delete(reversed_key(key), db=self._db["reverse"])
+
+    def _forget_row(self, row: Row, shapes: Counter[bytes]) -> None:
+        shapes[_shape(row)] -= 1
+        if row.expires:
+            self._txn.delete(row.expiry + row.key, db=self._db["expiries"])
+
+    def _count_shapes(self, shapes: Counter[bytes]) -> None:
+        for shape, change in shapes.items():
+            self._count(shape, change)
 
     def _count(self, shape: bytes, change: int) -> None:
         data = self._txn.get(shape, db=self._db["shapes"])
@@ -264,9 +286,10 @@ class Writer:
                 keys.append(bytes(entry[8:]))
         shapes: Counter[bytes] = Counter()
         for key in keys:
-            self._bury(key, None, shapes)
-        for shape, change in shapes.items():
-            self._count(shape, change)
+            if (data := self._txn.get(key, db=self._db["forward"])) is not None:
+                self._remove_live(key)
+                self._forget_row(Row(key, data[8:]), shapes)
+        self._count_shapes(shapes)
         return len(keys)
 
     def _forget_keys(self, limit: int) -> int:
