@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 import weft
-from weft.cli.demo.command import demo
-from weft.cli.serve import serve
-from weft.core.errors import Invalid, WeftError
+from weft.cli.lazy import Entry, lazy_group
+from weft.core.errors import WeftError
+
+COMMANDS: Final = {
+    "demo": Entry("weft.cli.demo.command:demo", "All three libraries on a real git repository."),
+    "serve": Entry("weft.cli.serve:serve", "Serve permissions and graph over HTTP."),
+    "authz": Entry("weft.cli.authz.app:app", "Permissions: schemas, tuples, questions, tests."),
+}
 
 app = typer.Typer(
     name="weft",
     help=weft.__doc__,
+    cls=lazy_group(COMMANDS),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -36,17 +42,16 @@ def _options(
     """Options of every command."""
 
 
-app.command()(demo)
-app.command()(serve)
-
-
 def main() -> None:
-    """Run the command line; exit 2 for a request to correct, 1 for any other error, 130 when interrupted."""
+    """Run the command line. As with grep, 0 and 1 are answers (allowed and denied, passed and failed), 2 is
+    an error; 130 when interrupted."""
     try:
         app()
     except WeftError as error:
         print(f"weft: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, Invalid) else 1)
+        if excerpt := getattr(error, "excerpt", ""):
+            print(excerpt, file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("weft: interrupted", file=sys.stderr)
         sys.exit(130)

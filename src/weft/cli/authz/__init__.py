@@ -1,0 +1,1 @@
+"""`weft authz`: permissions from the command line, one module per kind of command."""

@@ -1,0 +1,80 @@
+"""What commands print: lines and tables for people, JSON lines for machines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from json import dumps
+from typing import Any, Final
+
+from weft.authz import Decision
+from weft.authz.tuples import RelationTuple, format_instant
+
+_CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+"""Ids may hold any character; a terminal is not to obey them."""
+_UNBOUNDED: Final = 10_000
+
+
+def emit(json: bool, fields: Mapping[str, Any], text: str) -> None:
+    """One answer: the fields as a JSON line, or the text, line by line; at once, for whoever reads along."""
+    if json:
+        print(dumps(fields, ensure_ascii=False), flush=True)
+    else:
+        say(text)
+
+
+def say(text: str) -> None:
+    """Print lines without obeying what is in them."""
+    for line in text.split("\n"):
+        print(line.translate(_CONTROLS), flush=True)
+
+
+def note(text: str) -> None:
+    """Tell a person something beside the answer, on standard error."""
+    print(text.translate(_CONTROLS), file=sys.stderr, flush=True)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool = True) -> None:
+    """A table that fits the terminal; elsewhere no line is folded."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD if header else None, show_header=header, show_edge=False, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell.translate(_CONTROLS)) for cell in row))
+    width = None if sys.stdout.isatty() else _UNBOUNDED
+    Console(width=width, highlight=False).print(table)
+
+
+def verdict(decision: Decision) -> str:
+    """A decision in words."""
+    if decision.conditional:
+        return "conditional on " + ", ".join(f"`{name}`" for name in decision.missing)
+    return "allowed" if decision.allowed else "denied"
+
+
+def decision_fields(decision: Decision) -> dict[str, Any]:
+    """A decision for machines."""
+    return {
+        "allowed": decision.allowed,
+        "conditional": decision.conditional,
+        "missing": decision.missing,
+        "zookie": decision.zookie,
+    }
+
+
+def tuple_fields(item: RelationTuple) -> dict[str, Any]:
+    """A tuple for machines: its text and its parts."""
+    condition = item.condition
+    return {
+        "tuple": str(item),
+        "object": str(item.object),
+        "relation": item.relation,
+        "user": str(item.user),
+        "condition": condition and {"name": condition.name, "context": condition.values()},
+        "expires_at": None if item.expires_at_us is None else format_instant(item.expires_at_us),
+    }

@@ -1,0 +1,1 @@
+"""`weft authz test`: SpiceDB's and OpenFGA's test files, read strictly and run in memory."""
