@@ -99,15 +99,21 @@ def test_writes_pass_between_processes_in_both_directions(both: Both) -> None:
     asked = dict(zip(("object", "relation", "user"), question, strict=True))
     assert both.ask("authz/check", **asked, at=ours)["allowed"] is False
     assert both.ask("authz/check", **asked, at=f"exact:{theirs['zookie']}")["allowed"] is True
+    assert both.ask("authz/check", **asked, at="latest")["allowed"] is False
     assert both.authz.check(*question, at=EXACT(theirs["zookie"]))
+    assert both.refused("POST", "/v1/authz/check", json={**asked, "at": "newest"})[1]["code"] == "bad_zookie"
 
 
 def test_a_write_keeps_its_preconditions_and_its_idempotency_key(both: Both) -> None:
     once = {"touch": ["doc:once#owner@user:ann"], "idempotency_key": "k"}
     assert both.ask("authz/write", **once) == both.ask("authz/write", **once)
-    condition = {"must_not_exist": [{"namespace": "doc", "object_id": "once"}]}
-    status, body = both.refused("POST", "/v1/authz/write", json={"touch": TUPLES[:1], **condition})
-    assert (status, body["code"]) == (409, "precondition_failed")
+    for condition in (
+        {"must_not_exist": [{"namespace": "doc", "object_id": "once"}]},
+        {"must_exist": [{"namespace": "doc", "object_id": "never"}]},
+        {"must_exist": ["doc:never#owner@user:ann"]},
+    ):
+        status, body = both.refused("POST", "/v1/authz/write", json={"touch": TUPLES[:1], **condition})
+        assert (status, body["code"]) == (409, "precondition_failed")
     both.ask("authz/write", delete=["doc:once#owner@user:ann"], must_exist=["doc:once#owner@user:ann"])
 
 

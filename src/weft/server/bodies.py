@@ -1,17 +1,12 @@
-"""Bodies are read before they are parsed, and kept no further than the limit."""
+"""Bodies are read before they are parsed, and no further than the limit; the rest is the server's to drop."""
 
 from __future__ import annotations
-
-from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from weft.core.errors import LimitExceeded
 from weft.core.limits import MAX_REQUEST_BYTES, within
 from weft.server.wire import refusal
-
-_PATIENCE_BYTES: Final = 16 * MAX_REQUEST_BYTES
-"""Many clients read no answer before their body is sent, so what is over the limit is read and dropped."""
 
 
 class BoundedBodies:
@@ -41,17 +36,12 @@ class BoundedBodies:
 
 async def _read(receive: Receive) -> bytes | None:
     """The body; None when the client went away."""
-    kept = bytearray()
-    size = 0
-    more = True
-    while more and size <= _PATIENCE_BYTES:
+    whole = bytearray()
+    while True:
         message = await receive()
         if message["type"] != "http.request":
             return None
-        part = message.get("body", b"")
-        size += len(part)
-        if size <= MAX_REQUEST_BYTES:
-            kept += part
-        more = message.get("more_body", False)
-    within("the body", size, MAX_REQUEST_BYTES)
-    return bytes(kept)
+        whole += message.get("body", b"")
+        within("the body", len(whole), MAX_REQUEST_BYTES)
+        if not message.get("more_body", False):
+            return bytes(whole)

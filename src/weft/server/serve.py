@@ -90,7 +90,7 @@ class _Server(uvicorn.Server):
 
 def _give_up() -> None:
     print("weft: stopped before every request was answered", file=sys.stderr, flush=True)
-    os._exit(1)
+    os._exit(2)
 
 
 def _require_keys_beyond_loopback(host: str, keys: list[str]) -> None:
