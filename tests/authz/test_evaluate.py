@@ -122,6 +122,42 @@ def test_missing_context_is_named_and_given_context_decides() -> None:
         assert names["view"] == ("age", "region")
 
 
+def test_no_condition_brings_in_who_is_in_none_of_all() -> None:
+    schema = """
+    caveat recent(age int) { age < 10 }
+    definition user {}
+    definition folder { relation viewer: user }
+    definition doc {
+      relation parent: folder | folder with recent
+      permission view = parent.all(viewer)
+    }
+    """
+    with authz_with(schema, "doc:1#parent@folder:a[recent]") as authz:
+        assert not authz.check("doc:1", "view", "user:ann").conditional
+        authz.write(touch=["folder:a#viewer@user:ann"])
+        assert authz.check("doc:1", "view", "user:ann").missing == ("age",)
+        assert not authz.check("doc:1", "view", "user:ann", context={"age": 30})
+        authz.write(touch=["doc:1#parent@folder:b"])
+        assert not authz.check("doc:1", "view", "user:ann").conditional
+        authz.write(touch=["folder:b#viewer@user:ann"], delete=["folder:a#viewer@user:ann"])
+        assert authz.check("doc:1", "view", "user:ann").missing == ("age",)
+        assert authz.check("doc:1", "view", "user:ann", context={"age": 30})
+
+
+def test_an_arrow_goes_by_the_object_of_a_userset() -> None:
+    """As in the Zanzibar paper, where `$TUPLE_USERSET_OBJECT` is the object of the userset."""
+    schema = """
+    definition user {}
+    definition folder { relation viewer: user }
+    definition doc { relation parent: folder#viewer | folder permission view = parent->viewer }
+    """
+    tuples = ["doc:1#parent@folder:a#viewer", "doc:2#parent@folder:a", "folder:a#viewer@user:ann"]
+    with authz_with(schema, *tuples) as authz:
+        assert authz.check("doc:1", "view", "user:ann")
+        assert authz.list_objects("doc", "view", "user:ann").items == ["doc:1", "doc:2"]
+        assert authz.list_subjects("doc:1", "view", "user").items == ["user:ann"]
+
+
 def test_stored_context_wins_over_the_request() -> None:
     with authz_with(CONDITIONS, 'doc:1#editor@user:ann[recent:{"age":3}]') as authz:
         assert authz.check("doc:1", "editor", "user:ann", context={"age": 30})

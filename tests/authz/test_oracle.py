@@ -29,6 +29,14 @@ LANGUAGES: dict[Language, Features] = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _small_steps() -> Iterator[None]:
+    """Lists check a few candidates at a time, so that what one step finds out must serve the next."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("weft.authz.lists._CHECKED_TOGETHER", 2)
+        yield
+
+
 class History(NamedTuple):
     """A schema, commits that toggle tuples, and the context that questions come with."""
 

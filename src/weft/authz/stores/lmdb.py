@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final, Self
@@ -137,16 +137,10 @@ class LmdbStore:
             return list(islice(view.export(after), limit))
 
     def write(self, write: Write) -> Head:
-        def run(txn: Transaction) -> Head:
-            return Writer(txn, self._db, self._clock.now_us()).write(write)
-
-        return self._env.write(run)
+        return self._write(lambda writer: writer.write(write))
 
     def write_schema(self, change: SchemaChange) -> Head:
-        def run(txn: Transaction) -> Head:
-            return Writer(txn, self._db, self._clock.now_us()).write_schema(change)
-
-        return self._env.write(run)
+        return self._write(lambda writer: writer.write_schema(change))
 
     def changes(self, after: int, *, limit: int = 100) -> list[Commit]:
         with self._snapshot(after) as (txn, state):
@@ -159,7 +153,7 @@ class LmdbStore:
         horizon = self.revision_at(horizon_us)
 
         def run(txn: Transaction) -> tuple[int, bool]:
-            return Writer(txn, self._db, horizon_us).collect(horizon, _COLLECT_ROWS)
+            return Writer(txn, self._db, horizon_us, self._cache).collect(horizon, _COLLECT_ROWS)
 
         removed, more = self._env.write(run)
         while more:
@@ -175,6 +169,15 @@ class LmdbStore:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def _write(self, do: Callable[[Writer], Head]) -> Head:
+        def run(txn: Transaction) -> tuple[Head, Cache]:
+            writer = Writer(txn, self._db, self._clock.now_us(), self._cache)
+            return do(writer), writer.fresh
+
+        head, fresh = self._env.write(run)
+        self._cache.join(fresh)
+        return head
 
     def _found(self, txn: Transaction, fresh: bytes) -> bytes:
         """Give the store its identity, unless another process just did."""

@@ -112,22 +112,26 @@ def forward_key(key: bytes) -> bytes:
 
 
 class Interner:
-    """Numbers of names and objects, read through one transaction; with `cache`, what is found is kept.
+    """Numbers of names and objects, read through one transaction.
 
-    Numbers are given once and for ever, so whatever was committed can be kept by every process.
+    Numbers are given once and for ever, so whatever was committed is kept in `committed`; what a write
+    transaction finds or gives is kept in `fresh`, which may join the other once that is committed.
     """
 
-    def __init__(self, txn: Transaction, databases: dict[str, Any], cache: Cache | None) -> None:
+    def __init__(
+        self, txn: Transaction, databases: dict[str, Any], committed: Cache, fresh: Cache | None = None
+    ) -> None:
         self._txn = txn
         self._names = databases["names"]
         self._objects = databases["objects"]
         self._meta = databases["meta"]
-        self._cache = cache if cache is not None else Cache()
+        self._committed = committed
+        self._cache = committed if fresh is None else fresh
         self._serials: dict[bytes, int] = {}
 
     def name(self, name: str) -> bytes | None:
         """The number of a name, or None when it was never written; the empty name is zero."""
-        number = self._cache.names.get(name)
+        number = self._cache.names.get(name) or self._committed.names.get(name)
         if number is None:
             number = self._txn.get(b"n" + name.encode(), db=self._names)
             if number is not None:
@@ -136,11 +140,12 @@ class Interner:
 
     def object(self, namespace: str, id_: str) -> bytes | None:
         """The number of an object, or None when it was never written."""
-        number = self._cache.objects.get((namespace, id_))
+        key = (namespace, id_)
+        number = self._cache.objects.get(key) or self._committed.objects.get(key)
         if number is None and (prefix := self.name(namespace)) is not None:
             number = self._txn.get(b"i" + prefix + indexed_id(id_), db=self._objects)
             if number is not None:
-                self._cache.keep_object((namespace, id_), number)
+                self._cache.keep_object(key, number)
         return number
 
     def name_of(self, number: bytes) -> str:
@@ -257,6 +262,15 @@ class Cache:
     def keep_name(self, name: str, number: bytes) -> None:
         self.names[name] = number
         self.names_of[number] = name
+
+    def join(self, fresh: Cache) -> None:
+        """Keep what another cache found, too."""
+        if len(self.objects) + len(fresh.objects) > _MAX_CACHED:
+            self.objects, self.objects_of = {}, {}
+        self.names |= fresh.names
+        self.names_of |= fresh.names_of
+        self.objects |= fresh.objects
+        self.objects_of |= fresh.objects_of
 
     def keep_object(self, key: tuple[str, str], number: bytes) -> None:
         if len(self.objects) >= _MAX_CACHED:

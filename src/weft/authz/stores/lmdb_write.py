@@ -23,6 +23,7 @@ from weft.authz.store import (
 from weft.authz.stores.lmdb_layout import (
     FORWARD,
     REVERSE,
+    Cache,
     Interner,
     Row,
     State,
@@ -49,11 +50,13 @@ class _Step(NamedTuple):
 class Writer:
     """One write transaction. `now_us` is the store's clock; history is kept by `collect`."""
 
-    def __init__(self, txn: Transaction, databases: dict[str, Any], now_us: int) -> None:
+    def __init__(self, txn: Transaction, databases: dict[str, Any], now_us: int, committed: Cache) -> None:
         self._txn = txn
         self._db = databases
         self._now_us = now_us
-        self._interner = Interner(txn, databases, None)
+        self.fresh = Cache()
+        """Numbers that hold once the transaction is committed."""
+        self._interner = Interner(txn, databases, committed, self.fresh)
         self._state = read_state(txn, databases["meta"])
 
     def write(self, write: Write) -> Head:
