@@ -31,9 +31,11 @@ LANGUAGES: dict[Language, Features] = {
 
 @pytest.fixture(autouse=True, scope="module")
 def _small_steps() -> Iterator[None]:
-    """Lists check a few candidates at a time, so that what one step finds out must serve the next."""
+    """Lists check a few candidates at a time, so that what one step finds out must serve the next; and every
+    walk is kept for the next page."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("weft.authz.lists._CHECKED_TOGETHER", 2)
+        patch.setattr("weft.authz.questions._KEPT_FROM", 0)
         yield
 
 

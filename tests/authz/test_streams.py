@@ -84,6 +84,15 @@ def test_watch_of_forgotten_history_says_so(authz: Authz) -> None:
     assert shown(next(authz.watch("earliest"))) == ["touch doc:3#viewer@user:ann"]
 
 
+def test_writes_collect_history_by_themselves(authz: Authz) -> None:
+    clock: Any = authz._clock
+    authz.write(touch=["doc:1#viewer@user:ann"])
+    for _ in range(2):
+        clock.advance(4_000)
+        authz.write(touch=[f"doc:{clock.now_us()}#viewer@user:ann"])
+    assert authz._store.oldest() == 3
+
+
 def write_elsewhere(report: Callable[[Any], None], folder: str, count: int) -> None:
     with Authz.open(folder) as authz:
         for number in range(count):

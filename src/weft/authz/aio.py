@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
@@ -46,7 +47,7 @@ class AsyncAuthz:
         self._authz = authz
 
     @classmethod
-    def open(cls, url: str, **options: Any) -> Self:
+    def open(cls, url: str | os.PathLike[str], **options: Any) -> Self:
         """See `Authz.open`."""
         return cls(Authz.open(url, **options))
 

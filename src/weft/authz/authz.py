@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, Self
@@ -52,7 +53,7 @@ class Authz(Questions):
     @classmethod
     def open(
         cls,
-        url: str,
+        url: str | os.PathLike[str],
         *,
         clock: Clock = SYSTEM_CLOCK,
         rng: random.Random | None = None,

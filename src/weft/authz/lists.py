@@ -1,7 +1,11 @@
-"""Lists: walk to everything that may belong, then check it; so lists never disagree with checks."""
+"""Lists: walk to everything that may belong, then check it; so lists never disagree with checks.
+
+Walks take expired tuples along: what they find is good at any instant, and the checks go by the request's.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import NamedTuple
 
@@ -9,10 +13,9 @@ from weft.authz.evaluate import Evaluation, Question, Value
 from weft.authz.plan import Kind, Plan, Userset
 from weft.authz.schema.model import ComputedUserset, Self, This, TupleToUserset, walk
 from weft.authz.store import Read, Rows, Users
-from weft.authz.tuples import WILDCARD, ObjectRef, RelationTuple, User
+from weft.authz.tuples import WILDCARD, ObjectRef, User
 
-Standing = Callable[[RelationTuple], bool]
-_CHECKED_TOGETHER = 1_000
+_CHECKED_TOGETHER = 200
 """Candidates checked in one go: enough to share reads, few enough that a small page stays quick."""
 
 
@@ -28,50 +31,47 @@ class Listed(NamedTuple):
     """`list_subjects` only: the value of everyone who is not named."""
 
 
+def reachable_objects(
+    plan: Plan, target: Userset, user: User
+) -> Generator[list[Read], list[Rows], list[str]]:
+    """The sorted ids of all objects that the user may be in the target relation with, and of others."""
+    found = yield from plan.reverse.walk(user, target, plan.admits)
+    return sorted(found)
+
+
 def list_objects(
-    plan: Plan,
-    evaluation: Evaluation,
-    target: Userset,
-    user: User,
-    standing: Standing,
-    after: str,
-    limit: int,
+    evaluation: Evaluation, target: Userset, user: User, candidates: Sequence[str], after: str, limit: int
 ) -> Generator[list[Read], list[Rows], Listed]:
-    """Ids greater than `after` of objects that the user is, or may be, in the target relation with."""
+    """The candidates behind `after` that the user is, or may be, in the target relation with."""
     namespace, relation = target
-    found = yield from plan.reverse.walk(user, target, standing)
-    candidates = sorted(id_ for id_ in found if id_ > after)
     return (
         yield from _checked(
-            evaluation, candidates, lambda id_: (user, ObjectRef(namespace, id_), relation), limit
+            evaluation, candidates, after, limit, lambda id_: (user, ObjectRef(namespace, id_), relation)
         )
     )
 
 
 def list_subjects(
-    plan: Plan,
     evaluation: Evaluation,
     object_: ObjectRef,
     relation: str,
     kind: Kind,
-    standing: Standing,
+    candidates: Sequence[str],
     after: str,
     limit: int,
 ) -> Generator[list[Read], list[Rows], Listed]:
-    """Ids greater than `after` of users of the kind that are, or may be, in the relation on the object."""
+    """The candidates of the kind behind `after` that are, or may be, in the relation on the object."""
     wildcard: Value = False
     if not kind[1]:
         [wildcard] = yield from evaluation.check([(User(kind[0], WILDCARD), object_, relation)])
-    named = yield from named_users(plan, object_, relation, kind, standing)
-    candidates = [id_ for id_ in named if id_ > after]
     listed = yield from _checked(
-        evaluation, candidates, lambda id_: (User(kind[0], id_, kind[1]), object_, relation), limit
+        evaluation, candidates, after, limit, lambda id_: (User(kind[0], id_, kind[1]), object_, relation)
     )
     return listed._replace(wildcard=wildcard)
 
 
 def named_users(
-    plan: Plan, object_: ObjectRef, relation: str, kind: Kind, standing: Standing
+    plan: Plan, object_: ObjectRef, relation: str, kind: Kind
 ) -> Generator[list[Read], list[Rows], list[str]]:
     """The sorted ids of all users of the kind that are named anywhere below `object#relation`.
 
@@ -95,7 +95,7 @@ def named_users(
         if not asked:
             return sorted(found - {WILDCARD})
         for names, rows in zip(asked.values(), (yield list(asked)), strict=True):
-            for row in filter(standing, rows):
+            for row in filter(plan.admits, rows):
                 user = row.user
                 if (user.namespace, user.relation) == kind and _OWN in names:
                     found.add(user.id)
@@ -110,11 +110,15 @@ _OWN = ""
 
 
 def _checked(
-    evaluation: Evaluation, candidates: Sequence[str], question: Callable[[str], Question], limit: int
+    evaluation: Evaluation,
+    candidates: Sequence[str],
+    after: str,
+    limit: int,
+    question: Callable[[str], Question],
 ) -> Generator[list[Read], list[Rows], Listed]:
     listed: list[tuple[str, Value]] = []
     denied: list[str] = []
-    for start in range(0, len(candidates), _CHECKED_TOGETHER):
+    for start in range(bisect_right(candidates, after), len(candidates), _CHECKED_TOGETHER):
         chunk = candidates[start : start + _CHECKED_TOGETHER]
         values = yield from evaluation.check([question(id_) for id_ in chunk])
         for id_, value in zip(chunk, values, strict=True):

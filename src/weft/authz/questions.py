@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from weft.authz.cursor import Place, digest_of, seal, unseal
 from weft.authz.evaluate import Cell, Judge, Question, Value
 from weft.authz.expand import Expansion, Tree
 from weft.authz.explain import Explainer, Explanation, suggestions
-from weft.authz.lists import Listed, list_objects, list_subjects
+from weft.authz.lists import Listed, list_objects, list_subjects, named_users, reachable_objects
 from weft.authz.moments import Moments
 from weft.authz.plan import Plan
 from weft.authz.request import Request
 from weft.authz.results import Check, ConditionalItem, Decision, Page, Permission
 from weft.authz.schema import parse_schema
-from weft.authz.store import Head, TupleStore
+from weft.authz.store import Head, Read, Rows, TupleStore
 from weft.authz.tuples import (
     ObjectRef,
     RelationTuple,
@@ -42,6 +42,9 @@ from weft.core.limits import (
 )
 
 _MAX_PLANS: Final = 8
+_KEPT_FROM: Final = 1_000
+"""Walks that found fewer are as well made again."""
+_MAX_WALKS: Final = 8
 _MAX_SUGGESTIONS: Final = 20
 """Each costs a check."""
 
@@ -55,6 +58,7 @@ class Questions:
         self._max_depth = max_depth
         self._moments = Moments(store, clock, window_s)
         self._plans: dict[int, Plan] = {}
+        self._walks: dict[tuple[int, bytes], list[str]] = {}
 
     def check(
         self,
@@ -153,17 +157,12 @@ class Questions:
         request = self._request(at, context, contextual_tuples, place)
         request.plan.schema.relation(namespace, relation)
         whom = self._user(request.plan, user)
-        listed = request.run(
-            list_objects(
-                request.plan,
-                request.evaluation(),
-                (namespace, relation),
-                whom,
-                request.standing,
-                place.after.decode(),
-                _checked_limit(limit),
-            )
+        target = namespace, relation
+        candidates = self._candidates(request, place, reachable_objects(request.plan, target, whom))
+        steps = list_objects(
+            request.evaluation(), target, whom, candidates, place.after.decode(), _checked_limit(limit)
         )
+        listed = request.run(steps)
         return self._page(listed, request, place, lambda id_: str(ObjectRef(namespace, id_)))
 
     def list_subjects(
@@ -187,18 +186,13 @@ class Questions:
         object_ = self._object(request.plan, object, relation)
         user_namespace, _, user_relation = kind.partition("#")
         self._user(request.plan, User(user_namespace, "any", user_relation))
-        listed = request.run(
-            list_subjects(
-                request.plan,
-                request.evaluation(),
-                object_,
-                relation,
-                (user_namespace, user_relation),
-                request.standing,
-                place.after.decode(),
-                _checked_limit(limit),
-            )
+        of_kind = user_namespace, user_relation
+        candidates = self._candidates(request, place, named_users(request.plan, object_, relation, of_kind))
+        after = place.after.decode()
+        steps = list_subjects(
+            request.evaluation(), object_, relation, of_kind, candidates, after, _checked_limit(limit)
         )
+        listed = request.run(steps)
         return self._page(
             listed,
             request,
@@ -316,6 +310,20 @@ class Questions:
                 yield text
 
     # pages
+
+    def _candidates(
+        self, request: Request, place: Place, walk: Generator[list[Read], list[Rows], list[str]]
+    ) -> list[str]:
+        """What a list's walk finds; kept for the pages to come, which check it anew at their own instant."""
+        key = request.head.revision, place.question
+        found = self._walks.get(key)
+        if found is None:
+            found = request.run(walk)
+            if len(found) >= _KEPT_FROM:
+                while len(self._walks) >= _MAX_WALKS:
+                    self._walks.pop(next(iter(self._walks)), None)
+                self._walks[key] = found
+        return found
 
     def _place(self, cursor: str | None, at: Consistency, *question: Any) -> Place:
         """Where a list begins or goes on."""

@@ -46,7 +46,7 @@ class Reverse:
                     self._add(config.name, relation, node)
 
     def walk(
-        self, user: User, target: Userset, standing: Callable[[RelationTuple], bool]
+        self, user: User, target: Userset, counts: Callable[[RelationTuple], bool]
     ) -> Generator[list[Read], list[Rows], set[str]]:
         """The ids of all objects that the user may be in the target relation with, and perhaps of others."""
         seen: set[Reached] = set()
@@ -70,7 +70,7 @@ class Reverse:
             reached = list(asked.values())
             asked.clear()
             for names, rows in zip(reached, (yield reads), strict=True):
-                found = {row.object for row in rows if standing(row)}
+                found = {row.object for row in rows if counts(row)}
                 fresh.extend((object_, name) for object_ in found for name in names)
 
     def _add(self, namespace: str, relation: Relation, node: Rewrite) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 from typing import TYPE_CHECKING, Final
@@ -17,13 +18,14 @@ _SCHEME: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+):")
 
 
 def open_store(
-    url: str,
+    url: str | os.PathLike[str],
     *,
     clock: Clock = SYSTEM_CLOCK,
     rng: random.Random | None = None,
     retention_s: float = RETENTION_S,
 ) -> TupleStore:
     """The store that a URL names: `memory:`, or a directory, which is created when missing."""
+    url = os.fspath(url)
     if url == "memory:":
         from weft.authz.stores.memory import MemoryStore
 
