@@ -70,6 +70,10 @@ class Moment(NamedTuple):
 
         return judge
 
+    def certain(self, judge: Callable[[RelationTuple], bool | None]) -> bool:
+        """Whether no condition is missing context."""
+        return all(judge(item) is not None for item in self.tuples if self.schema.allows(item))
+
 
 @contextmanager
 def open_stage(url: str, case: Case) -> Iterator[Stage]:
@@ -126,8 +130,10 @@ def ask(face: Authz, moment: Moment, clock: VirtualClock, at: EXACT | None) -> l
 
 def oracle_disagreements(moment: Moment) -> list[str]:
     """What set algebra over all tuples gives otherwise than expected."""
-    judge = moment.judge()
     asked = list(moment.expected)
+    if not asked:
+        return []
+    judge = moment.judge()
     oracle = Oracle(
         moment.schema,
         moment.tuples,
@@ -136,7 +142,7 @@ def oracle_disagreements(moment: Moment) -> list[str]:
         users=[item.user for item in asked],
         objects=[item.object for item in asked],
     )
-    certain = all(judge(item) is not None for item in moment.tuples if moment.schema.allows(item))
+    certain = moment.certain(judge)
     return [
         f"oracle: `{item}` is {value}, expected {_shown(expected)}"
         for item, expected in moment.expected.items()
@@ -347,11 +353,11 @@ def _permissions(
 
 
 def _expand(face: Authz, moment: Moment, at: EXACT | None) -> Iterator[str]:
-    judge = moment.judge()
-    certain = all(judge(item) is not None for item in moment.tuples if moment.schema.allows(item))
     contextual = moment.given["contextual_tuples"]
     for object_, relation in dict.fromkeys((item.object, item.relation) for item in moment.expected):
         tree = face.expand(object_, relation, at=at, contextual_tuples=contextual)
+        judge = moment.judge()
+        certain = moment.certain(judge)
         for item, expected in moment.expected.items():
             if (item.object, item.relation) == (object_, relation):
                 value = holds_in_tree(tree, item.user, judge)

@@ -3,6 +3,7 @@
 A file holds cases, one YAML document each. A case is a schema, tuples and what follows from them; its `steps`
 change something and say what follows then. Whatever a step does not give, `now`, `context` and
 `contextual_tuples`, it takes from the case. Questions are written as tuples: `doc:1#view@user:ann`.
+In any text `${a*1000}` stands for a thousand times `a`.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ SECTION_9: Final = frozenset(
 _PATH: Final = re.compile(r" - at `(?:key in )?\$(.*?)`$")
 _PATH_STEP: Final = re.compile(r"\.(\w+)|\[(\d+)\]")
 _UNKNOWN: Final = re.compile(r"unknown field `(.*?)`")
+_REPEATED: Final = re.compile(r"\$\{(.)\*(\d+)\}")
 _SCALARS: Final = {
     "null": r"null",
     "bool": r"true|false",
@@ -229,10 +231,15 @@ def _built(node: Any) -> Any:
     import yaml
 
     if isinstance(node, yaml.MappingNode):
-        return {key.value: _built(value) for key, value in node.value}
+        return {_long(key.value): _built(value) for key, value in node.value}
     if isinstance(node, yaml.SequenceNode):
         return [_built(item) for item in node.value]
-    return yaml.constructor.SafeConstructor().construct_object(node)
+    found = yaml.constructor.SafeConstructor().construct_object(node)
+    return _long(found) if isinstance(found, str) else found
+
+
+def _long(text: str) -> str:
+    return _REPEATED.sub(lambda match: match[1] * int(match[2]), text)
 
 
 def _require_unique_keys(file: str, node: Any) -> None:
