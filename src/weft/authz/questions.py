@@ -285,9 +285,8 @@ class Questions:
         if plan is None:
             stored = self._store.read_schema(revision)
             plan = Plan(parse_schema(stored.text, stored.language), revision)  # type: ignore[arg-type]
-            while len(self._plans) >= _MAX_PLANS:
-                self._plans.pop(next(iter(self._plans)), None)
             self._plans[revision] = plan
+            _keep_newest(self._plans, _MAX_PLANS)
         return plan
 
     def _question(self, plan: Plan, object_: str | ObjectRef, relation: str, user: str | User) -> Question:
@@ -320,9 +319,8 @@ class Questions:
         if found is None:
             found = request.run(walk)
             if len(found) >= _KEPT_FROM:
-                while len(self._walks) >= _MAX_WALKS:
-                    self._walks.pop(next(iter(self._walks)), None)
                 self._walks[key] = found
+                _keep_newest(self._walks, _MAX_WALKS)
         return found
 
     def _place(self, cursor: str | None, at: Consistency, *question: Any) -> Place:
@@ -354,6 +352,12 @@ class Questions:
         if listed.wildcard:
             excluded = sorted([*map(shown, listed.denied), *(item for item, _ in unsure if item != wildcard)])
         return Page(items, cursor, self._moments.zookie(request.head), conditional, excluded)
+
+
+def _keep_newest(kept: dict[Any, Any], count: int) -> None:
+    """Drop the oldest entries; other threads may do so at the same time."""
+    for key in list(kept)[:-count]:
+        kept.pop(key, None)
 
 
 def _checked_limit(limit: int) -> int:
