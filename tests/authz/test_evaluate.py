@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from weft.authz import Authz, Check
+from weft.authz.tuples import ObjectRef, User
 from weft.core.errors import Invalid, LimitExceeded, NotFound
 from weft.testing.clock import VirtualClock
 
@@ -210,3 +211,42 @@ def test_expiry_is_held_against_the_instant_of_the_request() -> None:
         assert not authz.list_objects("doc", "viewer", "user:ann").items
         assert not authz.list_subjects("doc:1", "viewer", "user").items
         assert not authz.read("doc:1").items
+
+
+def test_a_question_left_asleep_is_woken_when_asked_later() -> None:
+    schema = "use self definition doc { relation viewer: doc permission own = self & viewer }"
+    with authz_with(schema, "doc:1#viewer@doc:2") as authz:
+        request = authz._request(None, None, ())
+        evaluation = request.evaluation()
+        user, object_ = User("doc", "2"), ObjectRef("doc", "1")
+        assert request.run(evaluation.check([(user, object_, "own")])) == [False]
+        assert request.run(evaluation.check([(user, object_, "viewer")])) == [True]
+
+
+def test_a_cycle_decided_for_one_question_is_decided_for_all_that_wait() -> None:
+    schema = """
+    caveat recent(age int) { age < 10 }
+    definition user {}
+    definition group { relation member: user | user with recent | group#member }
+    """
+    tuples = [
+        "group:root#member@group:slow#member",
+        "group:root#member@group:quick#member",
+        "group:quick#member@user:ann",
+        "group:slow#member@group:a#member",
+        "group:a#member@group:b#member",
+        "group:b#member@group:a#member",
+        "group:b#member@user:ann[recent]",
+    ]
+    with authz_with(schema, *tuples) as authz:
+        request = authz._request(None, None, ())
+        evaluation = request.evaluation()
+
+        def value(group: str) -> object:
+            question = (User("user", "ann"), ObjectRef("group", group), "member")
+            [found] = request.run(evaluation.check([question]))
+            return found
+
+        assert value("root") is True
+        assert value("a") == {"age"}
+        assert value("slow") == {"age"}

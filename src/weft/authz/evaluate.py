@@ -69,6 +69,13 @@ class Cell:
         """No more parts will be added."""
         self.feed(self.op == ALL)
 
+    def awaited(self) -> bool:
+        """Whether an undecided question still needs the cell, perhaps by way of parts of its rewrite."""
+        return any(
+            parent.value is None and (parent.question is not None or parent.awaited())
+            for parent in self.parents
+        )
+
     def feed(self, value: Value) -> None:
         """One part has this value; decide if that settles it, and pass that on."""
         todo = [(self, value)]
@@ -160,7 +167,7 @@ class Evaluation:
         wanted = set(roots)
         while self._frontier:
             cell = self._frontier.pop()
-            if cell in wanted or any(parent.value is None for parent in cell.parents):
+            if cell in wanted or cell.awaited():
                 self._open(cell)
             else:
                 cell.asleep = True
