@@ -47,7 +47,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, header
     for row in rows:
         table.add_row(*(Text(cell.translate(_CONTROLS)) for cell in row))
     width = None if sys.stdout.isatty() else _UNBOUNDED
-    Console(width=width, highlight=False).print(table)
+    console = Console(width=width, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
 
 
 def verdict(decision: Decision) -> str:

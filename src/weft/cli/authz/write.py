@@ -72,6 +72,8 @@ def _lines(changes: list[str], files: list[Path]) -> Iterator[tuple[str, str]]:
 def _parsed(where: str, line: str) -> tuple[str, RelationTuple]:
     operation, _, text = line.partition(" ")
     if operation not in _OPERATIONS:
+        if text and ":" not in operation:
+            raise Invalid(f"{where}`{operation[:40]}` is no operation", hint="write touch, create or delete")
         operation, text = "touch", line
     try:
         return operation, parse_tuple(text)

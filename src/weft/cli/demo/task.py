@@ -7,9 +7,7 @@ import getpass
 import json
 import shlex
 import shutil
-import subprocess
 import sys
-import tarfile
 from importlib import resources
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from weft.cli.demo.stores import Stores
 from weft.core.errors import Unavailable
 from weft.graph import Graph
 from weft.integrations.policy import AuthzPolicy
+from weft.integrations.repository.tree import check_out
 
 FOLDER = "weft_demo"
 TEST = f"{FOLDER}/test_busiest.py"
@@ -32,9 +31,9 @@ def play(
     """Check the repository out, plant a bug and a test that fails over this repository's own figures, and let
     the agent find it. The person's repository is not touched."""
     workspace = stores.folder / "workspace"
-    check_out(repository, workspace)
+    prepare(repository, workspace)
     plant(stores.graph, workspace / FOLDER, busiest)
-    policy = AuthzPolicy(stores.authz, repository.name)
+    policy = AuthzPolicy(stores.authz, stores.folder.name)
     user = f"user:{getpass.getuser()}"
     policy.grant(user, "reader", "writer", "runner", "lander")
     policy.freeze(TEST)
@@ -52,7 +51,7 @@ def play(
             session_store=stores.sessions,
             user=user,
             on_event=on_event,
-            verify=f"{shlex.quote(sys.executable)} -m unittest discover -s {FOLDER}",
+            verify=f"{shlex.quote(sys.executable)} -P -m unittest discover -s {FOLDER}",
         )
         if agent.model.scripted:
             screen.say(
@@ -67,17 +66,17 @@ def play(
     return result
 
 
-def check_out(repository: Path, workspace: Path) -> None:
+def prepare(repository: Path, workspace: Path) -> None:
     """The files of HEAD in a fresh folder, whatever is uncommitted in the repository."""
     shutil.rmtree(workspace, ignore_errors=True)
-    workspace.mkdir()
-    command = ["git", "-C", str(repository), "archive", "--format=tar", "HEAD"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout is not None
-        with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
-            archive.extractall(workspace, filter="data")
-    if process.returncode:
-        raise Unavailable(f"git cannot read the files of `{repository}`", hint="run `git fsck` in it")
+    try:
+        workspace.mkdir()
+        check_out(repository, workspace, leave_out=FOLDER)
+    except OSError as error:
+        raise Unavailable(
+            f"cannot check out `{repository}` into `{workspace}`: {error.strerror}",
+            hint="make room there, or name another data folder",
+        ) from error
 
 
 def plant(graph: Graph, folder: Path, busiest: list[tuple[str, int]]) -> None:

@@ -12,7 +12,7 @@ from weft.authz.schema.model import did_you_mean
 from weft.cli.authz.inputs import read_text
 from weft.core.errors import Invalid
 
-_MAX_PARTS: Final = 1_000_000
+_MAX_PARTS: Final = 100_000
 """Aliases make small files large; no file that people write has as many parts."""
 _MAX_DEPTH: Final = 64
 _TAG: Final = "tag:yaml.org,2002:"
