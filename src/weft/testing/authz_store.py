@@ -31,10 +31,10 @@ from weft.authz.store import (
     TupleStore,
     Users,
     Write,
-    canonical_key,
 )
 from weft.authz.tuples import ObjectRef, RelationTuple, TupleCondition, TupleFilter, User, parse_tuple
 from weft.core.errors import Invalid, NotFound
+from weft.testing.authz_history import COMMITS, agrees, replays
 from weft.testing.clock import VirtualClock
 
 RETENTION_S = 3_600.0
@@ -96,21 +96,6 @@ def everything(store: TupleStore, revision: int) -> set[RelationTuple]:
     page = store.scan(TupleFilter(), revision, limit=1_000)
     assert page.next is None
     return set(page.items)
-
-
-_items = st.builds(
-    RelationTuple,
-    st.builds(ObjectRef, st.sampled_from(["doc", "group"]), st.sampled_from("12")),
-    st.sampled_from(["viewer", "member"]),
-    st.builds(User, st.sampled_from(["user", "group"]), st.sampled_from(["1", "*"])),
-    st.none()
-    | st.builds(TupleCondition.of, st.just("recent"), st.fixed_dictionaries({"n": st.integers(0, 1)})),
-    st.none() | st.sampled_from([2**41, 2**52]),
-)
-_commits = st.lists(
-    st.tuples(st.lists(st.tuples(st.booleans(), _items), max_size=6, unique_by=lambda e: e[1].key)),
-    max_size=6,
-)
 
 
 class TupleStoreContract:
@@ -433,7 +418,7 @@ class TupleStoreContract:
     # random histories
 
     @settings(max_examples=25, suppress_health_check=[HealthCheck.differing_executors])
-    @given(commits=_commits, page=st.integers(1, 4))
+    @given(commits=COMMITS, page=st.integers(1, 4))
     def test_every_revision_of_a_random_history(self, commits: list[Any], page: int) -> None:
         with (
             tempfile.TemporaryDirectory() as folder,
@@ -453,8 +438,8 @@ class TupleStoreContract:
                 if state != before:
                     states.append(state)
             for revision, then in enumerate(states):
-                _agrees(store, revision, set(then.values()), page)
-            _replays(store, states)
+                agrees(store, revision, set(then.values()), page)
+            replays(store, states)
 
     # life
 
@@ -475,58 +460,3 @@ class TupleStoreContract:
             assert same is self.reopens
             if self.reopens:
                 assert everything(store, head.revision) == {ANN, GROUP}
-
-
-def _agrees(store: TupleStore, revision: int, expected: set[RelationTuple], page: int) -> None:
-    """Scan, export and every read show the same set."""
-    for where in (
-        TupleFilter(),
-        TupleFilter(namespace="doc"),
-        TupleFilter(user_namespace="user", user_id="1"),
-    ):
-        found = list(_pages(store, where, revision, page))
-        assert len(found) == len(set(found))
-        assert set(found) == {item for item in expected if where.matches(item)}
-    exported: list[RelationTuple] = []
-    while rows := store.export(revision, limit=page, after=exported[-1] if exported else None):
-        exported += rows
-    assert exported == sorted(expected, key=canonical_key)
-    objects = {(item.object, item.relation) for item in expected}
-    for object_, relation in objects:
-        [users] = store.answer([Users(object_, relation)], revision)
-        assert set(users) == {i for i in expected if (i.object, i.relation) == (object_, relation)}
-    for item in expected:
-        reads: list[Read] = [
-            Lookup(item.object, item.relation, (item.user,)),
-            Objects(item.user, item.object.namespace, item.relation),
-        ]
-        named, objects_of = store.answer(reads, revision)
-        assert named == [item]
-        assert item in objects_of
-        assert all(found in expected for found in objects_of)
-
-
-def _replays(store: TupleStore, states: list[dict[Any, RelationTuple]]) -> None:
-    """The change log leads from each state to the next."""
-    replayed: dict[Any, RelationTuple] = {}
-    commits = store.changes(0)
-    assert len(commits) == len(states) - 1
-    for commit, state in zip(commits, states[1:], strict=True):
-        for change in commit.changes:
-            if change.operation == "touch":
-                replayed[change.item.key] = change.item
-            else:
-                del replayed[change.item.key]
-        assert replayed == state
-
-
-def _pages(store: TupleStore, where: TupleFilter, revision: int, limit: int) -> Iterator[RelationTuple]:
-    after = None
-    for _ in range(100):
-        page = store.scan(where, revision, limit=limit, after=after)
-        assert len(page.items) <= limit
-        yield from page.items
-        after = page.next
-        if after is None:
-            return
-    raise AssertionError("the pages never end")
