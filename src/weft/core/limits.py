@@ -42,6 +42,12 @@ MAX_NODE_ID_BYTES: Final = 400
 MAX_EDGES_PER_STEP: Final = 250_000
 # Paths multiply with every hop; nobody reads more.
 MAX_PATHS: Final = 10_000
+# A query is read by people; longer ones paste data in that belongs into parameters.
+MAX_QUERY_BYTES: Final = 64 << 10
+# A query's rows between two steps are held in memory, at about half a kilobyte each.
+MAX_QUERY_ROWS: Final = 100_000
+# Lists and strings that a query builds can double with every clause.
+MAX_QUERY_VALUE_ITEMS: Final = 100_000
 # Enough to see what was wrong with an event, and small enough to keep millions.
 MAX_DEAD_LETTER_BYTES: Final = 16 << 10
 # A line is held in memory whole; more than this in one event is a file, not an event.

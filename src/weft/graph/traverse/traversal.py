@@ -15,10 +15,11 @@ from weft.graph.model import Edge, Node, NodeRef, Path, id_text
 from weft.graph.schema import Schema
 from weft.graph.traverse import where as conditions
 from weft.graph.traverse.plan import plan
+from weft.graph.traverse.reads import Ask, Asking, Read, Request, Scan
 from weft.graph.traverse.result import Count, Group, Result
 from weft.graph.traverse.steps import Direction, Distinct, Hop, Limit, OrderBy, Query, Step, Where, to_json
 from weft.graph.traverse.visibility import Visibility
-from weft.graph.traverse.walk import Ask, Asking, Read, Request, Scan, Walk
+from weft.graph.traverse.walk import Walk
 from weft.graph.traverse.where import sort_key
 from weft.kv.store import KeyValueStore
 

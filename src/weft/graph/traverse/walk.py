@@ -7,55 +7,20 @@ chains of links. A hop asks for one read, page by page, whatever the number of n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from weft.core.errors import Bug
 from weft.core.limits import MAX_EDGES_PER_STEP
 from weft.graph import layout
-from weft.graph.model import Edge, Node, NodeRef, id_text
+from weft.graph.model import Edge, Node, id_text
 from weft.graph.traverse.plan import Order, Plan, PlannedHop, PlannedStep, PlannedWhere
+from weft.graph.traverse.reads import Asking, Link, Read, Reader, Scan
 from weft.graph.traverse.steps import Distinct, Limit
 from weft.graph.traverse.where import sort_key
-from weft.kv.model import Item, Page, RecordPage
+from weft.kv.model import Item
 
 T = TypeVar("T")
-
-
-class Read(NamedTuple):
-    """Answered with a `Page` of all items of these records."""
-
-    namespace: str
-    records: Sequence[bytes]
-    limit_per_record: int | None = None
-    after: bytes | None = None
-
-
-class Scan(NamedTuple):
-    """Answered with a `RecordPage`."""
-
-    namespace: str
-    after: bytes | None = None
-
-
-class Ask(NamedTuple):
-    """Answered with one bool per node: may it be seen."""
-
-    nodes: list[NodeRef]
-
-
-Request = Read | Scan | Ask
-Asking = Generator[Request, Any, T]
-
-
-class Link(NamedTuple):
-    """One edge as walked: from `here` to `there`, along its direction or against it."""
-
-    here: bytes
-    there: bytes
-    forward: bool
-    item: Item
 
 
 class Chain(NamedTuple):
@@ -97,9 +62,7 @@ class Walk:
         self.layers: list[Layer] = []
         self.reason = ""
         self._plan = plan
-        self._guarded = guarded
-        self._seen: dict[NodeRef, bool] = {}
-        self._nodes: dict[tuple[str, bytes], Node | None] = {}
+        self._reader = Reader(guarded=guarded)
 
     @property
     def last(self) -> Layer:
@@ -121,13 +84,13 @@ class Walk:
     def nodes(self, layer: Layer, ids: Iterable[bytes]) -> Asking[list[Node]]:
         """The nodes of a layer with their properties; a node that only edges know of has none."""
         wanted = list(ids)
-        yield from self._load(layer.type, wanted)
-        return [self._nodes[layer.type, node] or Node(layer.type, id_text(node)) for node in wanted]
+        yield from self._reader.load(layer.type, wanted)
+        return [self._reader.nodes[layer.type, node] or Node(layer.type, id_text(node)) for node in wanted]
 
     def facts(self, layer: Layer) -> Asking[dict[bytes, dict[str, Any]]]:
         """What conditions and orders may ask of the layer's nodes; nodes without a record are left out."""
-        yield from self._load(layer.type, list(layer.walks))
-        found = ((node, self._nodes[layer.type, node]) for node in layer.walks)
+        yield from self._reader.load(layer.type, list(layer.walks))
+        found = ((node, self._reader.nodes[layer.type, node]) for node in layer.walks)
         return {
             node: {**known.properties, "id": known.id, "event_time_us": known.event_time_us}
             for node, known in found
@@ -151,15 +114,15 @@ class Walk:
 
     def _start(self, first: PlannedStep | None) -> Asking[Layer]:
         if self._plan.ids is not None:
-            ids = yield from self._visible(self._plan.type, self._plan.ids)
+            ids = yield from self._reader.visible(self._plan.type, self._plan.ids)
             return Layer(self._plan.type, dict.fromkeys(ids, 1))
         enough = min(first.limit, MAX_EDGES_PER_STEP) if isinstance(first, Limit) else MAX_EDGES_PER_STEP
         found: list[bytes] = []
         after = None
         while len(found) <= enough:
-            page: RecordPage = yield Scan(layout.node_namespace(self._plan.type), after)
-            found += yield from self._visible(self._plan.type, page.records)
-            after = page.next
+            scan = Scan(layout.node_namespace(self._plan.type), after)
+            ids, after = yield from self._reader.ids(scan, self._plan.type)
+            found += ids
             if after is None:
                 break
         if len(found) > MAX_EDGES_PER_STEP:
@@ -210,26 +173,15 @@ class Walk:
         enough = MAX_EDGES_PER_STEP
         if streaming and hop.per_node is None and hop.limit is not None:
             enough = min(hop.limit, enough)
-        pushed = hop.per_node if streaming and hop.test is None and not self._guarded else None
+        pushed = hop.per_node if streaming and hop.test is None and not self._reader.guarded else None
         links: list[Link] = []
         for namespace, forward in hop.reads if layer.walks else ():
             after = None
             while len(links) <= enough:
-                page: Page = yield Read(namespace, list(layer.walks), pushed and pushed + 1, after)
-                found = [
-                    Link(record.record, item.key, forward, item)
-                    for record in page.records
-                    for item in record.items
-                    if hop.test is None or hop.test(layout.properties_of(item) | _time(item))
-                ]
-                if not forward and len(hop.reads) > 1:
-                    # A self-loop is in both lists and is one edge.
-                    found = [link for link in found if link.here != link.there]
-                if self._guarded:
-                    visible = set((yield from self._visible(hop.to, [link.there for link in found])))
-                    found = [link for link in found if link.there in visible]
+                read = Read(namespace, list(layer.walks), pushed and pushed + 1, after)
+                keep = _keep(hop, loops=forward or len(hop.reads) == 1)
+                found, after = yield from self._reader.links(read, forward, hop.to, keep)
                 links += found
-                after = page.next
                 if after is None:
                     break
         if len(links) > MAX_EDGES_PER_STEP:
@@ -248,31 +200,15 @@ class Walk:
             self.cut(f"step {number} walks {per_node:,} edges per node")
         return first
 
-    def _visible(self, kind: str, ids: Sequence[bytes]) -> Asking[list[bytes]]:
-        if not self._guarded or not ids:
-            return list(ids)
-        refs = [NodeRef(kind, id_text(node)) for node in ids]
-        unknown = list(dict.fromkeys(ref for ref in refs if ref not in self._seen))
-        if unknown:
-            answers: Sequence[bool] = yield Ask(unknown)
-            if len(answers) != len(unknown):
-                raise Bug(f"visibility answered {len(answers):,} times to {len(unknown):,} questions")
-            self._seen.update(zip(unknown, answers, strict=True))
-        return [node for node, ref in zip(ids, refs, strict=True) if self._seen[ref] is True]
 
-    def _load(self, kind: str, ids: Sequence[bytes]) -> Asking[None]:
-        missing = [node for node in ids if (kind, node) not in self._nodes]
-        items: dict[bytes, list[Item]] = {}
-        after = None
-        while missing:
-            page: Page = yield Read(layout.node_namespace(kind), missing, None, after)
-            for record in page.records:
-                items.setdefault(record.record, []).extend(record.items)
-            after = page.next
-            if after is None:
-                break
-        for node in missing:
-            self._nodes[kind, node] = layout.node_from(kind, node, items[node]) if node in items else None
+def _keep(hop: PlannedHop, *, loops: bool) -> Callable[[Link], bool] | None:
+    """Which links a read of the hop takes: without loops where the other direction's list has them too."""
+    test = hop.test
+    if test is None:
+        return None if loops else lambda link: link.here != link.there
+    return lambda link: (
+        test(layout.properties_of(link.item) | _time(link.item)) and (loops or link.here != link.there)
+    )
 
 
 def _time(item: Item) -> dict[str, Any]:

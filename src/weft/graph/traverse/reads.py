@@ -1,0 +1,106 @@
+"""What walks ask of the store and of the reader, and how the answers become links, ids and nodes; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from weft.core.errors import Bug
+from weft.graph import layout
+from weft.graph.model import Node, NodeRef, id_text
+from weft.kv.model import Item, Page, RecordPage
+
+T = TypeVar("T")
+
+
+class Read(NamedTuple):
+    """Answered with a `Page` of all items of these records."""
+
+    namespace: str
+    records: Sequence[bytes]
+    limit_per_record: int | None = None
+    after: bytes | None = None
+
+
+class Scan(NamedTuple):
+    """Answered with a `RecordPage`."""
+
+    namespace: str
+    after: bytes | None = None
+
+
+class Ask(NamedTuple):
+    """Answered with one bool per node: may it be seen."""
+
+    nodes: list[NodeRef]
+
+
+Request = Read | Scan | Ask
+Asking = Generator[Request, Any, T]
+
+
+class Link(NamedTuple):
+    """One edge as walked: from `here` to `there`, along its direction or against it."""
+
+    here: bytes
+    there: bytes
+    forward: bool
+    item: Item
+
+
+class Reader:
+    """One run's reads. Nodes are read once, and asked about once; `guarded` says that they may be hidden."""
+
+    def __init__(self, *, guarded: bool) -> None:
+        self.guarded = guarded
+        self.nodes: dict[tuple[str, bytes], Node | None] = {}
+        """What `load` read; None for a node without a record."""
+        self._seen: dict[NodeRef, bool] = {}
+
+    def ids(self, scan: Scan, kind: str) -> Asking[tuple[list[bytes], bytes | None]]:
+        """The visible records of one page, and where the next page starts."""
+        page: RecordPage = yield scan
+        return (yield from self.visible(kind, page.records)), page.next
+
+    def links(
+        self, read: Read, forward: bool, to: str, keep: Callable[[Link], bool] | None
+    ) -> Asking[tuple[list[Link], bytes | None]]:
+        """The links of one page that satisfy `keep` and lead to a visible node, and where the next starts."""
+        page: Page = yield read
+        found = [
+            Link(record.record, item.key, forward, item) for record in page.records for item in record.items
+        ]
+        if keep is not None:
+            found = list(filter(keep, found))
+        if self.guarded:
+            visible = set((yield from self.visible(to, [link.there for link in found])))
+            found = [link for link in found if link.there in visible]
+        return found, page.next
+
+    def visible(self, kind: str, ids: Sequence[bytes]) -> Asking[list[bytes]]:
+        """Those of the nodes that may be seen, in their order."""
+        if not self.guarded or not ids:
+            return list(ids)
+        refs = [NodeRef(kind, id_text(node)) for node in ids]
+        unknown = list(dict.fromkeys(ref for ref in refs if ref not in self._seen))
+        if unknown:
+            answers: Sequence[bool] = yield Ask(unknown)
+            if len(answers) != len(unknown):
+                raise Bug(f"visibility answered {len(answers):,} times to {len(unknown):,} questions")
+            self._seen.update(zip(unknown, answers, strict=True))
+        return [node for node, ref in zip(ids, refs, strict=True) if self._seen[ref] is True]
+
+    def load(self, kind: str, ids: Sequence[bytes]) -> Asking[None]:
+        """Have these nodes in `nodes`."""
+        missing = [node for node in ids if (kind, node) not in self.nodes]
+        items: dict[bytes, list[Item]] = {}
+        after = None
+        while missing:
+            page: Page = yield Read(layout.node_namespace(kind), missing, None, after)
+            for record in page.records:
+                items.setdefault(record.record, []).extend(record.items)
+            after = page.next
+            if after is None:
+                break
+        for node in missing:
+            self.nodes[kind, node] = layout.node_from(kind, node, items[node]) if node in items else None
