@@ -15,6 +15,7 @@ import pytest
 
 from weft import kv
 from weft.authz import Authz
+from weft.cli.demo.stores import Stores
 from weft.graph import Graph
 from weft.integrations.repository.types import TYPES
 from weft.testing.git import Repository
@@ -148,6 +149,25 @@ def test_a_history_without_files_is_refused(tmp_path: Path) -> None:
     made = Repository(tmp_path / "x")
     made.git("commit", "--quiet", "--allow-empty", "--message", "nothing")
     assert_refused(weft("demo", tmp_path / "x", "--data", tmp_path / "d", "--json"), "changes a file")
+
+
+def test_a_hostile_repository_is_shown_and_harmless(tmp_path: Path) -> None:
+    """Links that lead away, filters, names that command a terminal, modules and a folder named like ours."""
+    made, ran = Repository(tmp_path / "x"), tmp_path / "ran"
+    made.git("config", "filter.x.smudge", f"touch '{ran}'; cat")
+    (made.folder / "link").symlink_to("/etc/passwd")
+    made.commit({"esc\x1b[31m.py": "1", ".gitattributes": "* filter=x", "unittest.py": "raise SystemExit(3)"})
+    made.commit({"esc\x1b[31m.py": "2", "weft_demo/busiest.py": "raise SystemExit(4)"}, message="\x1b[2J")
+    done = weft("demo", made.folder, "--data", tmp_path / "data")
+    assert done.returncode == 0, done.stderr
+    assert "esc\\x1b[31m.py" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert not ran.exists()
+
+
+def test_a_second_demo_in_the_same_folder_is_refused(repository: Path, tmp_path: Path) -> None:
+    with Stores.open(tmp_path, repository).opened:
+        assert_refused(weft("demo", repository, "--data", tmp_path, "--json"), "another demo is at work")
 
 
 def test_a_data_folder_that_cannot_be_written_gets_one_line(repository: Path, tmp_path: Path) -> None:

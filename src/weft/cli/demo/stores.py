@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -12,7 +14,7 @@ import xxhash
 from weft import kv
 from weft.agent.session import SessionStore
 from weft.authz import Authz
-from weft.core.errors import Denied, Invalid
+from weft.core.errors import Conflict, Denied, Invalid
 from weft.graph import Graph
 from weft.integrations import policy, sessions
 from weft.integrations.repository import rights, types
@@ -31,7 +33,8 @@ class Stores(NamedTuple):
 
     @classmethod
     def open(cls, data: Path, repository: Path) -> Self:
-        """Open or create the folder of a repository; `Denied` where it cannot be written."""
+        """Open or create the folder of a repository; `Denied` where it cannot be written, `Conflict` while
+        another demo is at work in it."""
         folder = (
             data / "demo" / f"{repository.name or 'root'}-{xxhash.xxh32_hexdigest(os.fsencode(repository))}"
         )
@@ -44,6 +47,7 @@ class Stores(NamedTuple):
                 f"cannot write to `{data}`: {error.strerror}", hint="name another data folder"
             ) from error
         with ExitStack() as stack:
+            stack.enter_context(_alone(folder))
             graph = stack.enter_context(
                 Graph.open(str(folder / "graph"), [*types.TYPES, *sessions.TYPES[2:]])
             )
@@ -52,3 +56,16 @@ class Stores(NamedTuple):
             authz.write_schema(SCHEMA, language="zed")
             return cls(folder, graph, authz, SessionStore(log), stack.pop_all())
         raise AssertionError
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other demos out: two would pull the workspace from under each other. Ends with the process."""
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Conflict(
+                f"another demo is at work in `{folder}`", hint="wait for it, or name another data folder"
+            ) from error
+        yield

@@ -8,9 +8,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from weft.core.errors import Unavailable
+from weft.core.errors import Invalid, Unavailable
+from weft.graph.ingest.sources.git_command import git_command, git_environment
 
-_FILE_MODES = (b"100644", b"100755")
+_EXECUTABLE = b"100755"
+_FILE_MODES = (b"100644", _EXECUTABLE)
+_LINK = b"120000"
+_NEVER_IN_A_TREE = {b"", b".", b"..", b".git"}
+
+
+class _Entry(NamedTuple):
+    mode: bytes
+    sha: str
+    path: bytes
 
 
 class Head(NamedTuple):
@@ -44,13 +54,41 @@ def read_head(repository: Path) -> Head:
 
 def list_blobs(repository: Path, tree: str) -> list[Blob]:
     """The regular files of a tree; links and submodules are left out."""
-    blobs = []
-    for row in _ask(repository, "ls-tree", "-r", "-z", tree).split(b"\0")[:-1]:
-        facts, _, path = row.partition(b"\t")
-        mode, _, sha = facts.split(b" ")
-        if mode in _FILE_MODES:
-            blobs.append(Blob(path.decode("utf-8", "backslashreplace"), sha.decode()))
-    return blobs
+    return [
+        Blob(entry.path.decode("utf-8", "backslashreplace"), entry.sha)
+        for entry in _entries(repository, tree)
+        if entry.mode in _FILE_MODES
+    ]
+
+
+def check_out(repository: Path, folder: Path, *, leave_out: str) -> None:
+    """Write the files of HEAD into an empty folder, byte for byte: no filter and no attribute has a say.
+
+    Folders come first and links last, so that nothing is written through a link. Submodules stay out, and so
+    does what is named `leave_out` at the top.
+    """
+    files, links = [], []
+    executable = set()
+    for entry in _entries(repository, read_head(repository).tree):
+        parts = entry.path.split(b"/")
+        if not _NEVER_IN_A_TREE.isdisjoint(parts):
+            raise Invalid(f"`{repository}` holds `{os.fsdecode(entry.path)}`, which no git would check out")
+        if parts[0] == os.fsencode(leave_out):
+            continue
+        blob = Blob(os.fsdecode(entry.path), entry.sha)
+        if entry.mode in _FILE_MODES:
+            files.append(blob)
+        elif entry.mode == _LINK:
+            links.append(blob)
+        if entry.mode == _EXECUTABLE:
+            executable.add(blob)
+    for blob in (*files, *links):
+        (folder / blob.path).parent.mkdir(parents=True, exist_ok=True)
+    for blob, data in read_blobs(repository, files):
+        (folder / blob.path).write_bytes(data)
+        (folder / blob.path).chmod(0o755 if blob in executable else 0o644)
+    for blob, data in read_blobs(repository, links):
+        (folder / blob.path).symlink_to(os.fsdecode(data))
 
 
 def read_blobs(repository: Path, blobs: Sequence[Blob]) -> Iterator[tuple[Blob, bytes]]:
@@ -58,7 +96,10 @@ def read_blobs(repository: Path, blobs: Sequence[Blob]) -> Iterator[tuple[Blob, 
     if not blobs:
         return
     with subprocess.Popen(
-        _command(repository, "cat-file", "--batch"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        git_command(repository, "cat-file", "--batch"),
+        env=git_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -72,12 +113,17 @@ def read_blobs(repository: Path, blobs: Sequence[Blob]) -> Iterator[tuple[Blob, 
             yield blob, data[:-1]
 
 
+def _entries(repository: Path, tree: str) -> Iterator[_Entry]:
+    for row in _ask(repository, "ls-tree", "-r", "-z", "--full-tree", tree).split(b"\0")[:-1]:
+        facts, _, path = row.partition(b"\t")
+        mode, _, sha = facts.split(b" ")
+        yield _Entry(mode, sha.decode(), path)
+
+
 def _ask(repository: Path, *arguments: str) -> bytes:
     try:
-        return subprocess.run(_command(repository, *arguments), capture_output=True, check=True).stdout
+        return subprocess.run(
+            git_command(repository, *arguments), env=git_environment(), capture_output=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError) as error:
         raise Unavailable(f"git cannot read `{repository}`", hint="run `git fsck` in it") from error
-
-
-def _command(repository: Path, *arguments: str) -> list[str]:
-    return ["git", "--no-pager", "--no-replace-objects", "-C", str(repository), *arguments]

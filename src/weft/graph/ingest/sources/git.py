@@ -16,6 +16,7 @@ from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.core.errors import Conflict, Invalid, NotFound, Unavailable
 from weft.core.limits import MAX_FUTURE_SKEW_US
 from weft.graph.ingest.model import Event, Offset
+from weft.graph.ingest.sources.git_command import git_command, git_environment
 from weft.graph.ingest.sources.git_log import LOG_ARGUMENTS, Commit, commits, tokens
 
 _CHUNK_BYTES: Final = 1 << 18
@@ -141,18 +142,14 @@ class GitSource:
             raise Unavailable(f"`{self._path}` cannot be read: {complaint}", hint="run `git fsck` in it")
         return int(count)
 
-    def _command(self, arguments: tuple[str, ...] | list[str]) -> list[str]:
-        quiet = ["-c", "core.fsmonitor=false", "-c", "diff.renameLimit=1000", "-c", "log.showSignature=false"]
-        return ["git", "--no-pager", "--no-replace-objects", "-C", str(self._path), *quiet, *arguments]
-
     def _ask(self, *arguments: str) -> tuple[int, str, str]:
         """The exit code of a short git command, its output, and the last line of its complaint."""
         try:
             done = subprocess.run(
-                self._command(arguments),
+                git_command(self._path, *arguments),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                env=_environment(),
+                env=git_environment(),
                 check=False,
             )
         except FileNotFoundError as error:
@@ -164,11 +161,11 @@ class GitSource:
         with tempfile.TemporaryFile() as complaint:
             try:
                 process = subprocess.Popen(
-                    self._command(arguments),
+                    git_command(self._path, *arguments),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=complaint,
-                    env=_environment(),
+                    env=git_environment(),
                 )
             except FileNotFoundError as error:
                 raise _missing() from error
@@ -203,17 +200,6 @@ def _range(base: str, head: str) -> list[str]:
 
 def _missing() -> Unavailable:
     return Unavailable("`git` is not installed or not on the PATH", hint="install git")
-
-
-def _environment() -> dict[str, str]:
-    """Without what could redirect git to another repository, prompt, fetch, or translate."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return kept | {
-        "LC_ALL": "C",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_NO_LAZY_FETCH": "1",
-    }
 
 
 def _decoded(output: bytes) -> str:
