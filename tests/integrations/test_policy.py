@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from weft.agent.policy import Access, Action, Allow, Ask, Deny, Question, Resource
 from weft.authz import Authz
+from weft.core.errors import Invalid
 from weft.integrations.policy import SCHEMA, AuthzPolicy
 from weft.testing.clock import VirtualClock
 
@@ -56,8 +57,25 @@ def test_a_frozen_folder_holds_for_everything_in_it_and_nothing_else() -> None:
         assert isinstance(ask(judge, "write", name), Allow)
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "..", "../x", "a/../../x", "/".join("d" * 200)])
-def test_paths_outside_or_too_deep_are_denied(name: str) -> None:
+@pytest.mark.parametrize("path", ["src/", "./src", "src//", "x/../src", ".", "", "./"])
+def test_a_path_is_frozen_however_it_is_written(path: str) -> None:
+    judge = everything_granted()
+    judge.freeze(path)
+    assert isinstance(ask(judge, "write", "src/a.py"), Deny)
+    assert isinstance(ask(judge, "read", "src/a.py"), Allow)
+
+
+@pytest.mark.parametrize("path", ["/", "/src", "..", "../src", "src/../../src"])
+def test_what_is_outside_cannot_be_frozen(path: str) -> None:
+    with pytest.raises(Invalid, match="outside the workspace"):
+        everything_granted().freeze(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["/etc/passwd", "..", "../x", "a/../../x", "/".join("d" * 200), "n" * 3_000, "ä" * 600, "\udcff"],
+)
+def test_paths_outside_too_deep_or_that_are_no_names_are_denied(name: str) -> None:
     judge = everything_granted()
     for action in ("read", "write"):
         assert isinstance(ask(judge, action, name), Deny)  # type: ignore[arg-type]
@@ -79,9 +97,28 @@ def test_an_approval_ends_by_itself() -> None:
     assert isinstance(ask(judge, "land", "weft"), Ask)
 
 
+@pytest.mark.parametrize("for_s", [0.0, -1.0, float("nan"), float("inf")])
+def test_an_approval_lasts_for_a_while(for_s: float) -> None:
+    with pytest.raises(Invalid, match="an approval for"):
+        everything_granted().approve("s1", Access("land", Resource("workspace", "weft")), for_s)
+
+
+def test_what_is_granted_is_not_approved() -> None:
+    with pytest.raises(Invalid, match="`write` needs no approval"):
+        everything_granted().approve("s1", Access("write", Resource("file", "a.py")), 60)
+
+
 def test_hosts_are_closed_until_the_user_may_visit_and_the_session_is_approved() -> None:
-    judge = everything_granted()
+    authz = Authz.open("memory:")
+    authz.write_schema(SCHEMA)
+    judge = AuthzPolicy(authz, "weft")
     assert isinstance(ask(judge, "connect", "example.org"), Deny)
+    authz.write(touch=["host:example.org#visitor@user:ann"])
+    assert isinstance(ask(judge, "connect", "example.org"), Ask)
+    judge.approve("s1", Access("connect", Resource("host", "example.org")), for_s=60)
+    assert isinstance(ask(judge, "connect", "example.org"), Allow)
+    assert isinstance(ask(judge, "connect", "example.com"), Deny)
+    assert isinstance(ask(judge, "connect", "example.org", session="s2"), Ask)
 
 
 def test_a_denial_names_who_lacks_what() -> None:

@@ -5,6 +5,7 @@ Nothing that a model reads or writes can widen that: rights are relation tuples 
 
 from __future__ import annotations
 
+import math
 import posixpath
 from typing import Final
 
@@ -12,7 +13,7 @@ from weft.agent.policy import Access, Allow, Ask, Decision, Deny, Question
 from weft.authz import LATEST, Authz, Check, Zookie
 from weft.authz.tuples import ObjectRef, RelationTuple, User, parse_user
 from weft.core.clock import SYSTEM_CLOCK, Clock
-from weft.core.limits import MAX_CONTEXTUAL_TUPLES
+from weft.core.errors import Invalid, LimitExceeded
 
 SCHEMA: Final = """\
 use expiration
@@ -65,17 +66,17 @@ class AuthzPolicy:
     def decide(self, question: Question) -> Decision:
         """Both the user and the session must have the right, at the newest revision."""
         access = question.access
-        place = posixpath.normpath(access.resource.name)
-        if access.resource.kind == "file" and (place.startswith(("/", "../")) or place == ".."):
-            return Deny(f"`{access.resource.name}` is outside the workspace")
-        user, session = parse_user(question.user), User("session", question.session)
-        target = self._target(access, place)
-        chain = self._chain(place) if access.resource.kind == "file" else []
-        if len(chain) > MAX_CONTEXTUAL_TUPLES:
-            return Deny(f"`{access.resource.name}` lies deeper than {MAX_CONTEXTUAL_TUPLES} folders")
-        decisions = self._authz.check_many(
-            [Check(target, access.action, who) for who in (user, session)], at=LATEST, contextual_tuples=chain
-        )
+        is_file = access.resource.kind == "file"
+        try:
+            place = _place(access.resource.name) if is_file else access.resource.name
+            user, session = parse_user(question.user), User("session", question.session)
+            decisions = self._authz.check_many(
+                [Check(self._target(access, place), access.action, who) for who in (user, session)],
+                at=LATEST,
+                contextual_tuples=self._chain(place) if is_file else [],
+            )
+        except (Invalid, LimitExceeded) as error:
+            return Deny(error.message)
         lacking = [
             who for who, decision in zip((user, session), decisions, strict=True) if not decision.allowed
         ]
@@ -88,8 +89,9 @@ class AuthzPolicy:
         )
 
     def freeze(self, path: str) -> Zookie:
-        """Let no session write to a path or below it."""
-        return self._authz.write(touch=[RelationTuple(self._path(path), "frozen", User("session", "*"))])
+        """Let no session write to a path or below it; `.` is the whole workspace."""
+        frozen = self._path(_place(path))
+        return self._authz.write(touch=[RelationTuple(frozen, "frozen", User("session", "*"))])
 
     def grant(self, who: str, *relations: str) -> Zookie:
         """Give a user or session (`user:ann`) standing relations to the workspace, such as `reader`."""
@@ -99,6 +101,10 @@ class AuthzPolicy:
 
     def approve(self, session: str, access: Access, for_s: float) -> Zookie:
         """Let a session land its change or reach a host for so many seconds: a tuple that expires."""
+        if access.action not in _APPROVABLE:
+            raise Invalid(f"`{access.action}` needs no approval", hint="use `grant`")
+        if not 0 < for_s < math.inf:
+            raise Invalid(f"an approval for `{for_s}` seconds", hint="name a positive number")
         target = self._target(access, access.resource.name)
         until_us = self._clock.now_us() + int(for_s * 1_000_000)
         relation = _APPROVABLE[access.action]
@@ -124,11 +130,19 @@ class AuthzPolicy:
     def _chain(self, place: str) -> list[RelationTuple]:
         """The folders above a path as tuples, up to the workspace."""
         links: list[RelationTuple] = []
-        while parent := posixpath.dirname(place):
+        while place != ".":
+            parent = posixpath.dirname(place) or "."
             links.append(_link(self._path(place), self._path(parent)))
             place = parent
-        links.append(_link(self._path(place), self._root))
-        return links
+        return [*links, _link(self._path(place), self._root)]
+
+
+def _place(name: str) -> str:
+    """A path as it is stored, relative to the workspace."""
+    place = posixpath.normpath(name)
+    if place.startswith(("/", "../")) or place == "..":
+        raise Invalid(f"`{name}` is outside the workspace", hint="name a path inside it")
+    return place
 
 
 def _link(inner: ObjectRef, outer: ObjectRef) -> RelationTuple:
