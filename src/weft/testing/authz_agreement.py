@@ -1,7 +1,7 @@
 """Plays a case of the corpus, then asks every question about it and tells where an answer is not as expected.
 
-Everything is asked right after its step, and again at the end at the exact snapshot of that step, where that
-has become another moment or goes through another face with the same methods, such as `AsyncAuthz` or a client.
+Everything is asked right after its step, and again at the end at the exact snapshot of that step where it is no
+longer the newest. Another face with the same methods, `AsyncAuthz` or a client, is asked all of it too.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
+from itertools import islice
 from typing import Any, Final, NamedTuple, cast
 
 from weft.authz import EXACT, AsyncAuthz, Authz, Check, Decision, Zookie
@@ -27,6 +29,8 @@ from weft.testing.clock import START_US, VirtualClock
 
 _PAGE: Final = 2
 """Small, so that lists of three items have two pages."""
+_LINES: Final = 2_000
+"""More than any explanation in the corpus needs, unless it repeats itself."""
 
 
 class Stage(NamedTuple):
@@ -170,7 +174,7 @@ def _play(
     if step.at:
         past = played[step.at]
         return past._replace(step=step, now_us=now_us, expected=_expected(step))
-    schema = parse_schema(step.schema, case.language) if step.schema else _schema(before)
+    schema = _parsed(step.schema, case.language) if step.schema else _schema(before)
     present = {item.key: item for item in (before.stored if before else ())}
     zookie = before.zookie if before else None
     if step.schema:
@@ -186,6 +190,9 @@ def _play(
         present[item.key] = item
     assert zookie is not None
     return Moment(step, zookie, now_us, schema, tuple(present.values()), _expected(step))
+
+
+_parsed = lru_cache(parse_schema)
 
 
 def _schema(before: Moment | None) -> Schema:
@@ -287,7 +294,9 @@ def _explain(face: Authz, moment: Moment, at: EXACT | None) -> Iterator[str]:
         verdict = found.reason.verdict.split(" ")[0]
         if verdict != _shown(_value(found.decision)).split(" ")[0] and not (verdict == "loop" and found.loop):
             yield f"`{item}` is {_shown(_value(found.decision))} by a reason that is {verdict}"
-        given = {**moment.given, "contextual_tuples": moment.given["contextual_tuples"]}
+        if sum(1 for _ in islice(found.reason.lines(), _LINES)) == _LINES:
+            yield f"`{item}` is explained in more than {_LINES:,} lines"
+        given = moment.given
         for text in found.would_allow:
             given["contextual_tuples"] = [*moment.given["contextual_tuples"], text]
             if not face.check(*question, at=at, **given):
