@@ -1,7 +1,7 @@
 """Plays a case of the corpus, then asks every question about it and tells where an answer is not as expected.
 
-Everything is asked right after its step, and again at the end at the exact snapshot of that step where it is no
-longer the newest. Another face with the same methods, `AsyncAuthz` or a client, is asked all of it too.
+Everything is asked right after its step, and again at the end at the exact snapshot of that step where it is
+no longer the newest. Another face with the same methods, `AsyncAuthz` or a client, is asked all of it too.
 """
 
 from __future__ import annotations
