@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 WORKERS ?= auto
 
-.PHONY: demo test check bench serve engines lock clean
+.PHONY: demo test check bench docs serve engines lock clean
 
 demo: $(STAMP)  ## the main job on a real git repository; REPO=path for another one
 	@$(BIN)/weft demo $(if $(REPO),"$(REPO)")
@@ -20,6 +20,9 @@ check: $(STAMP)  ## format, lint, types, import layers
 
 bench: $(STAMP)  ## every benchmark, one after the other
 	@for b in benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+
+docs: $(STAMP)  ## the reference pages, from the docstrings
+	$(BIN)/python docs/generate.py
 
 serve: $(STAMP)  ## the server and console, on loopback
 	@$(BIN)/weft serve
