@@ -1,8 +1,8 @@
 """Every session in the documentation runs as written and prints what stands below it.
 
-A `python` block is followed by what it prints, as a `text` block; a `console` block holds commands after `$ `,
-each with its output. The sessions of a page under docs/ build on each other, Python and commands alike, in one
-temporary folder; those of the README stand alone. In expected output `...` is any one word of letters,
+A `python` block is followed by what it prints, as a `text` block; a `console` block holds commands after
+`$ `, each with its output. The sessions of a page under docs/ build on each other, Python and commands alike,
+in one temporary folder; those of the README stand alone. In expected output `...` is any one word of letters,
 digits, `.`, `-` and `_`: a zookie, an id, a time taken.
 """
 
