@@ -11,76 +11,13 @@ from weft.graph import Graph, NodeRef, RelationWrite, job
 from weft.graph.ingest.embedded import EmbeddedRunner
 from weft.graph.ingest.graph_sink import GraphSink
 from weft.graph.ingest.sources import IterSource
-from weft.testing.graph import IDS, TYPES, ModelGraph, outputs
-
-
-class Crash(Exception):
-    """The process dies here."""
-
-
-class Mortal:
-    """A store, or a relation sink, that dies at some of its writes: before they happen, or right after."""
-
-    def __init__(self, inner, method, deaths):
-        self._inner = inner
-        self._method = method
-        self._deaths = deaths
-
-    def __getattr__(self, name):
-        found = getattr(self._inner, name)
-        return self._dying(found) if name == self._method else found
-
-    def _dying(self, write):
-        def call(*arguments):
-            death = self._deaths.pop(0) if self._deaths else None
-            if death == "before":
-                raise Crash
-            write(*arguments)
-            if death == "after":
-                raise Crash
-
-        return call
-
-
-class Tuples:
-    """Takes relation tuples; knows no event time."""
-
-    def __init__(self):
-        self.held = set()
-
-    def check(self, write):
-        assert write.text
-
-    def write(self, writes):
-        for one in writes:
-            (self.held.discard if one.delete else self.held.add)(one.text)
+from weft.testing.graph import TYPES, ModelGraph, outputs
+from weft.testing.ingest import Crash, Mortal, Tuples, contents, run_until_done
 
 
 @job
 def replay(event):
     return event.value
-
-
-def run_until_done(graph, source, relations, deaths, batch):
-    """Run again after every crash, as a supervisor would."""
-    store = Mortal(graph.store, "mutate", deaths)
-    sink = GraphSink(store, graph.schema, Mortal(relations, "write", deaths))
-    while True:
-        try:
-            return EmbeddedRunner(max_batch_events=batch).run(replay, source, sink)
-        except Crash:
-            continue
-
-
-def contents(graph):
-    nodes = {node.ref: node for kind in ("person", "thing") for node in graph.start(kind).nodes()}
-    edges = {}
-    for kind in ("knows", "likes"):
-        forward = {edge.ref: edge for edge in graph.start("person", IDS).out(kind).edges()}
-        end = "person" if kind == "knows" else "thing"
-        assert forward == {edge.ref: edge for edge in graph.start(end, IDS).in_(kind).edges()}
-        edges |= forward
-    return nodes, edges
 
 
 events = st.lists(st.lists(outputs(), max_size=5), max_size=25)
@@ -102,7 +39,7 @@ def test_any_interleaving_ends_as_the_reference(groups, data, deaths, batch):
     graph = Graph.open("memory:", TYPES)
     for number in range(streams):
         source = IterSource(f"s{number}", delivered[number::streams], time_us=lambda _: 1)
-        run_until_done(graph, source, Tuples(), deaths, batch)
+        run_until_done(graph, replay, source, deaths, max_batch_events=batch)
     model = ModelGraph(one for group in written for one in group)
     assert contents(graph) == (model.nodes, model.edges)
 
@@ -111,7 +48,7 @@ def test_any_interleaving_ends_as_the_reference(groups, data, deaths, batch):
 def test_ties_in_event_time_go_to_the_later_offset(groups, deaths, batch):
     source = IterSource("s", groups, time_us=lambda group: len(group) % 3)
     graph = Graph.open("memory:", TYPES)
-    run_until_done(graph, source, Tuples(), deaths, batch)
+    run_until_done(graph, replay, source, deaths, max_batch_events=batch)
     model = ModelGraph(
         msgspec.structs.replace(one, event_time_us=len(group) % 3) for group in groups for one in group
     )
@@ -128,9 +65,9 @@ def test_relation_tuples_end_as_the_last_event_says(changes, data, deaths, batch
     written = [[RelationWrite(text, delete, time)] for time, (text, delete) in enumerate(changes)]
     delivered = data.draw(st.permutations(written + written[::2]))
     tuples = Tuples()
-    run_until_done(
-        Graph.open("memory:", TYPES), IterSource("s", delivered, time_us=lambda _: 1), tuples, deaths, batch
-    )
+    source = IterSource("s", delivered, time_us=lambda _: 1)
+    graph = Graph.open("memory:", TYPES)
+    run_until_done(graph, replay, source, deaths, relations=tuples, max_batch_events=batch)
     assert tuples.held == {text for text, delete in dict(changes).items() if not delete}
 
 
@@ -138,8 +75,8 @@ def test_relation_tuples_end_as_the_last_event_says(changes, data, deaths, batch
 def test_a_second_run_finds_nothing_to_do(groups, batch):
     source = IterSource("s", stamped(groups), time_us=lambda _: 1)
     graph = Graph.open("memory:", TYPES)
-    first = run_until_done(graph, source, Tuples(), [], batch)
-    second = run_until_done(graph, source, Tuples(), [], batch)
+    first = run_until_done(graph, replay, source, [], max_batch_events=batch)
+    second = run_until_done(graph, replay, source, [], max_batch_events=batch)
     assert (first.events, second.events) == (len(groups), 0)
 
 

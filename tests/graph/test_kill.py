@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from weft.graph import Edge, EdgeType, Graph, Node, NodeType, Remove, job
+from weft.graph import Dedup, Edge, EdgeType, Graph, Job, Node, NodeType, Remove
 from weft.graph.ingest.embedded import EmbeddedRunner
 from weft.graph.ingest.graph_sink import GraphSink
 from weft.graph.ingest.sources import IterSource
@@ -14,7 +14,10 @@ TYPES = [NodeType("n", properties={"at": int}), EdgeType("e", source="n", target
 EVENTS = 600
 
 
-@job
+WINDOW_S = 0.000_05
+"""Of event time: fifty of the source's microseconds."""
+
+
 def work(event):
     at = event.value
     yield Node("n", f"n{at % 50}", {"at": at})
@@ -29,10 +32,12 @@ def source():
     return IterSource("s", range(EVENTS), time_us=lambda at: at // 10 * 10 + 10 - at % 10)
 
 
-def ingest(report, path):
+def ingest(report, path, window_s):
+    runner = EmbeddedRunner(max_batch_events=7, max_batch_writes=20, max_window_writes=40)
     with Graph.open(path, TYPES) as graph:
         sink = GraphSink(graph.store, graph.schema)
-        EmbeddedRunner(max_batch_events=7).run(work, source(), sink, progress=lambda one: report(one.events))
+        job = Job("work", work, dedup=Dedup(window_s=window_s))
+        runner.run(job, source(), sink, progress=lambda one: report(one.events))
 
 
 def contents(path):
@@ -45,17 +50,18 @@ def contents(path):
 
 
 @pytest.mark.slow
-def test_killed_at_any_instant_and_run_again(tmp_path):
-    ingest(lambda _: None, tmp_path / "undisturbed")
+@pytest.mark.parametrize("window_s", [0, WINDOW_S])
+def test_killed_at_any_instant_and_run_again(tmp_path, window_s):
+    ingest(lambda _: None, tmp_path / "undisturbed", 0)
     killed = tmp_path / "killed"
     deaths = 0
     for checkpoints in (0, 1, 5, 12):
-        with child_process(ingest, killed) as child:
+        with child_process(ingest, killed, window_s) as child:
             for _ in range(checkpoints):
                 child.next_report()
             child.kill()
             deaths += child.process.exitcode == -9
     assert deaths == 4
-    with child_process(ingest, killed) as child:
+    with child_process(ingest, killed, window_s) as child:
         assert 0 < child.reports()[-1] < EVENTS
     assert contents(killed) == contents(tmp_path / "undisturbed")

@@ -1,6 +1,7 @@
 """A property graph fed by event streams: what is connected to what, seconds after it happened."""
 
 from weft.graph.graph import Graph, GraphView
+from weft.graph.ingest.dedup import Dedup
 from weft.graph.ingest.job import Job, job
 from weft.graph.ingest.model import Event, RelationWrite
 from weft.graph.model import Edge, EdgeRef, Node, NodeRef, Path, Remove
@@ -10,6 +11,7 @@ from weft.graph.types import EdgeType, NodeType, types_from_toml
 
 __all__ = [
     "Count",
+    "Dedup",
     "Edge",
     "EdgeRef",
     "EdgeType",

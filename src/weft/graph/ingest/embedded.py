@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Final, cast
 
 from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.graph.ingest.job import Job
-from weft.graph.ingest.model import Event
+from weft.graph.ingest.model import Batch, Event
 from weft.graph.ingest.pipeline import Pipeline
 from weft.graph.ingest.protocols import Progress, Sink, Source
 from weft.graph.ingest.report import IngestReport, ProgressReport
@@ -17,11 +17,16 @@ from weft.graph.ingest.report import IngestReport, ProgressReport
 MAX_BATCH_WRITES: Final = 20_000
 MAX_BATCH_EVENTS: Final = 5_000
 MAX_BATCH_AGE_S: Final = 0.5
+# With a dedup window a checkpoint costs the merging that it cuts short. What is held stays under 100 MB, and
+# an event of a busy stream is in the graph, and a crash's repetition over, after these seconds at the latest.
+MAX_WINDOW_WRITES: Final = 200_000
+MAX_WINDOW_AGE_S: Final = 10.0
 
 
 class EmbeddedRunner:
-    """The default runner. A checkpoint falls due by the size or age of a batch, and when the source pauses or
-    ends; the dedup window is flushed with it."""
+    """The default runner. A checkpoint writes all there is; it falls due by the size or age of a batch, when
+    the source pauses or ends, and when the run is interrupted. With a dedup window, what leaves it is written
+    in batches between checkpoints."""
 
     def __init__(
         self,
@@ -29,45 +34,87 @@ class EmbeddedRunner:
         clock: Clock = SYSTEM_CLOCK,
         max_batch_writes: int = MAX_BATCH_WRITES,
         max_batch_events: int = MAX_BATCH_EVENTS,
+        max_window_writes: int = MAX_WINDOW_WRITES,
     ) -> None:
         self._clock = clock
         self._max_writes = max_batch_writes
         self._max_events = max_batch_events
+        self._max_window = max_window_writes
 
     def run(self, job: Job, source: Source, sink: Sink, *, progress: Progress | None = None) -> IngestReport:
         """Run until the source ends."""
         # A path that is not UTF-8 may be part of a source's name.
         stream = f"{job.name}/{source.name}".encode("utf-8", "backslashreplace").decode()
         start = sink.positions(stream)
-        pipeline = Pipeline(job, stream, sink, start)
-        began_s = checkpoint_s = self._clock.monotonic_s()
-        pending = source.pending(start) if progress is not None else None
-        event_time_us = 0
-
-        def checkpoint() -> None:
-            nonlocal checkpoint_s
-            if pipeline.undrained:
-                sink.write(pipeline.drain())
-            checkpoint_s = self._clock.monotonic_s()
-            report = pipeline.report
-            report.duration_s = checkpoint_s - began_s
-            if progress is not None:
-                lag = None if pending is None else max(0, pending - report.events)
-                progress(ProgressReport(stream, report.events, report.rate_per_s, lag, event_time_us))
-
+        run = _Run(Pipeline(job, stream, sink, start), sink, self._clock, progress)
+        run.pending = source.pending(start) if progress is not None else None
+        checkpoint_due = self._window_due if job.dedup.window_s else self._batch_due
         with closing(cast("Generator[Event | None, None, None]", source.events(start))) as events:
-            for event in events:
-                if event is not None:
-                    event_time_us = event.time_us
-                    pipeline.take(event, self._clock.now_us())
-                if event is None or self._due(pipeline, checkpoint_s):
-                    checkpoint()
-        checkpoint()
-        return pipeline.report
+            try:
+                for event in events:
+                    if event is not None:
+                        run.take(event)
+                    if event is None or checkpoint_due(run):
+                        run.checkpoint()
+                    elif run.pipeline.due >= self._max_writes:
+                        run.write_due()
+            except BaseException:
+                # Interrupted, or the source failed: what was taken before is kept. A failed write is not
+                # followed by another, whose positions would pass over what it had.
+                if not run.writing:
+                    run.checkpoint()
+                raise
+        run.checkpoint()
+        return run.pipeline.report
 
-    def _due(self, pipeline: Pipeline, checkpoint_s: float) -> bool:
+    def _batch_due(self, run: _Run) -> bool:
         return (
-            pipeline.size >= self._max_writes
-            or pipeline.undrained >= self._max_events
-            or self._clock.monotonic_s() - checkpoint_s >= MAX_BATCH_AGE_S
+            run.pipeline.size >= self._max_writes
+            or run.pipeline.undrained >= self._max_events
+            or run.age_s() >= MAX_BATCH_AGE_S
         )
+
+    def _window_due(self, run: _Run) -> bool:
+        return run.pipeline.size >= self._max_window or run.age_s() >= MAX_WINDOW_AGE_S
+
+
+class _Run:
+    """One run on its way: the pipeline, and what has been written of it."""
+
+    def __init__(self, pipeline: Pipeline, sink: Sink, clock: Clock, progress: Progress | None) -> None:
+        self.pipeline = pipeline
+        self.pending: int | None = None
+        self.writing = False
+        self._sink = sink
+        self._clock = clock
+        self._progress = progress
+        self._began_s = self._checkpoint_s = clock.monotonic_s()
+        self._event_time_us = 0
+
+    def take(self, event: Event) -> None:
+        self._event_time_us = event.time_us
+        self.pipeline.take(event, self._clock.now_us())
+
+    def age_s(self) -> float:
+        """Seconds since the last checkpoint."""
+        return self._clock.monotonic_s() - self._checkpoint_s
+
+    def write_due(self) -> None:
+        self._write(self.pipeline.drain_due)
+
+    def checkpoint(self) -> None:
+        if self.pipeline.undrained:
+            self._write(self.pipeline.drain)
+        self._checkpoint_s = self._clock.monotonic_s()
+        report = self.pipeline.report
+        report.duration_s = self._checkpoint_s - self._began_s
+        if self._progress is not None:
+            lag = None if self.pending is None else max(0, self.pending - report.events)
+            self._progress(
+                ProgressReport(report.stream, report.events, report.rate_per_s, lag, self._event_time_us)
+            )
+
+    def _write(self, drain: Callable[[], Batch]) -> None:
+        self.writing = True
+        self._sink.write(drain())
+        self.writing = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -12,6 +13,7 @@ from weft.core.errors import Invalid
 from weft.core.limits import MAX_MUTATIONS_PER_BATCH
 from weft.graph import layout
 from weft.graph.ingest.dead_letters import dead_letter_mutation
+from weft.graph.ingest.folding import folded_mutations
 from weft.graph.ingest.model import Batch, Offset, RelationUpdate, RelationWrite
 from weft.graph.ingest.protocols import RelationSink
 from weft.graph.schema import Schema
@@ -20,6 +22,8 @@ from weft.kv.model import ItemWrite, Mutation, Put, Token, Version
 from weft.kv.store import KeyValueStore
 
 _NO_NONCE: Final = bytes(16)
+# Folding reads before it writes; between two batches that fold, nothing may come in between.
+_FOLDING: Final = threading.Lock()
 
 
 class GraphSink:
@@ -50,8 +54,18 @@ class GraphSink:
 
     def write(self, batch: Batch) -> None:
         self._write_relations(batch.relations)
-        groups: list[tuple[Mutation, ...]] = [
-            mutations(update) for updates in batch.outputs.values() for update in updates
+        if not batch.folds:
+            self._write_groups(batch, [])
+            return
+        with _FOLDING:
+            self._write_groups(batch, folded_mutations(self._store, batch))
+
+    def _write_groups(self, batch: Batch, folded: list[tuple[Mutation, ...]]) -> None:
+        groups = folded + [
+            mutations(update)
+            for name, updates in batch.outputs.items()
+            if name not in batch.folds
+            for update in updates
         ]
         groups += [(dead_letter_mutation(letter),) for letter in batch.dead_letters]
         groups += [

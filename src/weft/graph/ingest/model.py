@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
+from weft.graph.ingest.dedup import Folding
 from weft.graph.updates import Update
 
 
@@ -61,7 +63,8 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct):
-    """Everything that one checkpoint makes durable, together with how far the stream has been read."""
+    """What is made durable at once: at a checkpoint everything, together with how far the stream has been
+    read; between checkpoints what the dedup window has let go, without `positions`."""
 
     stream: str
     positions: dict[int, Offset]
@@ -69,3 +72,5 @@ class Batch(msgspec.Struct):
     """One list per typed output stream: `node/TYPE` and `edge/TYPE`."""
     relations: list[RelationUpdate]
     dead_letters: list[DeadLetter]
+    folds: Mapping[str, Folding] = {}
+    """How to fold the outputs of some streams into what is stored."""

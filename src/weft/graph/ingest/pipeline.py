@@ -15,7 +15,7 @@ from weft.graph.ingest.job import Job, Output
 from weft.graph.ingest.model import Batch, DeadLetter, Event, Offset, RelationUpdate, RelationWrite
 from weft.graph.ingest.protocols import Sink
 from weft.graph.ingest.report import IngestReport
-from weft.graph.ingest.window import Window
+from weft.graph.ingest.window import Window, stream_of
 from weft.graph.model import Edge, Node, Remove
 from weft.graph.updates import Update, compile_update
 
@@ -32,43 +32,66 @@ class Pipeline:
         self._job = job
         self._sink = sink
         self._schema = sink.schema
-        self._window = Window()
+        self._folds = job.dedup.folds(sink.schema)
+        self._window = Window(round(job.dedup.window_s * 1e6), self._folds)
         self._dead: list[DeadLetter] = []
         self._streams = _StreamHash(stream)
         self.undrained = 0
 
     @property
     def size(self) -> int:
-        """How many writes the next batch has."""
+        """How many writes a checkpoint would make."""
         return self._window.size + len(self._dead)
 
+    @property
+    def due(self) -> int:
+        """How many updates have left the dedup window."""
+        return self._window.due
+
     def take(self, event: Event, now_us: int) -> None:
-        """Fold one event in."""
-        self.report.events += 1
-        self.undrained += 1
-        self.positions[event.partition] = event.offset
+        """Fold one event in. Interrupted at any point it leaves a state that may be drained: the position
+        moves last, and an event that is taken twice changes nothing."""
+        report, window = self.report, self._window
         try:
             outputs = self._outputs(event, now_us)
             updates, relations = self._checked(outputs, event, now_us)
         except Exception as error:
             self._bury(event, error)
-            return
-        self.report.updates += len(updates)
-        self.report.relations += len(relations)
-        for update in updates:
-            self._window.add(update)
-        for relation in relations:
-            self._window.add_relation(relation)
+        else:
+            window.advance(event.time_us)
+            for update in updates:
+                window.add(update)
+            for relation in relations:
+                window.add_relation(relation)
+            report.updates += len(updates)
+            report.relations += len(relations)
+        report.events += 1
+        self.undrained += 1
+        self.positions[event.partition] = event.offset
 
     def drain(self) -> Batch:
-        """Everything since the last call, as one batch."""
+        """Everything since the last call, as one batch with the positions."""
         outputs, relations = self._window.drain()
         dead, self._dead = self._dead, []
         self.undrained = 0
+        return self._batch(dict(self.positions), outputs, relations, dead)
+
+    def drain_due(self) -> Batch:
+        """What has left the dedup window, as a batch without positions: after a crash it comes again."""
+        return self._batch({}, self._window.drain_due(), [], [])
+
+    def _batch(
+        self,
+        positions: dict[int, Offset],
+        outputs: dict[str, list[Update]],
+        relations: list[RelationUpdate],
+        dead: list[DeadLetter],
+    ) -> Batch:
+        report = self.report
         for name, updates in outputs.items():
-            self.report.written[name] = self.report.written.get(name, 0) + len(updates)
-        self.report.batches += 1
-        return Batch(self.report.stream, dict(self.positions), outputs, relations, dead)
+            report.written[name] = report.written.get(name, 0) + len(updates)
+        report.batches += 1
+        return Batch(report.stream, positions, outputs, relations, dead, self._folds)
 
     def _outputs(self, event: Event, now_us: int) -> list[Output]:
         if event.error:
@@ -103,7 +126,10 @@ class Pipeline:
                 time_us = default_us if output.event_time_us is None else output.event_time_us
                 relations.append(RelationUpdate(output.text, output.delete, time_us, nonce))
             else:
-                updates.append(compile_update(output, self._schema, default_us, nonce))
+                update = compile_update(output, self._schema, default_us, nonce)
+                if self._folds and (folding := self._folds.get(stream_of(update))):
+                    folding.check(update)
+                updates.append(update)
         return updates, relations
 
     def _bury(self, event: Event, error: Exception) -> None:
