@@ -95,6 +95,11 @@ def test_the_sessions_of_a_page_print_what_it_says(page: Path, tmp_path: Path) -
             assert printed == session.output, session.name
 
 
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda p: p.stem)
+def test_no_code_escapes_its_test(page: Path) -> None:
+    assert set(re.findall(r"^```(\w+)", page.read_text(), re.MULTILINE)) <= {"python", "text", "console"}
+
+
 def test_three_dots_stand_for_one_word() -> None:
     assert is_as_expected("zookie AQ-x_9 kept\n", "zookie ... kept\n")
     assert not is_as_expected("zookie kept\n", "zookie ... kept\n")
