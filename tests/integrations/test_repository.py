@@ -48,6 +48,14 @@ def test_who_changed_what_and_what_calls_what(repository: Repository) -> None:
     assert ids(graph.start("symbol", "src/a.py::low").in_("calls").nodes()) == {"src/b.py::high"}
 
 
+def test_a_call_of_a_name_with_two_definitions_is_left_out(repository: Repository) -> None:
+    repository.commit({"src/c.py": "def low():\n    return low()\n"})
+    graph, authz = stores()
+    read(repository, graph, authz)
+    assert graph.start("symbol", "src/b.py::high").out("calls").count() == 0
+    assert ids(graph.start("symbol", "src/c.py::low").out("calls").nodes()) == {"src/c.py::low"}
+
+
 def test_reading_again_changes_nothing_and_goes_on_behind_the_head(repository: Repository) -> None:
     graph, authz = stores()
     read(repository, graph, authz)

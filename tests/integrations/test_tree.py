@@ -98,7 +98,7 @@ def test_a_tree_that_reaches_out_is_refused(repository: Repository, folder: Path
 def test_nothing_is_written_through_a_link(repository: Repository, folder: Path, tmp_path: Path) -> None:
     (repository.folder / "inner").symlink_to("anything")
     (repository.folder / "out").symlink_to(tmp_path)
-    repository.commit({"file": "1"})
+    repository.commit({})
     link = repository.git("rev-parse", "HEAD:out").strip()
     inner = repository.git("rev-parse", "HEAD^{tree}").strip()
     commit_tree(repository, [("120000", "a", link), ("40000", "a", inner)])
