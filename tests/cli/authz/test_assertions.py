@@ -85,6 +85,59 @@ def test_expected_relations_are_held_to_user_condition_source_and_exception(
     assert [held for _, held in found].count(False) == 1
 
 
+def test_a_source_that_only_takes_away_is_none(tmp_path: Path) -> None:
+    """omar is blocked from the folder, which `open` subtracts; he reads the logo all the same."""
+    more = SPICEDB.replace("  // documents\n", "  document:logo#reader@user:omar\n")
+    more = more.replace('    - "document:logo#read@user:omar"\n', "")
+    assert [held for _, held in outcomes(tmp_path, more)].count(False) == 1
+    listed = '    - "[user:piet] is <document:logo#author>"\n'
+    more = more.replace(listed, listed + '    - "[user:omar] is <document:logo#reader>"\n')
+    assert all(held for _, held in outcomes(tmp_path, more))
+
+
+ALGEBRA = """
+schema: |-
+  caveat late(hour int) { hour > 20 }
+  definition user {}
+  definition doc {
+    relation parent: doc
+    relation a: user | user:*
+    relation b: user | user with late
+    relation c: user
+    permission minus = (a - b) + c
+    permission both = a & c
+    permission nested = (a & c) + b
+    permission every = parent.all(a)
+  }
+relationships: |-
+  doc:1#a@user:abc
+  doc:1#b@user:abc
+  doc:1#c@user:abc
+  doc:1#a@user:a
+  doc:1#b@user:ab
+  doc:1#a@user:ab
+  doc:2#a@user:*
+  doc:2#c@user:c
+  doc:2#b@user:c[late]
+  doc:4#a@user:ab
+  doc:4#b@user:ab
+  doc:3#parent@doc:1
+  doc:3#parent@doc:2
+validation:
+  doc:1#minus: ["[user:abc] is <doc:1#c>", "[user:a] is <doc:1#a>"]
+  doc:1#both: ["[user:abc] is <doc:1#a>/<doc:1#c>"]
+  doc:2#both: ["[user:c] is <doc:2#c>"]
+  doc:2#minus: ["[user:*] is <doc:2#a>", "[user:c] is <doc:2#c>"]
+  doc:4#nested: ["[user:ab] is <doc:4#b>"]
+  doc:2#nested: ["[user:c] is <doc:2#b>/<doc:2#c>"]
+  doc:3#every: ["[user:abc] is <doc:1#a>", "[user:a] is <doc:1#a>", "[user:ab] is <doc:1#a>"]
+"""
+
+
+def test_sources_follow_the_algebra_of_sets(tmp_path: Path) -> None:
+    assert [held for _, held in outcomes(tmp_path, ALGEBRA)] == [True] * 7
+
+
 def test_a_user_that_is_not_expected_is_found(tmp_path: Path) -> None:
     less = SPICEDB.replace('    - "[user:piet] is <document:logo#author>"\n', "")
     assert [held for _, held in outcomes(tmp_path, less)].count(False) == 1

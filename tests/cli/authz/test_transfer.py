@@ -67,7 +67,7 @@ def test_a_broken_export_goes_on_at_its_own_moment(
     assert not file.exists()
     part = tmp_path / f"all{suffix}.part"
     with part.open("ab") as opened:
-        opened.write(b"half a frame that the break left")
+        opened.write(b"half a frame that the break left" * 1_000)
     store(
         "write", "delete doc:0013#reader@user:u6", "delete doc:0000#reader@user:u0", "doc:0007#reader@user:x"
     )

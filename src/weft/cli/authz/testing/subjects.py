@@ -14,9 +14,9 @@ from typing import Final
 import msgspec
 
 from weft.authz import Authz
-from weft.authz.expand import Tree
 from weft.authz.tuples import ObjectRef, User, parse_user
 from weft.cli.authz.testing.assertions import every_subject
+from weft.cli.authz.testing.sources import Sources, named_users
 from weft.cli.authz.testing.suite import Fault
 from weft.core.errors import Invalid
 
@@ -68,13 +68,14 @@ class RelationsAre(msgspec.Struct, frozen=True):
         )
 
     def _subjects(self, authz: Authz) -> Iterator[Subject]:
-        sources = _sources(authz.expand(self.object, self.relation))
-        users = {parse_user(user) for user in (*sources, *(subject.user for subject in self.expected))}
+        tree = authz.expand(self.object, self.relation)
+        named = named_users(tree)
+        users = {parse_user(user) for user in (*named, *(subject.user for subject in self.expected))}
         for kind in sorted({_kind(user) for user in users}):
             items, unsure, but = every_subject(authz, self.object, self.relation, kind, {})
-            for user in sorted(sources.keys() & (items | unsure.keys())):
+            for user in sorted(named & (items | unsure.keys())):
                 excluded = frozenset(but) if parse_user(user).is_wildcard else frozenset[str]()
-                yield Subject(user, user in unsure, frozenset(sources[user]), excluded)
+                yield Subject(user, user in unsure, Sources(authz, tree, user).found, excluded)
 
 
 def read_subject(line: str) -> Subject:
@@ -96,28 +97,3 @@ def _user(text: str) -> str:
 
 def _kind(user: User) -> str:
     return f"{user.namespace}#{user.relation}" if user.relation else user.namespace
-
-
-def _sources(tree: Tree) -> dict[str, set[str]]:
-    """Which usersets of the tree have tuples that name each user; what exclusions take away is left out."""
-    whole = {node.userset: node for node in _nodes(tree) if node.operation == "userset" and not node.open}
-    sources: dict[str, set[str]] = {}
-    seen: set[str] = set()
-    todo = [tree]
-    while todo:
-        node = todo.pop()
-        if node.operation == "userset":
-            if node.userset in seen:
-                continue
-            seen.add(node.userset)
-            node = whole.get(node.userset, node)
-        for item in node.tuples:
-            sources.setdefault(str(item.user), set()).add(node.userset)
-        todo += node.children[:1] if node.operation == "exclusion" else node.children
-    return sources
-
-
-def _nodes(tree: Tree) -> Iterator[Tree]:
-    yield tree
-    for child in tree.children:
-        yield from _nodes(child)
