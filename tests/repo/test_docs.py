@@ -87,6 +87,7 @@ def test_a_session_of_the_readme_prints_what_it_says(session: Session, tmp_path:
     assert run([session], tmp_path) == [session.output]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES[1:] if sessions(page)], ids=lambda p: p.stem)
 def test_the_sessions_of_a_page_print_what_it_says(page: Path, tmp_path: Path) -> None:
     asked = sessions(page)
