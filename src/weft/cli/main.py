@@ -9,6 +9,7 @@ import typer
 
 import weft
 from weft.cli.lazy import Entry, lazy_group
+from weft.cli.terminal import escaped
 from weft.core.errors import WeftError
 
 COMMANDS: Final = {
@@ -48,9 +49,9 @@ def main() -> None:
     try:
         app()
     except WeftError as error:
-        print(f"weft: {error}", file=sys.stderr)
+        print(f"weft: {escaped(str(error))}", file=sys.stderr)
         if excerpt := getattr(error, "excerpt", ""):
-            print(excerpt, file=sys.stderr)
+            print(*map(escaped, excerpt.split("\n")), sep="\n", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("weft: interrupted", file=sys.stderr)

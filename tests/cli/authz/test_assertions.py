@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,16 @@ def test_the_examples_hold(text: str, tmp_path: Path) -> None:
     found = outcomes(tmp_path, text)
     assert len(found) >= 11
     assert all(held for _, held in found)
+
+
+def test_the_examples_are_run_as_their_first_line_says() -> None:
+    for file in sorted(EXAMPLES.glob("*.yaml")):
+        said = re.match(r"# Run with: weft (.*?)   \(", file.read_text())
+        assert said is not None
+        command = [sys.executable, "-m", "weft", *said[1].split()]
+        done = subprocess.run(command, cwd=EXAMPLES.parents[1], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert ", 0 failed in " in done.stdout
 
 
 def lines_with(text: str, pattern: str) -> list[int]:

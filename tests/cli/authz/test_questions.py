@@ -116,6 +116,8 @@ def test_a_terminal_does_not_obey_what_is_in_an_id(store: Any) -> None:
         assert "\x1b" not in done.out
         assert "\x9b" not in done.out
     assert "\\x1b" in store("read").out
+    refused = store("check", "doc:1", "view\x1b[2J\n", "user:ann")
+    assert (refused.code, refused.err.count("\n"), "\x1b" in refused.err) == (2, 1, False)
 
 
 def test_a_table_is_as_wide_as_what_is_in_it(store: Any) -> None:

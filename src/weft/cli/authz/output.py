@@ -9,9 +9,8 @@ from typing import Any, Final
 
 from weft.authz import Decision
 from weft.authz.tuples import RelationTuple, format_instant
+from weft.cli.terminal import escaped
 
-_CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
-"""Ids may hold any character; a terminal is not to obey them."""
 _UNBOUNDED: Final = 10_000
 
 
@@ -26,12 +25,12 @@ def emit(json: bool, fields: Mapping[str, Any], text: str) -> None:
 def say(text: str) -> None:
     """Print lines without obeying what is in them."""
     for line in text.split("\n"):
-        print(line.translate(_CONTROLS), flush=True)
+        print(escaped(line), flush=True)
 
 
 def note(text: str) -> None:
     """Tell a person something beside the answer, on standard error."""
-    print(text.translate(_CONTROLS), file=sys.stderr, flush=True)
+    print(escaped(text), file=sys.stderr, flush=True)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool = True) -> None:
@@ -45,7 +44,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, header
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell.translate(_CONTROLS)) for cell in row))
+        table.add_row(*(Text(escaped(cell)) for cell in row))
     width = None if sys.stdout.isatty() else _UNBOUNDED
     console = Console(width=width, highlight=False)
     with console.capture() as captured:
