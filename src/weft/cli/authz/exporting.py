@@ -17,7 +17,7 @@ import msgspec
 import typer
 
 from weft.authz import EXACT, Authz
-from weft.authz.zookie import Consistency
+from weft.authz.zookie import Consistency, ExpiredZookie, ForeignZookie
 from weft.cli.authz.inputs import STDIN as STDOUT
 from weft.cli.authz.options import At, Data, Exact, Json, Latest, moment, open_authz
 from weft.cli.authz.output import emit
@@ -73,10 +73,14 @@ def _export(authz: Authz, file: Path, at: Consistency, advance: Advance) -> _Sta
     progress_file = Path(f"{part}.state")
     pack = _packer(file)
     state = _resumed(part, progress_file, at) or _State(str(authz.read_schema(at).zookie))
+    try:
+        lines = authz.export_tuples(at=EXACT(state.zookie), after=state.after)
+    except (ExpiredZookie, ForeignZookie) as error:
+        raise Invalid(f"`{part}` cannot go on: {error.message}", hint=_again(progress_file)) from error
     with part.open("r+b" if part.exists() else "wb") as opened:
+        _keep(progress_file, state)
         opened.truncate(state.bytes)
         opened.seek(state.bytes)
-        lines = authz.export_tuples(at=EXACT(state.zookie), after=state.after)
         for frame, tuples, last in _frames(lines, pack):
             opened.write(frame)
             opened.flush()
@@ -84,8 +88,8 @@ def _export(authz: Authz, file: Path, at: Consistency, advance: Advance) -> _Sta
             state = _State(state.zookie, opened.tell(), state.tuples + tuples, last)
             _keep(progress_file, state)
             advance(0, state.tuples)
+    progress_file.unlink()
     part.replace(file)
-    progress_file.unlink(missing_ok=True)
     return state
 
 
@@ -108,7 +112,7 @@ def _resumed(part: Path, progress_file: Path, at: Consistency) -> _State | None:
     """The state of a broken export, if there is one."""
     if not part.exists() or not progress_file.exists():
         return None
-    again = f"remove `{progress_file}` to begin again"
+    again = _again(progress_file)
     if at is not None:
         raise Invalid(f"`{part}` is an export that goes on at its own moment", hint=again)
     try:
@@ -118,6 +122,10 @@ def _resumed(part: Path, progress_file: Path, at: Consistency) -> _State | None:
     if part.stat().st_size < state.bytes:
         raise Corrupt(f"`{part}` is shorter than its state says", hint=again)
     return state
+
+
+def _again(progress_file: Path) -> str:
+    return f"remove `{progress_file}` to begin again"
 
 
 def _keep(progress_file: Path, state: _State) -> None:
