@@ -173,6 +173,11 @@ def test_a_second_demo_in_the_same_folder_is_refused(repository: Path, tmp_path:
 def test_a_data_folder_that_cannot_be_written_gets_one_line(repository: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert_refused(weft("demo", repository, "--data", tmp_path / "file" / "data"), "cannot write to")
+    with Stores.open(tmp_path, repository).opened:
+        (lock,) = tmp_path.glob("demo/*/lock")
+    lock.unlink()
+    lock.mkdir()
+    assert_refused(weft("demo", repository, "--data", tmp_path, "--json"), "cannot write to")
 
 
 def test_a_host_without_user_namespaces_gets_one_line(repository: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Real git repositories for tests, with known authors and times."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -17,7 +18,7 @@ class Repository:
         self._seconds += 1
         stamp = f"{self._seconds} +0000"
         environment = {
-            "PATH": "/usr/bin:/bin:/usr/local/bin",
+            "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_AUTHOR_NAME": who,

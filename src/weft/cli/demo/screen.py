@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -22,10 +20,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from weft.cli.terminal import escaped
+
 Advance = Callable[[int, int], None]
 """Takes how many events are done, and how many there are."""
-
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class _RateColumn(ProgressColumn):
@@ -47,13 +45,14 @@ class Screen:
     def say(self, text: str, *, lead: str = "", style: str = "") -> None:
         """One line; `lead` is a word in colour before it."""
         self._console.print(
-            Text.assemble((f"{lead:<9}" if lead else "", style), _shown(text)), soft_wrap=True
+            Text.assemble((f"{lead:<9}" if lead else "", style), "\n".join(map(escaped, text.split("\n")))),
+            soft_wrap=True,
         )
 
     def show_diff(self, text: str) -> None:
         styles = {"+": "green", "-": "red", "@": "cyan"}
         for line in text.split("\n"):
-            self._console.print(Text(f"  {_shown(line)}", style=styles.get(line[:1], "")), soft_wrap=True)
+            self._console.print(Text(f"  {escaped(line)}", style=styles.get(line[:1], "")), soft_wrap=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
@@ -62,7 +61,7 @@ class Screen:
             table.add_column(column, justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*map(_cell, row))
-        self._console.print(Text(f"\n{_shown(title)}", style="italic"), soft_wrap=True)
+        self._console.print(Text(f"\n{escaped(title)}", style="italic"), soft_wrap=True)
         self._console.print(table)
 
     @contextmanager
@@ -84,8 +83,4 @@ class Screen:
 def _cell(value: object) -> Text:
     if isinstance(value, bool):
         return Text("yes" if value else "no")
-    return Text(f"{value:,}" if isinstance(value, int) else _shown(str(value)))
-
-
-def _shown(text: str) -> str:
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return Text(f"{value:,}" if isinstance(value, int) else escaped(str(value)))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import IO, NamedTuple, Self
 
 import xxhash
 
@@ -40,6 +39,7 @@ class Stores(NamedTuple):
         )
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            lock = (folder / "lock").open("w")
         except FileExistsError as error:
             raise Invalid(f"`{error.filename}` is a file", hint="name another data folder") from error
         except OSError as error:
@@ -47,7 +47,7 @@ class Stores(NamedTuple):
                 f"cannot write to `{data}`: {error.strerror}", hint="name another data folder"
             ) from error
         with ExitStack() as stack:
-            stack.enter_context(_alone(folder))
+            _keep_others_out(folder, stack.enter_context(lock))
             graph = stack.enter_context(
                 Graph.open(str(folder / "graph"), [*types.TYPES, *sessions.TYPES[2:]])
             )
@@ -58,14 +58,11 @@ class Stores(NamedTuple):
         raise AssertionError
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other demos out: two would pull the workspace from under each other. Ends with the process."""
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise Conflict(
-                f"another demo is at work in `{folder}`", hint="wait for it, or name another data folder"
-            ) from error
-        yield
+def _keep_others_out(folder: Path, lock: IO[str]) -> None:
+    """Two demos would pull the workspace from under each other. The lock ends with the process."""
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise Conflict(
+            f"another demo is at work in `{folder}`", hint="wait for it, or name another data folder"
+        ) from error
