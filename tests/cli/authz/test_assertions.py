@@ -293,7 +293,7 @@ READER = "        assertions:\n          reader: false\n"
             MODEL + TEST + READER + "tuples:\n  - user: user:ann\n    relation: x\n",
             "it.yaml:16: `object` is missing",
         ),
-        (MODEL + TEST + READER + "tuple_file: t.csv\n", "it.yaml:15: `t.csv` is neither YAML nor JSON"),
+        (MODEL + TEST + READER + "tuple_file: t.txt\n", "it.yaml:15: `t.txt` is neither YAML, JSON nor CSV"),
         (MODEL + TEST + READER + "tuple_file: t.yaml\n", "there is no file `t.yaml`"),
         ("model_file: fga.mod\n" + TEST + READER, "it.yaml:1: `fga.mod` lists modules"),
         (MODEL.replace("[user]", "[usr]") + TEST + READER, "it.yaml: line 7, column 21: namespace `usr`"),
@@ -325,6 +325,37 @@ def test_tuples_and_schemas_come_from_files_beside(weft: Any, tmp_path: Path) ->
     assert weft("test below/it.yaml").code == 0
     (folder / "t.json").write_text('[{"user": "usr:bob", "relation": "reader", "object": "doc:1"}]')
     assert "weft: below/t.json:1: tuple `doc:1#reader@usr:bob`" in weft("test below/it.yaml").err
+
+
+HEAD = "user_type,user_id,user_relation,relation,object_type,object_id,condition_name,condition_context\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        (HEAD + "user,ann,,reader,doc,1,,\n", ""),
+        (HEAD + 'user,ann,,guest,doc,1,late,"{""hour"": 22}"\n', ""),
+        ("object_id,object_type,relation,user_id,user_type\n1,doc,reader,ann,user\n", ""),
+        (HEAD + "user,ann,,guest,doc,1,late,\n", "did not hold"),
+        (HEAD, "did not hold"),
+        ("user,relation,object\n", "t.csv:1: the columns are not those of tuples; name user_type"),
+        ("", "t.csv:1: the columns are not those of tuples"),
+        (HEAD + "\nuser,,,reader,doc,1,,\n", "t.csv:3: an object's id is empty"),
+        (HEAD + "usr,ann,,reader,doc,1,,\n", "t.csv:2: tuple `doc:1#reader@usr:ann` is not one"),
+        (HEAD + "user,ann,,reader,doc,1,,,,\n", "t.csv:2: there are more values than columns"),
+        (HEAD + "user,ann,,guest,doc,1,late,{1}\n", "t.csv:2: the context of a condition is not JSON"),
+        (HEAD + 'user,ann,,reader,doc,"1"1,,\n', "t.csv:2: not CSV"),
+    ],
+)
+def test_tuples_may_stand_in_a_table(table: str, says: str, weft: Any, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(table)
+    model = MODEL.replace("[user]", "[user] or guest\n      define guest: [user with late]")
+    model += "  condition late(hour: int) { hour > 20 }\n"
+    text = model + "tuple_file: t.csv\n" + TEST + READER.replace("false", "true")
+    (tmp_path / "it.yaml").write_text(text)
+    done = weft("test it.yaml")
+    assert done.code == {"": 0, "did not hold": 1}.get(says, 2), done.out + done.err
+    assert says in done.err or done.code < 2
 
 
 def test_aliases_do_not_multiply(weft: Any, tmp_path: Path) -> None:

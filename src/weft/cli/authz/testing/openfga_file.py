@@ -14,6 +14,7 @@ from weft.authz.tuples import ObjectRef, RelationTuple, TupleCondition, User, ch
 from weft.cli.authz.inputs import read_text
 from weft.cli.authz.testing.assertions import CheckIs, ObjectsAre, SubjectsAre, Verdict
 from weft.cli.authz.testing.suite import Assertion, Case, PlacedSchema, PlacedTuple
+from weft.cli.authz.testing.tuple_csv import read_tuple_csv
 from weft.cli.authz.testing.yaml_source import Part, load_yaml
 from weft.core.errors import Invalid, LimitExceeded
 
@@ -81,9 +82,12 @@ def _tuples(source: Part, parts: dict[str, Part]) -> Iterator[PlacedTuple]:
     named = parts["tuple_files"].items("`tuple_files`") if "tuple_files" in parts else []
     for part in [*named, *([parts["tuple_file"]] if "tuple_file" in parts else [])]:
         file = _beside(source, part)
-        if file.suffix not in (".yaml", ".yml", ".json"):
-            raise part.error(f"`{file.name}` is neither YAML nor JSON", "convert it to one of them")
-        yield from map(_tuple, load_yaml(file).items("a file of tuples"))
+        if file.suffix == ".csv":
+            yield from read_tuple_csv(file)
+        elif file.suffix in (".yaml", ".yml", ".json"):
+            yield from map(_tuple, load_yaml(file).items("a file of tuples"))
+        else:
+            raise part.error(f"`{file.name}` is neither YAML, JSON nor CSV", "convert it to one of them")
 
 
 def _tuple(part: Part) -> PlacedTuple:
