@@ -168,7 +168,7 @@ def test_a_bad_line_is_named_and_its_commit_not_written(authz: Authz) -> None:
 
 def test_transfers_take_memory_for_one_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("weft.authz.transfer._IMPORT_TUPLES", 500)
-    monkeypatch.setattr("weft.authz.transfer._EXPORT_TUPLES", 500)
+    monkeypatch.setattr("weft.authz.stores.lmdb_export._PAGE_ROWS", 500)
     with Authz.open(str(tmp_path / "authz")) as authz:
         authz.write_schema(SCHEMA)
         tracemalloc.start()

@@ -13,7 +13,7 @@ from weft.authz.schema import Language, parse_schema
 from weft.authz.schema.model import Schema
 from weft.authz.schema_change import build_schema_change, difference
 from weft.authz.store import RETENTION_S, SchemaMoved, TupleStore
-from weft.authz.transfer import Imported, export_lines, import_lines
+from weft.authz.transfer import Imported, import_lines
 from weft.authz.tuples import ObjectRef, TupleFilter, User, parse_tuple
 from weft.authz.watch import HEARTBEAT_S, watch
 from weft.authz.writes import TupleText, build_write
@@ -205,7 +205,7 @@ class Authz(Questions):
         """All tuples at one moment as text, one a line without its end, in an order that depends on nothing
         but the tuples. `after` resumes behind a line; `at=EXACT(zookie)` does so at the same moment."""
         revision = self._moments.head(at).revision
-        return export_lines(self._store, revision, None if after is None else parse_tuple(after))
+        return self._store.export(revision, after=None if after is None else parse_tuple(after))
 
     def import_tuples(self, lines: Iterable[str]) -> Imported:
         """Touch the tuples of many lines, in commits of some thousands; empty lines are skipped.

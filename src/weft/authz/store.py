@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple, Protocol, Self
 
 import msgspec
@@ -160,17 +160,9 @@ class RevisionGone(Invalid):
     code = "revision_gone"
 
 
-def canonical_key(item: RelationTuple) -> tuple[str, bytes, str, str, bytes, str]:
-    """What exported tuples are ordered by."""
-    object_, user = item.object, item.user
-    return (
-        object_.namespace,
-        indexed_id(object_.id),
-        item.relation,
-        user.namespace,
-        indexed_id(user.id),
-        user.relation,
-    )
+def canonical_key(item: RelationTuple) -> tuple[str, bytes, str]:
+    """What exported tuples are ordered by: the object as engines index it, then the text."""
+    return item.object.namespace, indexed_id(item.object.id), str(item)
 
 
 def indexed_id(id_: str) -> bytes:
@@ -251,9 +243,9 @@ class TupleStore(Protocol):
     def scan(self, where: TupleFilter, revision: int, *, limit: int, after: bytes | None = None) -> Page:
         """Up to `limit` tuples live at `revision` that match, after the `next` of the page before."""
 
-    def export(self, revision: int, *, limit: int, after: RelationTuple | None = None) -> Rows:
-        """Up to `limit` tuples live at `revision` and behind `after`, in the order of `canonical_key`, which
-        is the same in every store."""
+    def export(self, revision: int, *, after: RelationTuple | None = None) -> Iterator[str]:
+        """The text of all tuples live at `revision` and behind `after`, in the order of `canonical_key`,
+        which is the same in every store."""
 
     def write(self, write: Write) -> Head:
         """Apply a write; the head that it left. A repeated idempotency key gives the head of the first time.

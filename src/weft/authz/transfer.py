@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from itertools import islice
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -15,14 +14,12 @@ from weft.authz.store import Head, SchemaMoved, TupleStore, Write
 from weft.authz.tuples import RelationTuple, parse_tuple
 from weft.authz.writes import require_admitted
 from weft.authz.zookie import Zookie
-from weft.core.errors import Invalid, LimitExceeded, NotFound
+from weft.core.errors import Invalid, LimitExceeded, NotFound, WeftError
 
-_EXPORT_TUPLES: Final = 10_000
 _IMPORT_TUPLES: Final = 20_000
 """Per commit: one sync to disk for many tuples, and tens of megabytes of memory."""
 
-T = TypeVar("T")
-U = TypeVar("U")
+_REFUSALS: Final = (Invalid, LimitExceeded, NotFound)
 _Parsed = list[tuple[int, RelationTuple]]
 """Tuples, each with the number of its line."""
 
@@ -35,25 +32,26 @@ class Imported(msgspec.Struct, frozen=True):
     zookie: Zookie
 
 
-def export_lines(store: TupleStore, revision: int, after: RelationTuple | None) -> Iterator[str]:
-    """All tuples behind `after` as text; see `Authz.export_tuples`."""
-    while rows := store.export(revision, limit=_EXPORT_TUPLES, after=after):
-        yield from map(str, rows)
-        after = rows[-1]
-
-
 def import_lines(
     store: TupleStore, moments: Moments, plan_at: Callable[[Head], Plan], lines: Iterable[str]
 ) -> Imported:
     """Touch the tuples of all lines; see `Authz.import_tuples`."""
-    numbered = ((number, text) for number, line in enumerate(lines, 1) if (text := line.rstrip("\r\n")))
     head = store.head()
     tuples = 0
-    parsed = ((number, _at_line(number, parse_tuple, text)) for number, text in numbered)
+    parsed = _parsed(lines)
     while batch := list(islice(parsed, _IMPORT_TUPLES)):
         head = _touch(store, plan_at, batch)
         tuples += len(batch)
     return Imported(tuples, moments.zookie(head))
+
+
+def _parsed(lines: Iterable[str]) -> Iterator[tuple[int, RelationTuple]]:
+    for number, line in enumerate(lines, 1):
+        if text := line.rstrip("\r\n"):
+            try:
+                yield number, parse_tuple(text)
+            except _REFUSALS as error:
+                raise _at_line(number, error) from error
 
 
 def _touch(store: TupleStore, plan_at: Callable[[Head], Plan], batch: _Parsed) -> Head:
@@ -61,7 +59,10 @@ def _touch(store: TupleStore, plan_at: Callable[[Head], Plan], batch: _Parsed) -
         plan = plan_at(store.head())
         for number, item in batch:
             if item.condition is not None or not plan.admits(item):
-                _at_line(number, partial(require_admitted, plan), item)
+                try:
+                    require_admitted(plan, item)
+                except _REFUSALS as error:
+                    raise _at_line(number, error) from error
         distinct = {item.key: item for _, item in batch}
         try:
             return store.write(Write(touch=tuple(distinct.values()), schema_revision=plan.revision))
@@ -69,8 +70,5 @@ def _touch(store: TupleStore, plan_at: Callable[[Head], Plan], batch: _Parsed) -
             continue
 
 
-def _at_line(number: int, do: Callable[[T], U], what: T) -> U:
-    try:
-        return do(what)
-    except (Invalid, LimitExceeded, NotFound) as error:
-        raise Invalid(f"line {number}: {error.message}", hint=error.hint, line=number) from error
+def _at_line(number: int, error: WeftError) -> Invalid:
+    return Invalid(f"line {number}: {error.message}", hint=error.hint, line=number)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -49,7 +50,7 @@ class ObjectRef(msgspec.Struct, frozen=True, order=True, gc=False):
     id: str
 
     def __str__(self) -> str:
-        return f"{self.namespace}:{_escape(self.id)}"
+        return f"{self.namespace}:{escaped(self.id)}"
 
 
 class User(msgspec.Struct, frozen=True, order=True, gc=False):
@@ -73,7 +74,7 @@ class User(msgspec.Struct, frozen=True, order=True, gc=False):
         return ObjectRef(self.namespace, self.id)
 
     def __str__(self) -> str:
-        plain = f"{self.namespace}:{_escape(self.id)}"
+        plain = f"{self.namespace}:{escaped(self.id)}"
         return f"{plain}#{self.relation}" if self.relation else plain
 
 
@@ -231,6 +232,7 @@ def check_user(user: User) -> User:
     return user
 
 
+@lru_cache(maxsize=4_096)
 def checked_name(name: str) -> str:
     """The name of a namespace, relation or condition itself; `Invalid` or `LimitExceeded` otherwise."""
     if len(name) > MAX_NAME_BYTES:
@@ -291,20 +293,24 @@ def _user(namespace: str, raw_id: str, relation: str) -> User:
 
 
 def _object_id(value: str) -> str:
+    if value.isascii() and 0 < len(value) <= MAX_OBJECT_ID_BYTES and value != WILDCARD:
+        return value
     if value == WILDCARD:
         raise Invalid("`*` is not the id of an object", hint="only a user may be a wildcard: `user:*`")
     if not value:
         raise Invalid("an object's id is empty", hint="write `namespace:id`")
-    if not value.isascii() or len(value) > MAX_OBJECT_ID_BYTES:
-        try:
-            within("an object's id", len(value.encode()), MAX_OBJECT_ID_BYTES)
-        except UnicodeEncodeError as error:
-            raise Invalid("an object's id holds half of a surrogate pair", hint="send UTF-8") from error
+    try:
+        within("an object's id", len(value.encode()), MAX_OBJECT_ID_BYTES)
+    except UnicodeEncodeError as error:
+        raise Invalid("an object's id holds half of a surrogate pair", hint="send UTF-8") from error
     return value
 
 
-def _escape(value: str) -> str:
-    return _SPECIAL.sub(lambda match: "\\" + _LETTERS.get(match[0], match[0]), value)
+def escaped(id_: str) -> str:
+    """An id as it is written in text."""
+    if _SPECIAL.search(id_) is None:
+        return id_
+    return _SPECIAL.sub(lambda match: "\\" + _LETTERS.get(match[0], match[0]), id_)
 
 
 def _unescape(value: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from weft.authz.store import Lookup, Objects, Read, TupleStore, Users, canonical_key
-from weft.authz.tuples import ObjectRef, RelationTuple, TupleCondition, TupleFilter, User
+from weft.authz.tuples import ObjectRef, RelationTuple, TupleCondition, TupleFilter, User, parse_tuple
 
 _ITEMS = st.builds(
     RelationTuple,
@@ -36,10 +36,10 @@ def agrees(store: TupleStore, revision: int, expected: set[RelationTuple], page:
         found = list(pages_of(store, where, revision, page))
         assert len(found) == len(set(found))
         assert set(found) == {item for item in expected if where.matches(item)}
-    exported: list[RelationTuple] = []
-    while rows := store.export(revision, limit=page, after=exported[-1] if exported else None):
-        exported += rows
-    assert exported == sorted(expected, key=canonical_key)
+    exported = [str(item) for item in sorted(expected, key=canonical_key)]
+    assert list(store.export(revision)) == exported
+    for place, line in enumerate(exported, 1):
+        assert list(store.export(revision, after=parse_tuple(line))) == exported[place:]
     objects = {(item.object, item.relation) for item in expected}
     for object_, relation in objects:
         [users] = store.answer([Users(object_, relation)], revision)

@@ -6,7 +6,6 @@ import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any, Final, Self
 
 from weft.authz.store import (
@@ -21,6 +20,7 @@ from weft.authz.store import (
     StoredSchema,
     Write,
 )
+from weft.authz.stores.lmdb_export import Export
 from weft.authz.stores.lmdb_layout import (
     DATABASES,
     Cache,
@@ -113,15 +113,11 @@ class LmdbStore:
         return decode(data, StoredSchema, "a schema")
 
     def answer(self, reads: Sequence[Read], revision: int) -> list[Rows]:
-        with self._snapshot(revision) as (txn, state):
-            view = View(txn, self._db, Interner(txn, self._db, self._cache), revision, state)
-            answers = [view.read(read) for read in reads]
-            view.close()
-        return answers
+        with self._view(revision) as view:
+            return [view.read(read) for read in reads]
 
     def scan(self, where: TupleFilter, revision: int, *, limit: int, after: bytes | None = None) -> Page:
-        with self._snapshot(revision) as (txn, state):
-            view = View(txn, self._db, Interner(txn, self._db, self._cache), revision, state)
+        with self._view(revision) as view:
             items: Rows = []
             last = None
             for key, item in view.scan(where, after):
@@ -131,10 +127,8 @@ class LmdbStore:
                 last = key
             return Page(items, None)
 
-    def export(self, revision: int, *, limit: int, after: RelationTuple | None = None) -> Rows:
-        with self._snapshot(revision) as (txn, state):
-            view = View(txn, self._db, Interner(txn, self._db, self._cache), revision, state)
-            return list(islice(view.export(after), limit))
+    def export(self, revision: int, *, after: RelationTuple | None = None) -> Iterator[str]:
+        return Export(lambda: self._view(revision)).lines(after)
 
     def write(self, write: Write) -> Head:
         return self._write(lambda writer: writer.write(write))
@@ -198,6 +192,16 @@ class LmdbStore:
             if revision is not None and revision > state.revision:
                 raise Invalid(f"revision {revision} is ahead of the store, which is at {state.revision}")
             yield txn, state
+
+    @contextmanager
+    def _view(self, revision: int) -> Iterator[View]:
+        """The rows at a revision, in a short read transaction."""
+        with self._snapshot(revision) as (txn, state):
+            view = View(txn, self._db, Interner(txn, self._db, self._cache), revision, state)
+            try:
+                yield view
+            finally:
+                view.close()
 
     def _commit(self, txn: Transaction, interner: Interner, revision: int) -> Commit:
         wall_us, changes = read_commit(txn, self._db, revision, interner)

@@ -18,6 +18,8 @@ The user relation stands before the user's object, so that usersets (relation > 
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from weft.authz.store import Head, indexed_id
@@ -45,11 +47,15 @@ FORWARD: Final = b"F"
 REVERSE: Final = b"R"
 KEY_BYTES: Final = 20
 NO_RELATION: Final = b"\x00\x00"
-_NEVER: Final = bytes(8)
-_WILDCARD_SERIAL: Final = bytes(6)
+PLAIN: Final = bytes(8)
+"""The tail of a row without condition and expiry. A tail is what a row holds after its created revision: the
+expiry plus one in eight bytes, zero when there is none; then the number of the condition and its context."""
+_STATE: Final = struct.Struct(">5Q")
+WILDCARD_SERIAL: Final = bytes(6)
 """In every namespace; objects count from 1."""
 _MAX_NAMES: Final = 0xFFFF
-_MAX_CACHED: Final = 1_000_000
+_MAX_CACHED: Final = 200_000
+"""Objects: some 70 MB both ways."""
 
 
 class State(NamedTuple):
@@ -67,38 +73,14 @@ class State(NamedTuple):
         return Head(self.revision, self.wall_us, self.schema_revision)
 
     def pack(self) -> bytes:
-        return b"".join(map(pack_u64, self))
+        return _STATE.pack(*self)
 
 
 def read_state(txn: Transaction, meta: Any) -> State:
     data = txn.get(b"state", db=meta)
-    if data is None or len(data) != 40:
+    if data is None or len(data) != _STATE.size:
         raise Corrupt("the tuple store has no state", hint="restore it from a backup")
-    return State(*(unpack_u64(data, at) for at in range(0, 40, 8)))
-
-
-class Row(NamedTuple):
-    """A stored tuple by numbers: its forward key, and what the row holds after the created revision."""
-
-    key: bytes
-    tail: bytes
-
-    @property
-    def reverse_key(self) -> bytes:
-        return reversed_key(self.key)
-
-    @property
-    def expiry(self) -> bytes:
-        """The expiry plus one in eight bytes; zero when there is none."""
-        return self.tail[:8]
-
-    @property
-    def expires(self) -> bool:
-        return self.tail[:8] != _NEVER
-
-    @property
-    def wildcard(self) -> bool:
-        return self.key[14:] == _WILDCARD_SERIAL
+    return State._make(_STATE.unpack(data))
 
 
 def reversed_key(key: bytes) -> bytes:
@@ -174,17 +156,29 @@ class Interner:
         self._cache.keep_name(name, number)
         return number
 
-    def new_object(self, namespace: str, id_: str) -> bytes:
-        """The number of an object, given now if it has none."""
-        number = self.object(namespace, id_)
-        if number is not None:
-            return number
-        prefix = self.new_name(namespace)
-        number = prefix + (_WILDCARD_SERIAL if id_ == WILDCARD else self._serial(namespace, prefix))
-        self._txn.put(b"i" + prefix + indexed_id(id_), number, db=self._objects)
-        self._txn.put(b"#" + number, id_.encode(), db=self._objects)
-        self._cache.keep_object((namespace, id_), number)
-        return number
+    def new_objects(self, refs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        """The numbers of objects, given now where they have none; in the order of the index, so that what is
+        imported in order is put in order."""
+        numbers: dict[tuple[str, str], bytes] = {}
+        unknown: dict[bytes, tuple[str, str]] = {}
+        for ref in refs:
+            number = self._cache.objects.get(ref) or self._committed.objects.get(ref)
+            if number is None:
+                unknown[b"i" + self.new_name(ref[0]) + indexed_id(ref[1])] = ref
+            else:
+                numbers[ref] = number
+        if unknown:
+            keys = sorted(unknown)
+            with self._txn.cursor(db=self._objects) as cursor:
+                known = dict(cursor.getmulti(keys))
+                given = {key: self._next_number(key, unknown[key]) for key in keys if key not in known}
+                if given:
+                    cursor.putmulti(given.items())
+                    cursor.putmulti((b"#" + given[key], unknown[key][1].encode()) for key in given)
+            for key, number in (*known.items(), *given.items()):
+                numbers[unknown[key]] = number
+                self._cache.keep_object(unknown[key], number)
+        return numbers
 
     def key(self, item: RelationTuple) -> bytes | None:
         """The forward key of a tuple, or None when some part of it was never written."""
@@ -196,19 +190,24 @@ class Interner:
             self.object(user.namespace, user.id),
         )
 
-    def new_row(self, item: RelationTuple) -> Row:
-        """A tuple as a row, with numbers for all its parts."""
-        object_, user, condition = item.object, item.user, item.condition
-        key = (
-            self.new_object(object_.namespace, object_.id)
-            + self.new_name(item.relation)
-            + self.new_name(user.relation)
-            + self.new_object(user.namespace, user.id)
-        )
+    def new_rows(self, items: Sequence[RelationTuple]) -> list[tuple[bytes, bytes]]:
+        """Tuples as forward keys and tails, with numbers for all their parts."""
+        objects = [(item.object.namespace, item.object.id) for item in items]
+        users = [(item.user.namespace, item.user.id) for item in items]
+        between = [(item.relation, item.user.relation) for item in items]
+        numbers = self.new_objects({*objects, *users})
+        names = {pair: self.new_name(pair[0]) + self.new_name(pair[1]) for pair in set(between)}
+        keys = [numbers[o] + names[r] + numbers[u] for o, r, u in zip(objects, between, users, strict=True)]
+        return [
+            (key, PLAIN if item.condition is None and item.expires_at_us is None else self._tail(item))
+            for key, item in zip(keys, items, strict=True)
+        ]
+
+    def _tail(self, item: RelationTuple) -> bytes:
         tail = pack_u64(0 if item.expires_at_us is None else item.expires_at_us + 1)
-        if condition is not None:
-            tail += self.new_name(condition.name) + condition.context.encode()
-        return Row(key, tail)
+        if item.condition is not None:
+            tail += self.new_name(item.condition.name) + item.condition.context.encode()
+        return tail
 
     def item(self, key: bytes, tail: bytes) -> RelationTuple:
         """The tuple that a row holds."""
@@ -222,9 +221,13 @@ class Interner:
             expiry - 1 if expiry else None,
         )
 
-    def _serial(self, namespace: str, prefix: bytes) -> bytes:
-        serial = self._count(b"objects" + prefix, 2**48 - 1, f"objects of namespace `{namespace}`")
-        return serial.to_bytes(6, "big")
+    def _next_number(self, key: bytes, ref: tuple[str, str]) -> bytes:
+        """A fresh number for the object at an index key."""
+        prefix = key[1:3]
+        if ref[1] == WILDCARD:
+            return prefix + WILDCARD_SERIAL
+        serial = self._count(b"objects" + prefix, 2**48 - 1, f"objects of namespace `{ref[0]}`")
+        return prefix + serial.to_bytes(6, "big")
 
     def _required(self, key: bytes, database: Any) -> bytes:
         data = self._txn.get(key, db=database)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from heapq import merge
 from typing import Any, Final, Literal
 
-from weft.authz.store import Change, Lookup, Objects, Read, Rows, Users, canonical_key, indexed_id
+from weft.authz.store import Change, Lookup, Objects, Read, Rows, Users
 from weft.authz.stores.lmdb_layout import (
     FORWARD,
     KEY_BYTES,
+    NO_RELATION,
+    PLAIN,
     REVERSE,
     Interner,
     State,
     Transaction,
     forward_key,
 )
-from weft.authz.tuples import RelationTuple, TupleFilter
+from weft.authz.tuples import ObjectRef, RelationTuple, TupleFilter, escaped
 from weft.core.codec import decode, pack_u64
 from weft.core.errors import Corrupt
 
@@ -59,12 +61,12 @@ class View:
             case Lookup(object_, relation, users):
                 items = (RelationTuple(object_, relation, user) for user in users)
                 keys = [key for item in items if (key := intern.key(item)) is not None]
-                return [intern.item(*row) for key in keys for row in self._rows(FORWARD, key)]
+                return [intern.item(*row) for key in keys for row in self.rows(FORWARD, key)]
             case Users(object_, relation, usersets):
                 number, name = intern.object(object_.namespace, object_.id), intern.name(relation)
                 if number is None or name is None:
                     return []
-                rows = self._rows(FORWARD, number + name, number + name + b"\x00\x01" if usersets else b"")
+                rows = self.rows(FORWARD, number + name, number + name + b"\x00\x01" if usersets else b"")
                 return [intern.item(*row) for row in rows]
             case Objects(user, namespace, relation):
                 parts = (
@@ -75,48 +77,62 @@ class View:
                 )
                 if None in parts:
                     return []
-                rows = self._rows(REVERSE, b"".join(parts))  # type: ignore[arg-type]
+                rows = self.rows(REVERSE, b"".join(parts))  # type: ignore[arg-type]
                 return [intern.item(forward_key(key), tail) for key, tail in rows]
 
     def scan(self, where: TupleFilter, after: bytes | None) -> Iterator[tuple[bytes, RelationTuple]]:
         """What matches, in the order of the index that fits best, each with a key to go on after it."""
         start = b""
         if after is not None:
-            direction, start = after[:1], after[1:] + _AFTER_VERSIONS
+            direction, start = after[:1], after[1:]
             prefix = self._prefix(where, direction)
         else:
             direction = FORWARD if where.object_id is not None or where.user_id is None else REVERSE
             prefix = self._prefix(where, direction)
         if prefix is None:
             return
-        for key, tail in self._rows(direction, prefix, start):
+        for key, tail in self.rows(direction, prefix, start):
             item = self._interner.item(key if direction == FORWARD else forward_key(key), tail)
             if where.matches(item):
                 yield direction + key, item
 
-    def export(self, after: RelationTuple | None) -> Iterator[RelationTuple]:
-        """All tuples behind `after`, object by object; one object's tuples are sorted in memory."""
+    def namespaces(self) -> list[tuple[str, bytes]]:
+        """The namespaces that have tuples, by name, each with its number."""
         with self._txn.cursor(db=self._db["names"]) as names:
-            known = {name[1:].decode(): bytes(number) for name, number in names if name[:1] == b"n"}
-        for namespace in sorted(known):
-            if after is None or namespace >= after.object.namespace:
-                start = after.object.id if after and namespace == after.object.namespace else ""
-                for object_ in self._objects(known[namespace], indexed_id(start)):
-                    items = [self._interner.item(*row) for row in self._rows(FORWARD, object_)]
-                    items.sort(key=canonical_key)
-                    for item in items:
-                        if after is None or canonical_key(item) > canonical_key(after):
-                            yield item
+            known = sorted((name[1:].decode(), bytes(number)) for name, number in names if name[:1] == b"n")
+        return [(name, number) for name, number in known if any(True for _ in self.rows(FORWARD, number))]
 
-    def _objects(self, namespace: bytes, start: bytes) -> Iterator[bytes]:
-        """The numbers of a namespace's objects, in the order of their ids."""
-        prefix = b"i" + namespace
+    def objects(self, namespace: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """The objects of a namespace in the order of their ids: index key, from `start` on, and number."""
         with self._txn.cursor(db=self._db["objects"]) as cursor:
-            if cursor.set_range(prefix + start):
+            if cursor.set_range(b"i" + start):
                 for key, number in cursor:
-                    if not key.startswith(prefix):
+                    if not key.startswith(namespace, 1) or key[:1] != b"i":
                         return
-                    yield number
+                    yield key[1:], number
+
+    def lines(self, number: bytes, rows: Iterable[Found]) -> list[str]:
+        """The text of rows of one object."""
+        intern = self._interner
+        name_of, object_of = intern.name_of, intern.object_of
+        object_ = f"{ObjectRef(*object_of(number))}#"
+        lines = []
+        for key, tail in rows:
+            if tail != PLAIN:
+                lines.append(str(intern.item(key, tail)))
+                continue
+            namespace, id_ = object_of(key[12:])
+            line = f"{object_}{name_of(key[8:10])}@{namespace}:{escaped(id_)}"
+            lines.append(line if key[10:12] == NO_RELATION else f"{line}#{name_of(key[10:12])}")
+        return lines
+
+    def rows(self, direction: bytes, prefix: bytes, after: bytes = b"") -> Iterator[Found]:
+        """Live rows whose keys begin with a prefix, behind a key."""
+        start = after + _AFTER_VERSIONS if after else b""
+        live = self._live("forward" if direction == FORWARD else "reverse", prefix, start)
+        if not self._past:
+            return live
+        return merge(live, self._dead(direction, prefix, start), key=_first)
 
     def _prefix(self, where: TupleFilter, direction: bytes) -> bytes | None:
         """What all keys of the answer begin with; None when there are none."""
@@ -134,12 +150,6 @@ class View:
             number = intern.object(where.namespace, where.object_id)
             relation = b"" if where.relation is None else intern.name(where.relation)
         return None if number is None or relation is None else number + relation
-
-    def _rows(self, direction: bytes, prefix: bytes, start: bytes = b"") -> Iterator[Found]:
-        live = self._live("forward" if direction == FORWARD else "reverse", prefix, start)
-        if not self._past:
-            return live
-        return merge(live, self._dead(direction, prefix, start), key=_first)
 
     def _live(self, database: str, prefix: bytes, start: bytes) -> Iterator[Found]:
         if len(prefix) == KEY_BYTES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -22,10 +22,11 @@ from weft.authz.store import (
 )
 from weft.authz.stores.lmdb_layout import (
     FORWARD,
+    PLAIN,
     REVERSE,
+    WILDCARD_SERIAL,
     Cache,
     Interner,
-    Row,
     State,
     Transaction,
     read_state,
@@ -36,6 +37,8 @@ from weft.authz.tuples import WILDCARD, ObjectRef, RelationTuple, TupleCondition
 from weft.core.codec import encode, pack_u64, unpack_u64
 
 _MAX_ORPHANS: Final = 100
+_FLAGS: Final = (b"\0", b"\1", b"\2", b"\3")
+"""Of a shape: 1 for an expiry, 2 for a wildcard."""
 
 
 class _Step(NamedTuple):
@@ -61,7 +64,7 @@ class Writer:
 
     def write(self, write: Write) -> Head:
         """See `TupleStore.write`."""
-        digest = _digest(write)
+        digest = b"" if write.idempotency_key is None else _digest(write)
         if write.idempotency_key is not None and (head := self._replayed(write.idempotency_key, digest)):
             return head
         require_schema(write.schema_revision, self._state.head)
@@ -151,13 +154,15 @@ class Writer:
             if key is not None and row is not None:
                 yield _Step(DELETE, key, row[8:], row)
 
-    def _touches(self, items: Iterable[RelationTuple]) -> Iterator[_Step]:
-        forward = self._db["forward"]
-        for item in items:
-            key, tail = self._interner.new_row(item)
-            row = self._txn.get(key, db=forward)
-            if row is None or row[8:] != tail:
-                yield _Step(TOUCH, key, tail, row)
+    def _touches(self, items: Sequence[RelationTuple]) -> list[_Step]:
+        rows = self._interner.new_rows(items)
+        with self._txn.cursor(db=self._db["forward"]) as cursor:
+            there = dict(cursor.getmulti(sorted(key for key, _ in rows)))
+        return [
+            _Step(TOUCH, key, tail, row)
+            for key, tail in rows
+            if (row := there.get(key)) is None or row[8:] != tail
+        ]
 
     def _commit(self, steps: list[_Step], *, schema: bool = False) -> Head:
         last = self._state
@@ -191,11 +196,10 @@ class Writer:
             cursor.putmulti(sorted(born))
         with self._txn.cursor(db=self._db["reverse"]) as cursor:
             cursor.putmulti(sorted((reversed_key(key), row) for key, row in born))
-        for step in steps:
-            row = Row(step.key, step.tail)
-            shapes[_shape(row)] += 1
-            if row.expires:
-                self._txn.put(row.expiry + step.key, b"", db=self._db["expiries"])
+        for _, key, tail, _ in steps:
+            shapes[_shape(key, tail)] += 1
+            if tail[:8] != PLAIN:
+                self._txn.put(tail[:8] + key, b"", db=self._db["expiries"])
 
     def _bury(self, step: _Step, at: bytes, shapes: Counter[bytes]) -> None:
         """Keep the row that a step ends among the dead; a deletion takes it out of the live ones, too."""
@@ -205,16 +209,16 @@ class Writer:
         self._txn.put(REVERSE + reversed_key(key) + at, row, db=self._db["dead"])
         if step.operation == DELETE:
             self._remove_live(key)
-        self._forget_row(Row(key, row[8:]), shapes)
+        self._forget_row(key, row[8:], shapes)
 
     def _remove_live(self, key: bytes) -> None:
         self._txn.delete(key, db=self._db["forward"])
         self._txn.delete(reversed_key(key), db=self._db["reverse"])
 
-    def _forget_row(self, row: Row, shapes: Counter[bytes]) -> None:
-        shapes[_shape(row)] -= 1
-        if row.expires:
-            self._txn.delete(row.expiry + row.key, db=self._db["expiries"])
+    def _forget_row(self, key: bytes, tail: bytes, shapes: Counter[bytes]) -> None:
+        shapes[_shape(key, tail)] -= 1
+        if tail[:8] != PLAIN:
+            self._txn.delete(tail[:8] + key, db=self._db["expiries"])
 
     def _count_shapes(self, shapes: Counter[bytes]) -> None:
         for shape, change in shapes.items():
@@ -242,7 +246,7 @@ class Writer:
         found: list[RelationTuple] = []
         with self._txn.cursor(db=self._db["forward"]) as cursor:
             for key, data in cursor:
-                if _shape(Row(key, data[8:])) in suspect:
+                if _shape(key, data[8:]) in suspect:
                     item = self._interner.item(key, data[8:])
                     if not item.expired(self._now_us) and not change.admits(item):
                         found.append(item)
@@ -291,7 +295,7 @@ class Writer:
         for key in keys:
             if (data := self._txn.get(key, db=self._db["forward"])) is not None:
                 self._remove_live(key)
-                self._forget_row(Row(key, data[8:]), shapes)
+                self._forget_row(key, data[8:], shapes)
         self._count_shapes(shapes)
         return len(keys)
 
@@ -309,11 +313,10 @@ class Writer:
         return len(names)
 
 
-def _shape(row: Row) -> bytes:
+def _shape(key: bytes, tail: bytes) -> bytes:
     """What a schema looks at: namespaces, relations, wildcard, expiry, condition."""
-    key, tail = row
-    flags = (1 if row.expires else 0) | (2 if row.wildcard else 0)
-    return key[:2] + key[8:10] + key[10:12] + key[12:14] + bytes((flags,)) + tail[8:10]
+    flags = (tail[:8] != PLAIN) + 2 * (key[14:] == WILDCARD_SERIAL)
+    return key[:2] + key[8:14] + _FLAGS[flags] + tail[8:10]
 
 
 def _digest(write: Write) -> bytes:

@@ -132,13 +132,11 @@ class MemoryStore:
                 found.append(item)
             return Page(found, None)
 
-    def export(self, revision: int, *, limit: int, after: RelationTuple | None = None) -> Rows:
+    def export(self, revision: int, *, after: RelationTuple | None = None) -> Iterator[str]:
         with self._open():
             self._require(revision)
             rows = sorted(self._live(self._rows, revision), key=canonical_key)
-            return [item for item in rows if after is None or canonical_key(item) > canonical_key(after)][
-                :limit
-            ]
+        return (str(item) for item in rows if after is None or canonical_key(item) > canonical_key(after))
 
     def write(self, write: Write) -> Head:
         with self._open():
