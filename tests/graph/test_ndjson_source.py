@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
-from weft.core.errors import Conflict, NotFound, Unavailable
+from weft.core.errors import Conflict, Invalid, NotFound, Unavailable
 from weft.graph.ingest.sources import NdjsonSource, ndjson
+from weft.testing.clock import VirtualClock
 
 
 @pytest.fixture
@@ -92,3 +95,88 @@ def test_what_cannot_be_read_says_so(path, tmp_path):
         read(path)
     with pytest.raises(Unavailable, match="cannot be read"):
         read(tmp_path)
+
+
+class Waiting(VirtualClock):
+    """A clock whose sleeps are moments at which something happens to the file."""
+
+    def __init__(self, *happenings):
+        super().__init__()
+        self._happenings = list(happenings)
+
+    def sleep(self, seconds):
+        super().sleep(seconds)
+        self._happenings.pop(0)()
+
+
+def follow(path, *happenings, after=None):
+    """Events and pauses of a followed file, until what happens is over."""
+    clock = Waiting(*happenings, lambda: source.stop())
+    source = NdjsonSource(path, time_field="at", follow=True, clock=clock)
+    return [event and event.value["at"] for event in source.events({0: after} if after else {})]
+
+
+def append(path, data):
+    def happen():
+        with path.open("ab") as file:
+            file.write(data)
+
+    return happen
+
+
+def test_a_followed_file_gives_what_is_appended_and_pauses_in_between(path):
+    path.write_bytes(b'{"at": 1}\n')
+    seen = follow(path, append(path, b'{"at": 2}\n{"at'), append(path, b'": 3}\n\n'), lambda: None)
+    assert seen == [1, None, 2, None, 3, None, None]
+
+
+def test_a_followed_file_may_begin_empty_and_be_resumed(path):
+    path.write_bytes(b"")
+    assert follow(path, append(path, b'{"at": 1}\n{"at": 2}\n')) == [None, 1, 2, None]
+    first = read(path)[0]
+    assert follow(path, append(path, b'{"at": 3}\n'), after=first.offset) == [2, None, 3, None]
+
+
+def test_what_is_appended_while_it_stops_is_left_for_the_next_run(path):
+    path.write_bytes(b'{"at": 1}\n')
+    source = NdjsonSource(path, time_field="at", follow=True, clock=Waiting())
+    events = source.events({})
+    assert next(events).time_us == 1
+    source.stop()
+    assert list(events) == []
+
+
+@pytest.mark.parametrize(
+    ("happens", "says"),
+    [
+        (lambda path: path.write_bytes(b""), "line 2 has changed"),
+        (lambda path: path.write_bytes(b'{"at": 7}\n' * 9), "line 2 has changed"),
+        (lambda path: path.rename(path.with_suffix(".1")), "moved away or replaced"),
+        (lambda path: (path.rename(path.with_suffix(".1")), path.write_bytes(b"")), "moved away or replaced"),
+    ],
+)
+def test_a_followed_file_that_is_rotated_or_truncated_is_a_conflict(path, happens, says):
+    path.write_bytes(b'{"at": 1}\n{"at": 2}\n')
+    with pytest.raises(Conflict, match=says):
+        follow(path, lambda: happens(path))
+
+
+def test_what_a_rotated_file_still_got_is_read_before_the_conflict(path):
+    path.write_bytes(b'{"at": 1}\n')
+
+    def rotate():
+        append(path, b'{"at": 2}\n')()
+        path.rename(path.with_suffix(".1"))
+
+    source = NdjsonSource(path, time_field="at", follow=True, clock=Waiting(rotate, lambda: None))
+    events, seen = source.events({}), []
+    with pytest.raises(Conflict, match="moved away"):
+        seen.extend(event.time_us for event in events if event)
+    assert seen == [1, 2]
+
+
+def test_a_compressed_file_cannot_be_followed(tmp_path):
+    path = tmp_path / "a.ndjson.gz"
+    path.write_bytes(gzip.compress(b"{}\n"))
+    with pytest.raises(Invalid, match="cannot be followed"):
+        next(NdjsonSource(path, time_field="at", follow=True).events({}))

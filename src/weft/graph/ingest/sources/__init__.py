@@ -1,8 +1,24 @@
-"""Where events come from: an iterator, a file of JSON lines, a git repository."""
+"""Where events come from: files, a growing file, a git repository, an iterator, and values to decode."""
 
+from weft.graph.ingest.sources.avro import AvroSource
+from weft.graph.ingest.sources.decoded import Decoded
+from weft.graph.ingest.sources.files import file_source
 from weft.graph.ingest.sources.git import GitSource
 from weft.graph.ingest.sources.git_log import Change, Commit
 from weft.graph.ingest.sources.iterator import IterSource
 from weft.graph.ingest.sources.ndjson import NdjsonSource
+from weft.graph.ingest.sources.packed import MsgpackSource
+from weft.graph.ingest.sources.parquet import ParquetSource
 
-__all__ = ["Change", "Commit", "GitSource", "IterSource", "NdjsonSource"]
+__all__ = [
+    "AvroSource",
+    "Change",
+    "Commit",
+    "Decoded",
+    "GitSource",
+    "IterSource",
+    "MsgpackSource",
+    "NdjsonSource",
+    "ParquetSource",
+    "file_source",
+]
