@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weft.authz import EXACT, AsyncAuthz, Authz
@@ -122,19 +124,53 @@ _lines = st.lists(
 )
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(lines=_lines)
-def test_what_is_exported_is_imported_and_exported_alike(lines: list[str]) -> None:
-    with Authz.open("memory:") as one, Authz.open("memory:") as other:
+@pytest.mark.parametrize("kind", ["memory", "lmdb"])
+@settings(max_examples=20)
+@given(lines=_lines, gone=st.integers(0, 3))
+def test_what_is_exported_is_imported_and_exported_alike(kind: str, lines: list[str], gone: int) -> None:
+    """Pages and runs of two lines, so that most objects are too large for one; and what was deleted since is
+    exported at its moment."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory() as folder,
+        Authz.open("memory:" if kind == "memory" else folder + "/one") as one,
+        Authz.open("memory:" if kind == "memory" else folder + "/other") as other,
+    ):
+        patch.setattr("weft.authz.stores.lmdb_export._PAGE_ROWS", 2)
+        patch.setattr("weft.authz.stores.lmdb_export._RUN_LINES", 2)
         for authz in (one, other):
             authz.write_schema(SCHEMA)
-        assert one.import_tuples(lines).tuples == len(lines)
-        exported = list(one.export_tuples())
+        imported = one.import_tuples(lines)
+        assert imported.tuples == len(lines)
+        one.write(delete=lines[:gone])
+        at = EXACT(imported.zookie)
+        exported = list(one.export_tuples(at=at))
         assert sorted(exported) == sorted(lines)
         other.import_tuples(line + "\n" for line in reversed(exported))
         assert list(other.export_tuples()) == exported
         for place, line in enumerate(exported):
-            assert list(one.export_tuples(after=line)) == exported[place + 1 :]
+            assert list(one.export_tuples(at=at, after=line)) == exported[place + 1 :]
+        assert sorted(one.export_tuples()) == sorted(lines[gone:])
+
+
+def test_large_objects_and_busy_users_go_out_and_in_again_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weft.authz.stores.lmdb_export._RUN_LINES", 6_000)
+    lines = [f"doc:all#viewer@user:{n}" for n in range(20_000)]
+    lines += [f"doc:{n}#viewer@user:busy" for n in range(20_000)]
+    lines += [f"group:{n % 3}#member@group:{n}#member" for n in range(5_000)]
+    shuffled = random.Random(1).sample(lines, len(lines))
+    exports: list[list[str]] = []
+    for name, order in (("one", shuffled), ("two", reversed(lines)), ("three", None)):
+        with Authz.open(tmp_path / name) as authz:
+            authz.write_schema(SCHEMA)
+            authz.import_tuples(exports[0] if order is None else order)
+            exports.append(list(authz.export_tuples()))
+            middle = exports[0].index("doc:all#viewer@user:5")
+            assert list(authz.export_tuples(after=exports[0][middle])) == exports[0][middle + 1 :]
+    assert sorted(exports[0]) == sorted(lines)
+    assert exports[0] == exports[1] == exports[2]
 
 
 def test_every_store_exports_alike(tmp_path: Path) -> None:
