@@ -295,3 +295,24 @@ def test_opening_refuses_what_cannot_work(repository: Path, tmp_path: Path) -> N
 
 def test_the_results_shape_is_the_public_one() -> None:
     assert {"ok", "diff", "events", "timings"} <= set(RunResult.__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    "path", ["secret/key", "alias", "folder/key", "./folder/../alias", "/etc/passwd", "out"]
+)
+def test_a_link_opens_nothing_that_the_policy_closes(repository: Path, path: str) -> None:
+    class Closed(RulePolicy):
+        def decide(self, question: Question) -> Decision:
+            hidden = question.access.resource.name.startswith("secret")
+            return Deny("it is hidden") if hidden else super().decide(question)
+
+    (repository / "secret").mkdir()
+    (repository / "secret" / "key").write_text("treasure")
+    (repository / "alias").symlink_to("secret/key")
+    (repository / "folder").symlink_to("secret")
+    (repository / "out").symlink_to("/etc/passwd")
+    model = scripted(step(call("read_file", path=path)), step(call("write_file", path=path, content="x")))
+    agent = open_agent(repository, model, policy=Closed(), budgets=Budgets(steps=2))
+    finished = of(ToolFinished, agent.run("read it").events)
+    assert [event.outcome for event in finished] == ["denied", "denied"]
+    assert not any("treasure" in event.output or "root:" in event.output for event in finished)

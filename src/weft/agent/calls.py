@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -135,7 +136,9 @@ class CallRunner:
         events: list[AnyEvent] = []
         try:
             tool, arguments = self._toolbox.parse(call)
-            accesses = tool.accesses(arguments)
+            accesses = self._through_links(tool.accesses(arguments))
+        except SandboxFailed:
+            raise
         except WeftError as error:
             return [_observed(step, call, "invalid", str(error))], None
         for access in accesses:
@@ -145,6 +148,17 @@ class CallRunner:
                 text = f"denied, and not run: {decided.reason}"
                 return [*events, _observed(step, call, "denied", text)], None
         return events, _Ready(call, tool, arguments)
+
+    def _through_links(self, accesses: Sequence[Access]) -> list[Access]:
+        """The accesses, and for a file that links lead elsewhere also the access to where they lead."""
+        asked: list[Access] = []
+        for access in accesses:
+            asked.append(access)
+            if access.resource.kind == "file":
+                name = self._context.box.resolve(access.resource.name)
+                if name != posixpath.normpath(access.resource.name):
+                    asked.append(Access(access.action, Resource("file", name)))
+        return asked
 
     def _finish(self, step: int, ready: _Ready) -> ToolFinished:
         with self._stopwatch.phase("tools") as span:

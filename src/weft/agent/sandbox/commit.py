@@ -28,15 +28,14 @@ def write(root: str, changes: list[Change]) -> None:
                 _replace(fd, change.path, change.after)
 
 
-def identity(root: str, path: str) -> tuple[int, int] | None:
-    """Inode and change time in nanoseconds of what is at the path; None for nothing."""
+def changed_ns(root: str, path: str) -> int | None:
+    """When what is at the path was last changed, in nanoseconds; None for nothing."""
     *parents, name = path.split("/")
     try:
         with folder(root, *parents) as parent:
-            found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            return os.stat(name, dir_fd=parent, follow_symlinks=False).st_ctime_ns
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return found.st_ino, found.st_ctime_ns
 
 
 def _delete(root: int, path: str) -> None:

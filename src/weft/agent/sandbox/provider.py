@@ -152,6 +152,10 @@ class Sandbox(Protocol):
     def entries(self, path: str = ".") -> list[Entry]:
         """The folder's entries by name."""
 
+    def resolve(self, path: str) -> str:
+        """Where the path leads once every link is followed: relative to the workspace, absolute outside it.
+        Nothing needs to exist there."""
+
     def delete(self, path: str) -> None:
         """Delete a file, a link or an empty folder."""
 
@@ -176,6 +180,8 @@ class Sandbox(Protocol):
         `Conflict`, and nothing is written, where a file that would change was changed outside since the
         sandbox opened. Not one transaction: a crash in the middle leaves whole old and whole new files.
         A file that was replaced as a whole inside and deleted outside is taken for a new one.
+
+        Where anything was written, the inside then starts anew from the real workspace, as by `discard`.
         """
 
     def discard(self) -> None:

@@ -172,7 +172,6 @@ class Session(Sandbox):
     def _begin(self) -> None:
         self._keeper, self._pair, self._workspace = self._start()
         self._opened_ns = os.stat(os.path.dirname(self._pair.other)).st_ctime_ns
-        self._committed: dict[str, tuple[int, int] | None] = {}
         self._open = True
 
     @property
@@ -246,6 +245,9 @@ class Session(Sandbox):
             for each in self._file("list", path).entries
         ]
 
+    def resolve(self, path: str) -> str:
+        return os.fsdecode(self._file("resolve", path).data)
+
     def delete(self, path: str) -> None:
         self._file("delete", path)
 
@@ -271,20 +273,17 @@ class Session(Sandbox):
                         path=change.path,
                     )
             commit.write(self._root, changes)
-            if not self._pair.layer:
-                commit.write(self._pair.base, changes)
-            for change in changes:
-                self._committed[change.path] = commit.identity(self._root, change.path)
+            if changes:
+                # An overlay does not learn of files that appear below it: a deletion of one would go unseen.
+                self.discard()
             return changes
 
     def _changed_outside(self, change: Change) -> bool:
         if not self._pair.layer:
             with folder(self._root) as root:
                 return content_at(root, change.path) != change.before
-        found = commit.identity(self._root, change.path)
-        if change.path in self._committed:
-            return found != self._committed[change.path]
-        return found is not None and found[1] > self._opened_ns
+        changed_ns = commit.changed_ns(self._root, change.path)
+        return changed_ns is not None and changed_ns > self._opened_ns
 
     def discard(self) -> None:
         with self._lock:

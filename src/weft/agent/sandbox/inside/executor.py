@@ -96,6 +96,7 @@ class _Executor:
             "list": self._list,
             "delete": self._delete,
             "move": self._move,
+            "resolve": self._resolve,
         }
         os.chdir(workspace)
         os.umask(0o022)
@@ -252,6 +253,12 @@ class _Executor:
             if os.waitpid(pid, 0)[1]:
                 raise
         return {}
+
+    def _resolve(self, request: Any) -> dict[str, object]:
+        path = os.path.realpath(self._path(request))
+        inside = os.path.realpath(os.fsencode(self._workspace))
+        within = path == inside or path.startswith(inside + b"/")
+        return {"data": os.path.relpath(path, inside) if within else path}
 
 
 def _entry(name: bytes, found: os.stat_result) -> dict[str, Any]:
