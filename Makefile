@@ -24,7 +24,7 @@ bench: $(STAMP)  ## every benchmark, one after the other
 docs: $(STAMP)  ## the reference pages, from the docstrings
 	$(BIN)/python docs/generate.py
 
-serve: $(STAMP)  ## the server and console, on loopback
+serve: $(STAMP)  ## the server, on loopback
 	@$(BIN)/weft serve
 
 engines:  ## install, start and test the real engines

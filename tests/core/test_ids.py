@@ -1,8 +1,7 @@
 import random
 
-from weft.testing.clock import VirtualClock
-
 from weft.core.ids import ID_LENGTH, IdSource
+from weft.testing.clock import VirtualClock
 
 
 def test_ids_increase_even_when_the_clock_steps_back() -> None:

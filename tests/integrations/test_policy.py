@@ -135,3 +135,23 @@ def test_odd_names_are_objects_of_their_own() -> None:
     for name, other in itertools.product(["a#b"], ["a", "b", "a b", "a#", "ä", "a[b", "*"]):
         assert isinstance(ask(judge, "write", name), Deny)
         assert isinstance(ask(judge, "write", other), Allow)
+
+
+@pytest.mark.parametrize("user", ["session:s1", "user:*", "user:ann#friend", "ann", ""])
+def test_only_one_user_can_be_acted_for(user: str) -> None:
+    judge = everything_granted()
+    access = Access("read", Resource("file", "a.py"))
+    assert isinstance(judge.decide(Question("s1", user, "tool", access)), Deny)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "/"])
+def test_workspaces_whose_paths_could_be_taken_for_others_are_refused(name: str) -> None:
+    with pytest.raises(Invalid, match="cannot name a workspace"):
+        AuthzPolicy(Authz.open("memory:"), name)
+
+
+def test_a_host_is_the_same_however_it_is_written() -> None:
+    judge = everything_granted()
+    judge._authz.write(touch=["host:example.org#visitor@user:ann"])
+    judge.approve("s1", Access("connect", Resource("host", "Example.ORG.")), for_s=60)
+    assert isinstance(ask(judge, "connect", "example.org"), Allow)

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from weft.core.errors import Bug, Invalid
-from weft.core.extras import require
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -45,24 +44,6 @@ AUTHZ_CHECK_SECONDS: Final = Metric(
     "weft_authz_check_seconds", "histogram", "Duration of checks.", ("outcome",)
 )
 AUTHZ_WRITES: Final = Metric("weft_authz_writes_total", "counter", "Relation tuples written.", ("operation",))
-
-GRAPH_EVENTS: Final = Metric(
-    "weft_graph_events_total",
-    "counter",
-    "Events taken from a stream, by what became of them.",
-    ("job", "outcome"),
-)
-GRAPH_WRITES: Final = Metric("weft_graph_writes_total", "counter", "Nodes and edges written.", ("type",))
-GRAPH_HOP_SECONDS: Final = Metric(
-    "weft_graph_hop_seconds", "histogram", "Duration of traversal steps.", ("step",)
-)
-
-AGENT_PHASE_SECONDS: Final = Metric(
-    "weft_agent_phase_seconds", "histogram", "Time of an agent's turn, by phase.", ("phase",)
-)
-AGENT_TOOL_CALLS: Final = Metric(
-    "weft_agent_tool_calls_total", "counter", "Tool calls, by what became of them.", ("tool", "outcome")
-)
 
 METRICS: Final[tuple[Metric, ...]] = tuple(value for value in vars().values() if isinstance(value, Metric))
 
@@ -147,14 +128,6 @@ class Telemetry:
         if collector is None or labels.keys() != set(metric.labels):
             raise Bug(f"`{metric.name}` is not registered with labels {sorted(labels)}")
         return collector.labels(**labels) if labels else collector
-
-
-def open_tracer(service: str) -> Tracer:
-    """A tracer of the process's OpenTelemetry provider; `MissingExtra` without the telemetry extra."""
-    require("opentelemetry.sdk", "telemetry")
-    from opentelemetry import trace
-
-    return trace.get_tracer(service)
 
 
 def configure_logs(level: str = "info", style: Literal["text", "json"] = "text") -> None:

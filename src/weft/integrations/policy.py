@@ -59,6 +59,8 @@ class AuthzPolicy:
     """
 
     def __init__(self, authz: Authz, workspace: str, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        if not workspace or "/" in workspace:
+            raise Invalid(f"`{workspace}` cannot name a workspace", hint="use a name without `/`")
         self._authz = authz
         self._workspace = workspace
         self._clock = clock
@@ -69,7 +71,7 @@ class AuthzPolicy:
         is_file = access.resource.kind == "file"
         try:
             place = _place(access.resource.name) if is_file else access.resource.name
-            user, session = parse_user(question.user), User("session", question.session)
+            user, session = _person(question.user), User("session", question.session)
             decisions = self._authz.check_many(
                 [Check(self._target(access, place), access.action, who) for who in (user, session)],
                 at=LATEST,
@@ -124,7 +126,7 @@ class AuthzPolicy:
             case "file":
                 return self._path(place)
             case "host":
-                return ObjectRef("host", access.resource.name)
+                return ObjectRef("host", access.resource.name.lower().rstrip("."))
         return self._root
 
     def _chain(self, place: str) -> list[RelationTuple]:
@@ -135,6 +137,14 @@ class AuthzPolicy:
             links.append(_link(self._path(place), self._path(parent)))
             place = parent
         return [*links, _link(self._path(place), self._root)]
+
+
+def _person(text: str) -> User:
+    """The one user for whom a session acts: neither another session nor a group."""
+    user = parse_user(text)
+    if user.namespace != "user" or user.is_userset or user.is_wildcard:
+        raise Invalid(f"`{text}` is no user", hint="name one like `user:ann`")
+    return user
 
 
 def _place(name: str) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from weft.core.clock import SYSTEM_CLOCK, Clock
-from weft.core.errors import Conflict, Invalid, NotFound, Unavailable
+from weft.core.errors import Conflict, Denied, Invalid, NotFound, Unavailable
 from weft.core.limits import MAX_FUTURE_SKEW_US
 from weft.graph.ingest.model import Event, Offset
 from weft.graph.ingest.sources.git_command import git_command, git_environment
@@ -115,6 +115,11 @@ class GitSource:
             raise NotFound(f"there is no directory `{self._path}`", hint="check the path")
         code, _, complaint = self._ask("rev-parse", "--git-dir")
         if code:
+            if "dubious ownership" in complaint:
+                raise Denied(
+                    f"`{self._path}` belongs to another user, and git refuses to read it",
+                    hint=f"git config --global --add safe.directory '{self._path.resolve()}'",
+                )
             raise Invalid(f"`{self._path}` is not a git repository: {complaint}")
         code, sha, _ = self._ask(
             "rev-parse", "--verify", "--quiet", "--end-of-options", f"{self._revision}^{{commit}}"
