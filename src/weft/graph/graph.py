@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -22,6 +22,8 @@ from weft.kv.model import ALL, ItemWrite, Namespace, Put, TokenSource
 from weft.kv.store import KeyValueStore
 
 if TYPE_CHECKING:
+    from weft.graph.cypher.query import Rows
+    from weft.graph.ingest.dead_letters import Mend
     from weft.graph.ingest.job import Job
     from weft.graph.ingest.model import DeadLetter
     from weft.graph.ingest.protocols import Progress, RelationSink, Source
@@ -109,6 +111,13 @@ class Graph:
         parsed = query if isinstance(query, Query) else from_json(query)
         return Traversal(parsed, self.schema, self.store, visibility)
 
+    def query(self, text: str, /, **parameters: Any) -> Rows:
+        """The rows that a query finds, in a read-only subset of openCypher; `$name` takes the parameter
+        `name`. `Invalid` names the place that does not parse or does not fit the graph's types."""
+        from weft.graph.cypher import query
+
+        return query.run(text, parameters, self.schema, self.store)
+
     def seen_by(self, visibility: Visibility) -> GraphView:
         """The graph as one reader sees it."""
         return GraphView(self, visibility)
@@ -128,11 +137,58 @@ class Graph:
         runner = EmbeddedRunner(clock=self.clock)
         return runner.run(job, source, GraphSink(self.store, self.schema, relations), progress=progress)
 
+    def backfill(
+        self,
+        job: Job,
+        sources: Iterable[Source],
+        *,
+        rate_per_s: float | None = None,
+        relations: RelationSink | None = None,
+        progress: Progress | None = None,
+    ) -> list[IngestReport]:
+        """Run a job over bounded sources that hold its stream's past, at most `rate_per_s` events a second.
+
+        The live source may be ingested before, after or at the same time: an event's time decides, so that
+        nothing old undoes anything newer. There is no gap when the two overlap.
+        """
+        from weft.graph.ingest.embedded import EmbeddedRunner
+        from weft.graph.ingest.graph_sink import GraphSink
+
+        runner = EmbeddedRunner(clock=self.clock, rate_per_s=rate_per_s)
+        sink = GraphSink(self.store, self.schema, relations)
+        return [runner.run(job, source, sink, progress=progress) for source in sources]
+
     def dead_letters(self, job: Job | str) -> Iterator[DeadLetter]:
         """The events that a job could not take, oldest first, with the reasons."""
         from weft.graph.ingest.dead_letters import read_dead_letters
 
         return read_dead_letters(self.store, job if isinstance(job, str) else job.name)
+
+    def dead_letter(self, stream: str, position: int, partition: int = 0) -> DeadLetter:
+        """One of them, by its stream (`JOB/SOURCE`) and place; `NotFound` when there is none."""
+        from weft.graph.ingest.dead_letters import read_dead_letter
+
+        return read_dead_letter(self.store, stream, position, partition)
+
+    def replay_dead_letters(
+        self,
+        job: Job,
+        *,
+        letters: Iterable[DeadLetter] | None = None,
+        mend: Mend | None = None,
+        relations: RelationSink | None = None,
+    ) -> IngestReport:
+        """Pass a job's dead letters (all, unless `letters` picks some) through the job as it is now.
+
+        An event keeps its stream, offset and time, and so its place among all others. What passes becomes
+        part of the graph in the batch that makes its letter disappear; the rest stays with its new reason.
+        `mend` may correct an event first, also one that the source could not decode (clear its `error`).
+        """
+        from weft.graph.ingest.dead_letters import replay
+        from weft.graph.ingest.graph_sink import GraphSink
+
+        chosen = self.dead_letters(job) if letters is None else letters
+        return replay(chosen, job, GraphSink(self.store, self.schema, relations), self.clock, mend)
 
     def close(self) -> None:
         self.store.close()
@@ -222,6 +278,12 @@ class GraphView:
     def traverse(self, query: Query | str | bytes) -> Traversal:
         """As `Graph.traverse`."""
         return self._graph.traverse(query, visibility=self._visibility)
+
+    def query(self, text: str, /, **parameters: Any) -> Rows:
+        """As `Graph.query`."""
+        from weft.graph.cypher import query
+
+        return query.run(text, parameters, self._graph.schema, self._graph.store, self._visibility)
 
 
 def _all(things: Iterable[object], kind: type, what: str) -> list[Node | Edge]:

@@ -1,0 +1,1 @@
+"""A read-only subset of openCypher: from text to a plan that is run set-at-a-time, like a traversal."""
