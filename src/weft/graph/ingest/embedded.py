@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import Final, cast
 
 from weft.core.clock import SYSTEM_CLOCK, Clock
+from weft.core.errors import Invalid
 from weft.graph.ingest.job import Job
 from weft.graph.ingest.model import Batch, Event
 from weft.graph.ingest.pipeline import Pipeline
@@ -21,6 +22,8 @@ MAX_BATCH_AGE_S: Final = 0.5
 # an event of a busy stream is in the graph, and a crash's repetition over, after these seconds at the latest.
 MAX_WINDOW_WRITES: Final = 200_000
 MAX_WINDOW_AGE_S: Final = 10.0
+# A process does not wake up sooner than about this.
+_SHORTEST_SLEEP_S: Final = 0.001
 
 
 class EmbeddedRunner:
@@ -35,7 +38,12 @@ class EmbeddedRunner:
         max_batch_writes: int = MAX_BATCH_WRITES,
         max_batch_events: int = MAX_BATCH_EVENTS,
         max_window_writes: int = MAX_WINDOW_WRITES,
+        rate_per_s: float | None = None,
     ) -> None:
+        """`rate_per_s` bounds the events taken per second, so that a backfill leaves room for others."""
+        if rate_per_s is not None and not rate_per_s > 0:
+            raise Invalid(f"rate_per_s=`{rate_per_s}` is no rate", hint="use events per second, above 0")
+        self._rate_per_s = rate_per_s
         self._clock = clock
         self._max_writes = max_batch_writes
         self._max_events = max_batch_events
@@ -54,6 +62,8 @@ class EmbeddedRunner:
                 for event in events:
                     if event is not None:
                         run.take(event)
+                        if self._rate_per_s is not None:
+                            run.wait(self._rate_per_s)
                     if event is None or checkpoint_due(run):
                         run.checkpoint()
                     elif run.pipeline.due >= self._max_writes:
@@ -94,6 +104,12 @@ class _Run:
     def take(self, event: Event) -> None:
         self._event_time_us = event.time_us
         self.pipeline.take(event, self._clock.now_us())
+
+    def wait(self, rate_per_s: float) -> None:
+        """Sleep until no more events have been taken than the rate allows."""
+        ahead_s = self.pipeline.report.events / rate_per_s - (self._clock.monotonic_s() - self._began_s)
+        if ahead_s >= _SHORTEST_SLEEP_S:
+            self._clock.sleep(ahead_s)
 
     def age_s(self) -> float:
         """Seconds since the last checkpoint."""

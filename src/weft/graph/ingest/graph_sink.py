@@ -12,7 +12,7 @@ from weft.core import codec
 from weft.core.errors import Invalid
 from weft.core.limits import MAX_MUTATIONS_PER_BATCH
 from weft.graph import layout
-from weft.graph.ingest.dead_letters import dead_letter_mutation
+from weft.graph.ingest.dead_letters import dead_letter_mutation, settling_mutation
 from weft.graph.ingest.folding import folded_mutations
 from weft.graph.ingest.model import Batch, Offset, RelationUpdate, RelationWrite
 from weft.graph.ingest.protocols import RelationSink
@@ -68,6 +68,7 @@ class GraphSink:
             for update in updates
         ]
         groups += [(dead_letter_mutation(letter),) for letter in batch.dead_letters]
+        groups += [(settling_mutation(letter),) for letter in batch.settled]
         groups += [
             (_offset(batch.stream, partition, offset),) for partition, offset in batch.positions.items()
         ]

@@ -59,7 +59,14 @@ class DeadLetter(msgspec.Struct, frozen=True):
     time_us: int
     reason: str
     value: str
-    """The event's value as JSON, cut at `limits.MAX_DEAD_LETTER_BYTES`."""
+    """The event's value as JSON, cut at `limits.MAX_DEAD_LETTER_BYTES`; for people."""
+    payload: bytes = b""
+    """The value whole, as MessagePack, for a replay; empty when it is too large or would not come back the
+    same."""
+    undecoded: bool = False
+    """Whether the source could not decode it, so that the value is what there was to decode."""
+    attempts: int = 0
+    """How often it was replayed in vain."""
 
 
 class Batch(msgspec.Struct):
@@ -74,3 +81,5 @@ class Batch(msgspec.Struct):
     dead_letters: list[DeadLetter]
     folds: Mapping[str, Folding] = {}
     """How to fold the outputs of some streams into what is stored."""
+    settled: list[DeadLetter] = []
+    """Letters of earlier batches that disappear with this one."""

@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 import xxhash
 
-from weft.core.errors import Invalid, WeftError
-from weft.core.limits import MAX_DEAD_LETTER_BYTES, MAX_FUTURE_SKEW_US
+from weft.core.errors import Invalid, Unavailable, WeftError
+from weft.core.limits import MAX_DEAD_LETTER_BYTES, MAX_DEAD_LETTER_PAYLOAD_BYTES, MAX_FUTURE_SKEW_US
 from weft.graph.ingest.job import Job, Output
 from weft.graph.ingest.model import Batch, DeadLetter, Event, Offset, RelationUpdate, RelationWrite
 from weft.graph.ingest.protocols import Sink
@@ -50,11 +50,14 @@ class Pipeline:
 
     def take(self, event: Event, now_us: int) -> None:
         """Fold one event in. Interrupted at any point it leaves a state that may be drained: the position
-        moves last, and an event that is taken twice changes nothing."""
+        moves last, and an event that is taken twice changes nothing. `Unavailable` from the job is raised:
+        the event is to be taken later."""
         report, window = self.report, self._window
         try:
             outputs = self._outputs(event, now_us)
             updates, relations = self._checked(outputs, event, now_us)
+        except Unavailable:
+            raise
         except Exception as error:
             self._bury(event, error)
         else:
@@ -143,6 +146,8 @@ class Pipeline:
                 event.time_us,
                 _text(reason),
                 _text(_json(event.value)),
+                _payload(event.value),
+                bool(event.error),
             )
         )
 
@@ -161,6 +166,17 @@ class _StreamHash(dict[int, int]):
 def _check_time(time_us: int, now_us: int) -> None:
     if type(time_us) is not int or not 0 <= time_us <= now_us + MAX_FUTURE_SKEW_US:
         raise Invalid(f"the event time `{time_us!r}` is not between 1970 and now, in microseconds")
+
+
+def _payload(value: object) -> bytes:
+    """The value as bytes that decode to it again; empty when there are none."""
+    try:
+        encoded = msgspec.msgpack.encode(value)
+        if len(encoded) <= MAX_DEAD_LETTER_PAYLOAD_BYTES and msgspec.msgpack.decode(encoded) == value:
+            return encoded
+    except Exception:
+        pass
+    return b""
 
 
 def _json(value: object) -> str:

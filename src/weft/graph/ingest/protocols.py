@@ -87,7 +87,8 @@ class Runner(Protocol):
       its writes and changes nothing.
     - Killed at any instant and run again, it ends in the state of an undisturbed run.
     - An event that does not decode, transform or fit the schema becomes a dead letter with its offset and the
-      reason, and leaves nothing else behind; the stream goes on. Failures of source or sink end the run.
+      reason, and leaves nothing else behind; the stream goes on. Failures of source or sink end the run, and
+      so does `Unavailable` from a step of the job, with the event still to come.
     """
 
     def run(self, job: Job, source: Source, sink: Sink, *, progress: Progress | None = None) -> IngestReport:

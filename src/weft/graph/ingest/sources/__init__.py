@@ -1,4 +1,4 @@
-"""Where events come from: files, a growing file, a git repository, an iterator, and values to decode."""
+"""Where events come from: files, also growing ones, a git repository, an iterator, pushes; and decoding."""
 
 from weft.graph.ingest.sources.avro import AvroSource
 from weft.graph.ingest.sources.decoded import Decoded
@@ -9,6 +9,7 @@ from weft.graph.ingest.sources.iterator import IterSource
 from weft.graph.ingest.sources.ndjson import NdjsonSource
 from weft.graph.ingest.sources.packed import MsgpackSource
 from weft.graph.ingest.sources.parquet import ParquetSource
+from weft.graph.ingest.sources.push import PushSource
 
 __all__ = [
     "AvroSource",
@@ -20,5 +21,6 @@ __all__ = [
     "MsgpackSource",
     "NdjsonSource",
     "ParquetSource",
+    "PushSource",
     "file_source",
 ]
