@@ -16,13 +16,14 @@ import zstandard
 
 from weft.core import limits
 from weft.core.errors import Corrupt
-from weft.kv.expiry import NEVER_US, effective_us
+from weft.kv.expiry import NEVER_US, effective_us, kept_until_us
 from weft.kv.model import Item, Token, Version
 
 VERSION: Final = struct.Struct(">QQ16s")
 HEADER: Final = struct.Struct(">QQ16sBBQ")
 _CHUNKS: Final = struct.Struct(">QI")
 RANK: Final = slice(0, 33)
+STATE: Final = 32
 CODING: Final = 33
 PLAIN: Final = b"\x00\x00" + NEVER_US.to_bytes(8, "big")
 """State, coding and expiry of a value as it is, without expiry."""
@@ -47,6 +48,16 @@ def pack_version(version: Version) -> bytes:
 def event_time_us(version: bytes) -> int:
     """The event time at the front of a packed version or cell."""
     return int.from_bytes(version[:8], "big") - _EPOCH
+
+
+def version_kept_until_us(version: bytes) -> int:
+    """`expiry.kept_until_us` of a packed version or cell."""
+    return kept_until_us(event_time_us(version), int.from_bytes(version[8:16], "big"))
+
+
+def outlives(tombstone: bytes, winner: bytes) -> bool:
+    """Whether the first cell is a tombstone that must be kept longer than what has replaced or hidden it."""
+    return bool(tombstone[32]) and version_kept_until_us(tombstone) > version_kept_until_us(winner)
 
 
 def value_cell(version: bytes, value: bytes, expires_us: int, compress: bool) -> bytes:
@@ -74,7 +85,7 @@ def wins(new: bytes, old: bytes, read_chunks: ChunkReader) -> bool:
 def due_us(cell: bytes) -> int:
     """When a sweep has something to do about a cell."""
     if cell[32]:
-        return event_time_us(cell) + limits.MAX_LATENESS_US
+        return version_kept_until_us(cell)
     return int.from_bytes(cell[34:42], "big")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from weft.core import limits
+
 NEVER_US: Final = (1 << 62) - 1
 """Later than any instant: what has no expiry."""
 
@@ -13,6 +15,15 @@ def ttl_end_us(event_time_us: int, ttl_s: float | None) -> int:
     if ttl_s is None:
         return NEVER_US
     return max(0, min(event_time_us + round(min(ttl_s, 1e12) * 1e6), NEVER_US))
+
+
+def kept_until_us(event_time_us: int, instant_us: int) -> int:
+    """Until when a tombstone is kept: the maximum lateness after its event and after its token's instant.
+
+    A delete that is written long after its event, as in a backfill, must hide what arrives after it as well.
+    The version alone decides, so that it is the same in whatever order writes arrive, and how often.
+    """
+    return max(event_time_us, instant_us) + limits.MAX_LATENESS_US
 
 
 def effective_us(event_time_us: int, own_us: int, record_us: int) -> int:

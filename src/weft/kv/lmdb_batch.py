@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from weft.core import limits
 from weft.core.codec import pack_u64
 from weft.kv.cells import (
+    STATE,
+    outlives,
     pack_version,
     tombstone_cell,
     value_cell,
@@ -83,9 +85,14 @@ class Batch:
             old = stored.get(key)
             if old is None:
                 won.append((key, cell))
-            elif wins(cell, old, rows.read_chunks):
+                continue
+            loser, winner = cell, old
+            if wins(cell, old, rows.read_chunks):
                 rows.free_chunks(old)
                 won.append((key, cell))
+                loser, winner = old, cell
+            if loser[STATE] and outlives(loser, winner):
+                rows.keep_loser(key, loser)
         rows.put_cells(won)
 
     def _open_records(self, rows: Rows) -> tuple[dict[bytes, bytes], dict[bytes, Head]]:
@@ -119,10 +126,8 @@ class Batch:
         changed: set[bytes] = set()
         for key, tombstone in self._tombstones:
             head = heads.setdefault(key, Head())
-            if any(other.covers(tombstone) for other in head.tombstones):
+            if not head.add(tombstone):
                 continue
-            kept = [other for other in head.tombstones if not tombstone.covers(other)]
-            head.tombstones = (*kept, tombstone)
             rows.delete_hidden(numbers[key], tombstone)
             changed.add(key)
         for key, version, expires_us in self._expiries:
@@ -143,8 +148,15 @@ class Batch:
                 continue
             full_key = numbers[record] + key
             other = staged.get(full_key)
-            if other is None or wins(cell, other, rows.read_chunks):
+            if other is None:
                 staged[full_key] = cell
+                continue
+            loser, winner = cell, other
+            if wins(cell, other, rows.read_chunks):
+                staged[full_key] = cell
+                loser, winner = other, cell
+            if loser[STATE] and outlives(loser, winner):
+                rows.keep_loser(full_key, loser)
         return staged
 
 

@@ -25,8 +25,16 @@ import msgspec
 from weft.core import limits
 from weft.core.codec import decode, encode, pack_u64, prefix_end, unpack_u64
 from weft.core.errors import Corrupt
-from weft.kv.cells import HEADER, chunks_of, due_us, event_time_us, split
-from weft.kv.expiry import NEVER_US
+from weft.kv.cells import (
+    HEADER,
+    chunks_of,
+    due_us,
+    event_time_us,
+    outlives,
+    split,
+    version_kept_until_us,
+)
+from weft.kv.expiry import NEVER_US, kept_until_us
 from weft.kv.model import Namespace
 
 DATABASES: Final = ("meta", "namespaces", "records", "numbers", "items", "chunks", "due", "due_records")
@@ -60,11 +68,14 @@ class Tombstone(msgspec.Struct, frozen=True, array_like=True):
     end: bytes | None
 
     def hides(self, key: bytes, cell: bytes) -> bool:
-        return self.start <= key and (self.end is None or key < self.end) and cell[:32] <= self.version
+        """Whether a cell may go because of this tombstone."""
+        covered = self.start <= key and (self.end is None or key < self.end) and cell[:32] <= self.version
+        return covered and not outlives(cell, self.version)
 
     def covers(self, other: Tombstone) -> bool:
         return (
             self.version >= other.version
+            and version_kept_until_us(self.version) >= version_kept_until_us(other.version)
             and self.start <= other.start
             and (self.end is None or (other.end is not None and other.end <= self.end))
         )
@@ -80,6 +91,20 @@ class Head(msgspec.Struct, array_like=True):
 
     def row(self, number: bytes) -> bytes:
         return number if self == Head() else number + encode(self)
+
+    def add(self, tombstone: Tombstone) -> bool:
+        """Add a tombstone in place of those that it covers; False when another one covers it."""
+        if any(other.covers(tombstone) for other in self.tombstones):
+            return False
+        kept = [other for other in self.tombstones if not tombstone.covers(other)]
+        self.tombstones = (*kept, tombstone)
+        return True
+
+    def final_us(self) -> int:
+        """From when on nothing can move the record's expiry any more."""
+        if self.expires_us == NEVER_US:
+            return NEVER_US
+        return kept_until_us(self.expires_us, int.from_bytes(self.expiry_version[8:16], "big"))
 
     def holds_nothing(self) -> bool:
         return not self.tombstones and self.expires_us == NEVER_US
@@ -198,12 +223,21 @@ class Rows:
         self.free_chunks(cell)
         self.txn.delete(key, db=self.items)
 
+    def keep_loser(self, key: bytes, tombstone: bytes) -> None:
+        """Keep the tombstone of an item that must outlive the write which won over it, beside the items."""
+        number, item = key[:NUMBER_BYTES], key[NUMBER_BYTES:]
+        record = self.txn.get(number, db=self.numbers)
+        head = parse_record(self.txn.get(record, db=self.records))[1]
+        if head.add(Tombstone(tombstone[:32], item, item + b"\x00")):
+            self.txn.put(record, head.row(number), db=self.records)
+            self.log_record(number, head)
+
     def delete_hidden(self, number: bytes, tombstone: Tombstone) -> int:
         """Delete what a tombstone hides."""
         hidden = [
             (key, cell)
             for key, cell in self.span(number, tombstone.start, tombstone.end)
-            if cell[:32] <= tombstone.version
+            if tombstone.hides(key[NUMBER_BYTES:], cell)
         ]
         for key, cell in hidden:
             self.delete_cell(key, cell)
@@ -212,7 +246,7 @@ class Rows:
     def finish_expiry(self, number: bytes, head: Head, now_us: int) -> int:
         """Delete what a record's expiry ended and forget the expiry, once nothing can move it any more."""
         ended_us = head.expires_us
-        if ended_us + limits.MAX_LATENESS_US > now_us:
+        if head.final_us() > now_us:
             return 0
         head.expiry_version, head.expires_us = b"", NEVER_US
         ended = [(key, cell) for key, cell in self.span(number, b"", None) if event_time_us(cell) < ended_us]
@@ -240,11 +274,11 @@ class Rows:
 
     def log_record(self, number: bytes, head: Head) -> None:
         """Have a sweep look at a record when its next tombstone may go or its expiry is final."""
-        dues = [event_time_us(tombstone.version) for tombstone in head.tombstones]
+        dues = [version_kept_until_us(tombstone.version) for tombstone in head.tombstones]
         if head.expires_us != NEVER_US:
-            dues.append(head.expires_us)
+            dues.append(head.final_us())
         if dues:
-            due = max(min(dues) + limits.MAX_LATENESS_US, 0)
+            due = max(min(dues), 0)
             self.txn.put(pack_u64(due) + number, b"", db=self.due_records)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from weft.core import limits
 from weft.core.codec import decode, unpack_u64
-from weft.kv.cells import due_us, event_time_us, tombstone_cell
+from weft.kv.cells import due_us, tombstone_cell, version_kept_until_us
 from weft.kv.lmdb_rows import NUMBER_BYTES, Rows, parse_record
 
 
@@ -55,7 +54,7 @@ class Sweep:
     def _reclaim(self, key: bytes, cell: bytes) -> None:
         """Drop a cell that no late write can meet any more; shrink a younger one to a tombstone."""
         self._reclaimed += 1
-        if event_time_us(cell) + limits.MAX_LATENESS_US <= self._now_us:
+        if version_kept_until_us(cell) <= self._now_us:
             self._rows.delete_cell(key, cell)
             self._touched.add(key[:NUMBER_BYTES])
         else:
@@ -69,8 +68,7 @@ class Sweep:
             return
         head = parse_record(rows.txn.get(key, db=rows.records))[1]
         before = len(head.tombstones)
-        late_us = self._now_us - limits.MAX_LATENESS_US
-        head.tombstones = tuple(t for t in head.tombstones if event_time_us(t.version) > late_us)
+        head.tombstones = tuple(t for t in head.tombstones if version_kept_until_us(t.version) > self._now_us)
         self._reclaimed += before - len(head.tombstones)
         self._reclaimed += rows.finish_expiry(number, head, self._now_us)
         rows.txn.put(key, head.row(number), db=rows.records)

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
-from weft.core import limits
 from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.core.errors import Invalid
 from weft.kv.base import StoreBase
@@ -18,7 +17,7 @@ from weft.kv.checks import (
     check_query,
     find_namespace,
 )
-from weft.kv.expiry import NEVER_US, effective_us, ttl_end_us
+from weft.kv.expiry import NEVER_US, effective_us, kept_until_us, ttl_end_us
 from weft.kv.model import (
     ALL,
     Delete,
@@ -77,13 +76,26 @@ class _Record:
         return [item for item in found if item is not None]
 
     def _deleted(self, key: bytes, cell: _Cell) -> bool:
-        return any(
-            start <= key and (end is None or key < end) and cell.version <= version
-            for version, start, end in self.tombstones
-        )
+        return any(True for _ in self._hiding(key, cell))
+
+    def _hiding(self, key: bytes, cell: _Cell) -> Iterator[Version]:
+        """Versions of the range tombstones over a cell."""
+        for version, start, end in self.tombstones:
+            if start <= key and (end is None or key < end) and cell.version <= version:
+                yield version
 
     def write(self, key: bytes, cell: _Cell) -> None:
-        self.cells[key] = max(self.cells.get(key, cell), cell)
+        loser, winner = sorted((self.cells.get(key, cell), cell))
+        self.cells[key] = winner
+        if loser.tombstone and _kept_until_us(loser.version) > _kept_until_us(winner.version):
+            self.tombstones.add((loser.version, key, key + b"\x00"))
+
+    def _may_go(self, key: bytes, cell: _Cell) -> bool:
+        """Whether a range tombstone hides the cell, for at least as long as the cell would hide others."""
+        return any(
+            not cell.tombstone or _kept_until_us(version) >= _kept_until_us(cell.version)
+            for version in self._hiding(key, cell)
+        )
 
     def expire_at(self, expiry: _RecordExpiry, now_us: int) -> None:
         self.finish_expiry(now_us)
@@ -92,20 +104,21 @@ class _Record:
     def finish_expiry(self, now_us: int) -> int:
         """Forget what a record expiry ended, once nothing can move it any more."""
         ended_us = self.expiry.expires_us
-        if ended_us + limits.MAX_LATENESS_US > now_us:
+        if ended_us == NEVER_US:
+            return 0
+        if kept_until_us(ended_us, self.expiry.version.token.instant_us) > now_us:
             return 0
         self.expiry = _NO_EXPIRY
         return self._drop([key for key, cell in self.cells.items() if cell.version.event_time_us < ended_us])
 
     def reclaim(self, now_us: int) -> int:
         """Drop what no late write can meet any more; turn what has expired before that into tombstones."""
-        late_us = now_us - limits.MAX_LATENESS_US
         reclaimed = self.finish_expiry(now_us)
-        reclaimed += self._drop([key for key, cell in self.cells.items() if self._deleted(key, cell)])
-        old = {tombstone for tombstone in self.tombstones if tombstone[0].event_time_us <= late_us}
+        reclaimed += self._drop([key for key, cell in self.cells.items() if self._may_go(key, cell)])
+        old = {tombstone for tombstone in self.tombstones if _kept_until_us(tombstone[0]) <= now_us}
         self.tombstones -= old
         dead = [key for key, cell in self.cells.items() if cell.tombstone or cell.expires_us <= now_us]
-        reclaimed += self._drop([key for key in dead if self.cells[key].version.event_time_us <= late_us])
+        reclaimed += self._drop([key for key in dead if _kept_until_us(self.cells[key].version) <= now_us])
         for key in dead:
             if key in self.cells and not self.cells[key].tombstone:
                 self.cells[key] = _Cell(self.cells[key].version, True, b"", NEVER_US)
@@ -116,6 +129,10 @@ class _Record:
         for key in keys:
             del self.cells[key]
         return len(keys)
+
+
+def _kept_until_us(version: Version) -> int:
+    return kept_until_us(version.event_time_us, version.token.instant_us)
 
 
 class MemoryStore(StoreBase):

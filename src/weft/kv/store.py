@@ -47,11 +47,13 @@ class KeyValueStore(Protocol):
       batches in either order, ends in the same state.
     - A call with bad input changes nothing: `Invalid`, `LimitExceeded` or `NotFound` (unknown namespace) is
       raised before anything is written. An event time beyond now + `limits.MAX_FUTURE_SKEW_US` is `Invalid`.
-    - Tombstones are kept for `limits.MAX_LATENESS_US` after their event time and then reclaimed. An expired
-      item still wins over older writes as a tombstone for as long, so reclaiming it early undoes nothing.
+    - Tombstones are kept for `limits.MAX_LATENESS_US` after their event time and after their token's instant,
+      whichever is later, also behind a later write, and then reclaimed: a delete that is written long after
+      its event hides late writes as well. An expired item still wins over older writes as a tombstone for as
+      long, so reclaiming it early undoes nothing.
     - A record's expiry (`Put.record_ttl_s`) is versioned as an item is, and ends what was put before it:
       items with an event time from that instant on start afresh. It can be moved until
-      `limits.MAX_LATENESS_US` after it; then it is final.
+      `limits.MAX_LATENESS_US` after it and after its token's instant; then it is final.
     - A namespace's TTL applies to what is written while it is configured.
 
     Methods are synchronous and may be called from any thread.

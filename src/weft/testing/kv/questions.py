@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from weft.core import limits
 from weft.kv import (
     ALL,
@@ -164,7 +166,11 @@ def selects(selection: Selection, key: bytes) -> bool:
             return key.startswith(prefix)
 
 
+def change(mutation: Mutation, **fields: object) -> Mutation:
+    """The same mutation with other fields."""
+    return msgspec.structs.replace(mutation, **fields)
+
+
 def change_record(mutation: Mutation, record: bytes) -> Mutation:
     """The same mutation of another record."""
-    fields = {name: getattr(mutation, name) for name in mutation.__struct_fields__}
-    return type(mutation)(**(fields | {"record": record}))
+    return change(mutation, record=record)

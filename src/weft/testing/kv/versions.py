@@ -7,16 +7,19 @@ import pytest
 from weft.core import limits
 from weft.kv import (
     ALL,
+    ItemWrite,
     Keys,
     KeyValueStore,
     Mutation,
     Prefix,
+    Put,
     Range,
     Selection,
 )
 from weft.testing.clock import START_US
 from weft.testing.kv.fixtures import Backend, KeyValueStoreFixtures
 from weft.testing.kv.questions import (
+    change,
     change_record,
     delete,
     put,
@@ -25,6 +28,8 @@ from weft.testing.kv.questions import (
     sweep_all,
     token,
 )
+
+LONG_AGO_US = START_US - 30 * 24 * 3_600 * 1_000_000
 
 
 class VersionContract(KeyValueStoreFixtures):
@@ -94,3 +99,50 @@ class VersionContract(KeyValueStoreFixtures):
         assert read(backend.truth, b"r") == {}
         store.mutate([put(b"r", {b"k": b"new"}, at_us=START_US + 1)])
         assert read(backend.truth, b"r") == {b"k": b"new"}
+
+    @pytest.mark.parametrize("selection", [ALL, Keys((b"k",)), Range(b"a", b"z"), Prefix(b"k")])
+    def test_a_delete_of_long_ago_protects_from_its_writing_on(
+        self, backend: Backend, selection: Selection
+    ) -> None:
+        """As in a backfill: the event is older than tombstones live, its token is new."""
+        store = backend.store
+        store.mutate([delete(b"r", selection, at_us=LONG_AGO_US, token=token(1))])
+        for _ in range(2):
+            sweep_all(store)
+            store.mutate([put(b"r", {b"k": b"late"}, at_us=LONG_AGO_US - 1, token=token(2))])
+            assert read(backend.truth, b"r") == {}
+            backend.clock.advance(limits.MAX_LATENESS_US / 1e6 - 1)
+        backend.clock.advance(limits.MAX_LATENESS_US / 1e6)
+        assert sweep_all(store) > 0
+        assert store.stats("n").stored_items == 0
+
+    @pytest.mark.parametrize("selection", [Keys((b"k",)), ALL])
+    @pytest.mark.parametrize("later", [delete(b"r", Keys((b"k",))), delete(b"r"), put(b"r", {b"k": b"v"})])
+    def test_it_protects_also_behind_a_later_write_that_is_forgotten_first(
+        self, backend: Backend, selection: Selection, later: Mutation
+    ) -> None:
+        store = backend.store
+        old = delete(b"r", selection, at_us=LONG_AGO_US, token=token(1))
+        at_us = LONG_AGO_US + 5
+        for number, apart in enumerate((True, True, False)):
+            won = change(later, event_time_us=at_us, token=token(0, at_us))
+            if isinstance(won, Put):
+                won = change(won, items=(ItemWrite(b"k", b"v", 1),))
+            batch = [change(mutation, record=b"%d" % number) for mutation in (old, won)]
+            if number:
+                batch.reverse()
+            for part in [[batch[0]], [batch[1]]] if apart else [batch]:
+                store.mutate(part)
+            sweep_all(store)
+            store.mutate([put(b"%d" % number, {b"k": b"late"}, at_us=LONG_AGO_US - 1)])
+            assert read(backend.truth, b"%d" % number) == {}
+        backend.clock.advance(limits.MAX_LATENESS_US / 1e6 + 1)
+        sweep_all(store)
+        assert store.stats("n").stored_items == 0
+
+    def test_a_record_expiry_of_long_ago_ends_what_arrives_after_it(self, backend: Backend) -> None:
+        store = backend.store
+        store.mutate([put(b"r", {b"a": b""}, at_us=LONG_AGO_US, token=token(1), record_ttl_s=10)])
+        sweep_all(store)
+        store.mutate([put(b"r", {b"b": b""}, at_us=LONG_AGO_US - 1)])
+        assert read(backend.truth, b"r") == {}
