@@ -92,7 +92,9 @@ def _model_step(
         case Where():
             return _keep(now, [node for node in now.nodes if matches(facts(node), step.where)])
         case OrderBy():
-            return _keep(now, _sorted(now.nodes, step.by, facts))
+            ordered = _sorted(now.nodes, step.by, facts)
+            steps = [one for node in ordered for one in now.steps if one[1] == node]
+            return now._replace(nodes=ordered, steps=steps)
         case Limit():
             return _keep(now, now.nodes[: step.limit])
         case Distinct():
@@ -143,7 +145,7 @@ def _model_hop(
 
 def _keep(now: ModelAnswer, nodes: list[str]) -> ModelAnswer:
     walks = [walk for walk in now.walks if walk.nodes[-1] in nodes]
-    steps = [one for node in nodes for one in now.steps if one[1] == node]
+    steps = [one for one in now.steps if one[1] in nodes]
     return now._replace(nodes=nodes, steps=steps, walks=walks)
 
 

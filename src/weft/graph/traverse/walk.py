@@ -7,7 +7,7 @@ chains of links. A hop asks for one read, page by page, whatever the number of n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -43,10 +43,14 @@ class Layer:
     distinct: bool = False
 
     def keep(self, nodes: Collection[bytes]) -> None:
-        """Only these nodes, in their order."""
-        place = {node: index for index, node in enumerate(nodes)}
+        """Only these nodes, in their order; links keep theirs."""
         self.walks = {node: self.walks[node] for node in nodes}
-        self.links = [link for link in self.links if link.there in place]
+        self.links = [link for link in self.links if link.there in self.walks]
+
+    def order(self, nodes: Sequence[bytes]) -> None:
+        """The nodes, and the links to them, in this order."""
+        place = {node: index for index, node in enumerate(nodes)}
+        self.keep(nodes)
         self.links.sort(key=lambda link: place[link.there])
 
     def edge(self, link: Link) -> Edge:
@@ -140,7 +144,7 @@ class Walk:
                 layer.keep([node for node, facts in known.items() if step.test(facts)])
             case Order():
                 known = yield from self.facts(layer)
-                layer.keep(_ordered(list(layer.walks), step, lambda node: known.get(node, {})))
+                layer.order(_ordered(list(layer.walks), step, lambda node: known.get(node, {})))
             case Limit():
                 if len(layer.walks) > step.limit:
                     self.cut(f"step {number} keeps {step.limit:,} nodes")
