@@ -41,8 +41,7 @@ class Graph:
         self.store = store
         self.clock = clock
         self._tokens = TokenSource(clock)
-        for namespace in layout.own_namespaces():
-            self._configure(namespace)
+        self._configure(layout.own_namespaces())
         self.schema = self._settle(list(types))
 
     @classmethod
@@ -233,8 +232,7 @@ class Graph:
         known = self.store.get_items(layout.META, [_TYPES_RECORD], ALL).items()
         remembered = Schema(decode_types(known[0].value) if known else ())
         schema = remembered.extended(declared)
-        for namespace in layout.type_namespaces(schema):
-            self._configure(namespace)
+        self._configure(layout.type_namespaces(schema))
         encoded = encode_types(schema.types())
         if not known or known[0].value != encoded:
             before_us = known[0].version.event_time_us if known else 0
@@ -251,12 +249,13 @@ class Graph:
             )
         return schema
 
-    def _configure(self, namespace: Namespace) -> None:
-        """Create it, or bring its retention up to date; what else is configured stays."""
-        known = {one.name: one for one in self.store.namespaces()}.get(namespace.name)
-        wanted = namespace if known is None else msgspec.structs.replace(known, ttl_s=namespace.ttl_s)
-        if wanted != known:
-            self.store.configure(wanted)
+    def _configure(self, namespaces: Iterable[Namespace]) -> None:
+        """Create them, or bring their retention up to date, at once; what else is configured stays."""
+        known = {one.name: one for one in self.store.namespaces()}
+        wanted = [msgspec.structs.replace(known.get(one.name, one), ttl_s=one.ttl_s) for one in namespaces]
+        changed = [one for one in wanted if one != known.get(one.name)]
+        if changed:
+            self.store.configure(*changed)
 
 
 class GraphView:

@@ -77,9 +77,9 @@ def open(  # noqa: A001
         store = LmdbStore.open(location, clock=clock, readonly=readonly)
     try:
         configured = store.namespaces()
-        for namespace in namespaces:
-            if namespace not in configured and not readonly:
-                store.configure(namespace)
+        missing = [namespace for namespace in namespaces if namespace not in configured]
+        if missing and not readonly:
+            store.configure(*missing)
     except BaseException:
         store.close()
         raise

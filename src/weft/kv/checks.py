@@ -9,7 +9,19 @@ from typing import Final, TypeVar
 
 from weft.core import limits
 from weft.core.errors import Invalid, NotFound
-from weft.kv.model import Delete, Keys, Mutation, Namespace, PageLimits, Prefix, Put, Range, Selection, Token
+from weft.kv.model import (
+    ALL,
+    Delete,
+    Keys,
+    Mutation,
+    Namespace,
+    PageLimits,
+    Prefix,
+    Put,
+    Range,
+    Selection,
+    Token,
+)
 
 _NAME: Final = re.compile(r"[a-z0-9_.\-/]+", re.ASCII)
 T = TypeVar("T")
@@ -86,11 +98,14 @@ def check_record(record: bytes) -> None:
     """Refuse what is not a record id."""
     if type(record) is not bytes or not record:
         raise Invalid("a record id has at least one byte", hint="name the record in bytes")
-    limits.within("a record id", len(record), limits.MAX_RECORD_ID_BYTES)
+    if len(record) > limits.MAX_RECORD_ID_BYTES:
+        limits.within("a record id", len(record), limits.MAX_RECORD_ID_BYTES)
 
 
 def check_selection(selection: Selection) -> None:
     """Refuse what is not a selection of item keys."""
+    if selection is ALL:
+        return
     match selection:
         case Keys(keys):
             bounds = keys

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Self
+from contextlib import contextmanager
+from typing import Self
 
 import lmdb
 
@@ -12,9 +14,9 @@ from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.core.codec import decode, encode
 from weft.core.lmdb_env import LmdbEnv
 from weft.kv.base import StoreBase
-from weft.kv.cells import live_item
 from weft.kv.checks import check_mutations, check_namespace, check_page, check_query, find_namespace
 from weft.kv.lmdb_batch import Batch
+from weft.kv.lmdb_read import Moment, Reader, record_rows
 from weft.kv.lmdb_rows import (
     DATABASES,
     NUMBER_BYTES,
@@ -28,8 +30,6 @@ from weft.kv.lmdb_sweep import Sweep
 from weft.kv.model import (
     ALL,
     Delete,
-    Item,
-    Keys,
     Mutation,
     Namespace,
     NamespaceStats,
@@ -39,7 +39,7 @@ from weft.kv.model import (
     RecordPage,
     Selection,
 )
-from weft.kv.paging import DEFAULT_LIMITS, bounds, fill_page, fill_record_page
+from weft.kv.paging import DEFAULT_LIMITS, fill_page, fill_record_page, page_token, query_digest
 from weft.kv.store import Capability
 
 FORMAT_NAME = "weft.kv"
@@ -56,6 +56,7 @@ class LmdbStore(StoreBase):
         self._env = env
         self._handles = {name: env.database(name) for name in DATABASES}
         self._decoded: dict[str, tuple[bytes, NamespaceRow]] = {}
+        self._local = _Local()
 
     @classmethod
     def open(
@@ -75,15 +76,17 @@ class LmdbStore(StoreBase):
         with self._env.read() as txn:
             return [row.config for row in Rows(self._handles, txn).namespace_rows()]
 
-    def configure(self, namespace: Namespace) -> None:
-        check_namespace(namespace)
-        name = namespace.name.encode()
+    def configure(self, *namespaces: Namespace) -> None:
+        for namespace in namespaces:
+            check_namespace(namespace)
 
         def write(txn: lmdb.Transaction) -> None:
             rows = Rows(self._handles, txn)
             ids = {row.config.name: row.id for row in rows.namespace_rows()}
-            number = ids.get(namespace.name, max(ids.values(), default=0) + 1)
-            txn.put(name, encode(NamespaceRow(number, namespace)), db=rows.namespaces)
+            for namespace in namespaces:
+                number = ids.setdefault(namespace.name, max(ids.values(), default=0) + 1)
+                row = encode(NamespaceRow(number, namespace))
+                txn.put(namespace.name.encode(), row, db=rows.namespaces)
             rows.bump_generation()
 
         self._env.write(write)
@@ -114,9 +117,15 @@ class LmdbStore(StoreBase):
         after: bytes | None = None,
     ) -> Page:
         check_query(records, selection, page, limit_per_record)
-        with self._env.read() as txn:
-            prefix = self._find(txn, namespace).prefix
-            reader = _Reader(Rows(self._handles, txn), selection, reverse, self._clock.now_us())
+        with self._moment() as moment:
+            prefix = self._prefix(moment, namespace)
+            if selection is ALL and page is None and after is None and not reverse:
+                found, last = moment.short_records(prefix, records, limit_per_record, DEFAULT_LIMITS)
+                if last is None:
+                    return Page(found)
+                query = query_digest(namespace, records, selection, reverse, limit_per_record)
+                return Page(found, page_token(query, last))
+            reader = Reader(moment, selection, reverse)
             return fill_page(
                 lambda record, after_key: reader.scan(record_key(prefix, record), after_key),
                 namespace,
@@ -133,25 +142,23 @@ class LmdbStore(StoreBase):
         self, namespace: str, *, after: bytes | None = None, page: PageLimits | None = None
     ) -> RecordPage:
         check_page(page)
-        with self._env.read() as txn:
-            prefix = self._find(txn, namespace).prefix
-            rows = Rows(self._handles, txn)
-            reader = _Reader(rows, ALL, False, self._clock.now_us())
+        with self._moment() as moment:
+            prefix = self._prefix(moment, namespace)
+            rows, reader = moment.rows, Reader(moment)
 
             def scan(after_key: bytes | None) -> Iterator[tuple[bytes, bytes]]:
-                for key, row in _records(rows, prefix, after_key):
+                for key, row in record_rows(rows, prefix, after_key):
                     if next(iter(reader.scan_row(row, None)), None) is not None:
                         yield key, record_id(key, parse_record(row)[1])
 
             return fill_record_page(scan, namespace, page or DEFAULT_LIMITS, after, self._clock)
 
     def stats(self, namespace: str) -> NamespaceStats:
-        with self._env.read() as txn:
-            prefix = self._find(txn, namespace).prefix
-            rows = Rows(self._handles, txn)
-            reader = _Reader(rows, ALL, False, self._clock.now_us())
+        with self._moment() as moment:
+            prefix = self._prefix(moment, namespace)
+            rows, reader = moment.rows, Reader(moment)
             records = live = stored = size = 0
-            for _, row in _records(rows, prefix, None):
+            for _, row in record_rows(rows, prefix, None):
                 for key, cell in rows.span(row[:NUMBER_BYTES], b"", None):
                     stored += 1
                     size += len(key) + len(cell) + rows.chunk_bytes(cell)
@@ -173,14 +180,37 @@ class LmdbStore(StoreBase):
         return self._env.write(write)
 
     def generation(self) -> int:
-        with self._env.read() as txn:
-            return Rows(self._handles, txn).generation()
+        with self._moment() as moment:
+            return moment.rows.generation()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        with self._moment():
+            yield
 
     def close(self) -> None:
         self._env.close()
 
-    def _find(self, txn: lmdb.Transaction, name: str) -> NamespaceRow:
-        return find_namespace(self._find_all(txn, {name}), name)
+    @contextmanager
+    def _moment(self) -> Iterator[Moment]:
+        """This thread's moment, or a new one."""
+        if self._local.moment is not None:
+            yield self._local.moment
+            return
+        with self._env.read() as txn:
+            self._local.moment = Moment(Rows(self._handles, txn), self._clock.now_us())
+            try:
+                yield self._local.moment
+            finally:
+                self._local.moment = None
+
+    def _prefix(self, moment: Moment, name: str) -> bytes:
+        """The prefix of a namespace's records; `NotFound` when it is not configured."""
+        prefix = moment.prefixes.get(name)
+        if prefix is None:
+            found = find_namespace(self._find_all(moment.rows.txn, (name,)), name)
+            prefix = moment.prefixes[name] = found.prefix
+        return prefix
 
     def _find_all(self, txn: lmdb.Transaction, names: Iterable[str]) -> dict[str, NamespaceRow]:
         """Those of the namespaces that are configured, decoded again only when they have changed."""
@@ -194,55 +224,7 @@ class LmdbStore(StoreBase):
         return found
 
 
-class _Reader:
-    """Reads one selection of records within one transaction."""
+class _Local(threading.local):
+    """What the current thread reads."""
 
-    def __init__(self, rows: Rows, selection: Selection, reverse: bool, now_us: int) -> None:
-        self._rows = rows
-        self._reverse = reverse
-        self._now_us = now_us
-        self._keys: list[bytes] | None = None
-        self._start, self._end = b"", None
-        if isinstance(selection, Keys):
-            self._keys = sorted(set(selection.keys), reverse=reverse)
-        else:
-            self._start, self._end = bounds(selection)
-
-    def scan(self, record: bytes, after_key: bytes | None) -> Iterable[Item]:
-        row = self._rows.txn.get(record, db=self._rows.records)
-        return () if row is None else self.scan_row(row, after_key)
-
-    def scan_row(self, row: bytes, after_key: bytes | None) -> Iterator[Item]:
-        number, head = parse_record(row)
-        now_us, read_chunks, record_us = self._now_us, self._rows.read_chunks, head.expires_us
-        for key, cell in self._cells(number, after_key):
-            item = live_item(key[NUMBER_BYTES:], cell, record_us, now_us, read_chunks)
-            if item is not None:
-                yield item
-
-    def _cells(self, number: bytes, after_key: bytes | None) -> Iterable[tuple[bytes, bytes]]:
-        start, end = self._start, self._end
-        if self._keys is not None:
-            return self._cells_of_keys(self._keys, number, after_key)
-        if self._reverse:
-            return self._rows.span_back(number, start, end if after_key is None else after_key)
-        return self._rows.span(number, start if after_key is None else after_key + b"\x00", end)
-
-    def _cells_of_keys(
-        self, keys: list[bytes], number: bytes, after_key: bytes | None
-    ) -> Iterator[tuple[bytes, bytes]]:
-        for key in keys:
-            if after_key is None or (key < after_key if self._reverse else key > after_key):
-                cell = self._rows.txn.get(number + key, db=self._rows.items)
-                if cell is not None:
-                    yield number + key, cell
-
-
-def _records(rows: Rows, prefix: bytes, after_key: bytes | None) -> Iterator[tuple[bytes, bytes]]:
-    """Rows of `records` under a namespace's prefix."""
-    cursor: Any = rows.txn.cursor(db=rows.records)
-    if cursor.set_range(prefix if after_key is None else after_key + b"\x00"):
-        for key, row in cursor:
-            if not key.startswith(prefix):
-                return
-            yield key, row
+    moment: Moment | None = None

@@ -142,7 +142,8 @@ class MemoryStore(StoreBase):
 
     def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
         super().__init__(clock)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._moment_us: int | None = None
         self._namespaces: dict[str, Namespace] = {}
         self._records: dict[tuple[str, bytes], _Record] = {}
         self._generation = 0
@@ -152,10 +153,11 @@ class MemoryStore(StoreBase):
         with self._open():
             return [self._namespaces[name] for name in sorted(self._namespaces)]
 
-    def configure(self, namespace: Namespace) -> None:
-        check_namespace(namespace)
+    def configure(self, *namespaces: Namespace) -> None:
+        for namespace in namespaces:
+            check_namespace(namespace)
         with self._open():
-            self._namespaces[namespace.name] = namespace
+            self._namespaces |= {namespace.name: namespace for namespace in namespaces}
             self._generation += 1
 
     def mutate(self, mutations: Sequence[Mutation]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import xxhash
@@ -20,15 +20,22 @@ Scan = Callable[[bytes, bytes | None], Iterable[Item]]
 """The selected live items of a record in order, after a key or from the start."""
 
 
-class _Position(msgspec.Struct, frozen=True, array_like=True):
-    """Where a page ended: in which question, at which record, after which key, with how many items of it."""
+class Place(NamedTuple):
+    """Where a page ended: at which record, after which key, with how many items of it."""
 
-    query: bytes
     record: int
     key: bytes
     taken: int
 
 
+class _Position(msgspec.Struct, frozen=True, array_like=True):
+    """A place in the answer to one question."""
+
+    query: bytes
+    place: Place
+
+
+_START: Final = Place(0, b"", 0)
 _positions: Final = msgspec.msgpack.Decoder(_Position)
 
 
@@ -54,16 +61,14 @@ def fill_page(
     """One page of the items that `scan` yields for each record."""
 
     def query() -> bytes:
-        return _digest(
-            [namespace, records, type(selection).__name__, encode(selection), reverse, limit_per_record]
-        )
+        return query_digest(namespace, records, selection, reverse, limit_per_record)
 
-    start = _Position(b"", 0, b"", 0) if after is None else _resume(after, query())
+    start = _START if after is None else _resume(after, query())
     resume_key = None if after is None else start.key
     taken = start.taken
     room = _Room(limits, clock)
     found: list[RecordItems] = []
-    last = (0, b"", 0)
+    last = _START
     for at in range(start.record, len(records)):
         items: list[Item] = []
         wanted = math.inf if limit_per_record is None else limit_per_record - taken
@@ -72,14 +77,14 @@ def fill_page(
                 if not room.take(len(item.key) + len(item.value)):
                     if items:
                         found.append(RecordItems(records[at], items))
-                        last = (at, items[-1].key, taken + len(items))
-                    return Page(found, encode(_Position(query(), *last)))
+                        last = Place(at, items[-1].key, taken + len(items))
+                    return Page(found, page_token(query(), last))
                 items.append(item)
                 if len(items) >= wanted:
                     break
         if items:
             found.append(RecordItems(records[at], items))
-            last = (at, items[-1].key, taken + len(items))
+            last = Place(at, items[-1].key, taken + len(items))
         resume_key, taken = None, 0
     return Page(found)
 
@@ -98,7 +103,7 @@ def fill_record_page(
     last = b""
     for position, record in scan(None if after is None else _resume(after, query).key):
         if not room.take(len(record)):
-            return RecordPage(found, encode(_Position(query, 0, last, 0)))
+            return RecordPage(found, page_token(query, Place(0, last, 0)))
         found.append(record)
         last = position
     return RecordPage(found)
@@ -130,11 +135,29 @@ def _digest(query: list[Any]) -> bytes:
     return xxhash.xxh3_128_digest(encode(query))
 
 
-def _resume(after: bytes, query: bytes) -> _Position:
+def query_digest(
+    namespace: str,
+    records: Sequence[bytes],
+    selection: Selection,
+    reverse: bool,
+    limit_per_record: int | None,
+) -> bytes:
+    """What tells one question of `get_items` from another."""
+    return _digest(
+        [namespace, records, type(selection).__name__, encode(selection), reverse, limit_per_record]
+    )
+
+
+def page_token(query: bytes, place: Place) -> bytes:
+    """What resumes the answer to a question after a place."""
+    return encode(_Position(query, place))
+
+
+def _resume(after: bytes, query: bytes) -> Place:
     try:
         position = _positions.decode(after)
     except msgspec.MsgspecError:
         position = None
     if position is None or position.query != query:
         raise Invalid("`after` belongs to another question", hint="repeat the call with the same arguments")
-    return position
+    return position.place

@@ -66,8 +66,8 @@ class KeyValueStore(Protocol):
     def namespaces(self) -> list[Namespace]:
         """The configured namespaces, by name."""
 
-    def configure(self, namespace: Namespace) -> None:
-        """Create a namespace or replace its configuration; its items stay."""
+    def configure(self, *namespaces: Namespace) -> None:
+        """Create namespaces or replace their configuration, all or none; their items stay."""
 
     def mutate(self, mutations: Sequence[Mutation]) -> None:
         """Apply puts and deletes, over any records and namespaces, as one batch."""

@@ -39,9 +39,10 @@ class ObservedStore(StoreWrapper):
         with self._observe("namespaces", NO_NAMESPACE):
             return self._inner.namespaces()
 
-    def configure(self, namespace: Namespace) -> None:
-        with self._observe("configure", namespace.name):
-            self._inner.configure(namespace)
+    def configure(self, *namespaces: Namespace) -> None:
+        name = namespaces[0].name if len(namespaces) == 1 else SEVERAL_NAMESPACES
+        with self._observe("configure", name):
+            self._inner.configure(*namespaces)
 
     def mutate(self, mutations: Sequence[Mutation]) -> None:
         names = {str(getattr(mutation, "namespace", NO_NAMESPACE)) for mutation in mutations} or {

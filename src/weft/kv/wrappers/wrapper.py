@@ -24,8 +24,8 @@ class StoreWrapper(StoreBase):
     def namespaces(self) -> list[Namespace]:
         return self._inner.namespaces()
 
-    def configure(self, namespace: Namespace) -> None:
-        self._inner.configure(namespace)
+    def configure(self, *namespaces: Namespace) -> None:
+        self._inner.configure(*namespaces)
 
     def mutate(self, mutations: Sequence[Mutation]) -> None:
         self._inner.mutate(mutations)

@@ -40,6 +40,17 @@ class RefusalContract(KeyValueStoreFixtures):
         with pytest.raises(LimitExceeded):
             store.put_items("n", b"r", {b"k": b"v" * 11})
 
+    def test_namespaces_are_configured_together_or_not_at_all(self, backend: Backend) -> None:
+        store = backend.store
+        with pytest.raises(Invalid):
+            store.configure(Namespace(name="x"), Namespace(name="BAD"))
+        assert store.namespaces() == [*NAMESPACES]
+        store.configure(Namespace(name="x"), Namespace(name="y"), Namespace(name="x", ttl_s=9))
+        assert store.namespaces()[2:] == [Namespace(name="x", ttl_s=9), Namespace(name="y")]
+        for name in ("x", "y"):
+            store.put_items(name, b"r", {b"k": name.encode()})
+            assert store.get_items(name, [b"r"]).items()[0].value == name.encode()
+
     @pytest.mark.parametrize(
         "namespace",
         [
