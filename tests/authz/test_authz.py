@@ -216,3 +216,13 @@ def test_expand_shows_the_tree(authz: Authz) -> None:
 def test_a_directory_is_opened_once_per_process(tmp_path: Path) -> None:
     with Authz.open(str(tmp_path / "authz")), pytest.raises(Invalid, match="open"):
         Authz.open(str(tmp_path / "authz"))
+
+
+@pytest.mark.parametrize("name", ["create", "touch", "delete", "must_exist", "must_not_exist"])
+def test_a_text_is_not_taken_for_a_list_of_letters(authz: Authz, name: str) -> None:
+    with pytest.raises(Invalid, match=f"`{name}` takes a list"):
+        authz.write(**{name: "doc:1#viewer@user:ann"})
+    with pytest.raises(Invalid, match="`namespaces` takes a list"):
+        next(authz.watch(namespaces="doc"))
+    with pytest.raises(NotFound, match="`dox`"):
+        next(authz.watch(namespaces=["dox"]))

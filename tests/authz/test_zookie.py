@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -100,3 +102,21 @@ def test_the_modes() -> None:
         assert not allowed(LATEST)
         clock.advance(10)
         assert not allowed()
+
+
+def test_after_restoring_an_old_copy_zookies_of_the_lost_future_are_told(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    with Authz.open(tmp_path / "store", clock=clock) as authz:
+        authz.write_schema(SCHEMA)
+    shutil.copytree(tmp_path / "store", tmp_path / "copy")
+    with Authz.open(tmp_path / "store", clock=clock) as authz:
+        clock.advance(1)
+        lost = authz.write(touch=[ANN])
+    with Authz.open(tmp_path / "copy", clock=clock) as restored:
+        with pytest.raises(FutureZookie):
+            restored.check("doc:1", "viewer", "user:ann", at=EXACT(lost))
+        clock.advance(1)
+        restored.write(touch=["doc:2#viewer@user:bob"])
+        for at in (lost, EXACT(lost)):
+            with pytest.raises(ForeignZookie, match="never had"):
+                restored.check("doc:1", "viewer", "user:ann", at=at)

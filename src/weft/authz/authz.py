@@ -16,7 +16,7 @@ from weft.authz.store import RETENTION_S, SchemaMoved, TupleStore
 from weft.authz.transfer import Imported, import_lines
 from weft.authz.tuples import ObjectRef, TupleFilter, User, parse_tuple
 from weft.authz.watch import HEARTBEAT_S, watch
-from weft.authz.writes import TupleText, build_write
+from weft.authz.writes import TupleText, build_write, listed
 from weft.authz.zookie import LATEST, Consistency, Zookie
 from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.core.limits import MAX_DEPTH, MAX_WRITES_PER_REQUEST
@@ -137,8 +137,8 @@ class Authz(Questions):
         (`PreconditionFailed`). A write repeated under its idempotency key does nothing and returns the zookie
         of the first time.
         """
-        created, touched, deleted = tuple(create), tuple(touch), tuple(delete)
-        present, absent = tuple(must_exist), tuple(must_not_exist)
+        created, touched, deleted = listed("create", create), listed("touch", touch), listed("delete", delete)
+        present, absent = listed("must_exist", must_exist), listed("must_not_exist", must_not_exist)
         for _ in range(_RACES):
             plan = self._plan(self._store.head())
             write = build_write(
@@ -190,16 +190,20 @@ class Authz(Questions):
 
         None starts now, `earliest` at the beginning of history. `namespaces` keeps changes of tuples on
         objects of these only. An event without changes is a heartbeat: it comes after `heartbeat_s` without
-        an event. To resume, pass the zookie of the last event. `ExpiredZookie` when history is gone by then.
+        an event. To resume, pass the zookie of the last event. `ExpiredZookie` when history is gone by then,
+        `NotFound` for a namespace that the schema does not have.
         """
         newest = self._store.head()
+        wanted = frozenset(listed("namespaces", namespaces))
+        for namespace in wanted:
+            self._plan(newest).schema.namespace(namespace)
         if after is None:
             start = newest.revision
         elif after == "earliest":
             start = self._store.oldest()
         else:
             start = self._moments.revision(after, newest)
-        return watch(self._store, self._moments, self._clock, start, frozenset(namespaces), heartbeat_s)
+        return watch(self._store, self._moments, self._clock, start, wanted, heartbeat_s)
 
     def export_tuples(self, *, at: Consistency = None, after: str | None = None) -> Iterator[str]:
         """All tuples at one moment as text, one a line without its end, in an order that depends on nothing

@@ -7,6 +7,7 @@ from weft.authz.zookie import (
     EXACT,
     Consistency,
     ExpiredZookie,
+    ForeignZookie,
     FutureZookie,
     Latest,
     Moment,
@@ -50,14 +51,29 @@ class Moments:
             raise ExpiredZookie(error.message, hint="ask at a newer zookie, or without one") from error
 
     def revision(self, zookie: Zookie | str, newest: Head) -> int:
-        """The revision that a zookie names; `FutureZookie` when the store is not there yet."""
+        """The revision that a zookie names; `FutureZookie` when the store is not there yet, `ForeignZookie`
+        when it went another way: a restored copy counts on from where it was made."""
         moment = self._mint.read(zookie)
         if moment.revision > newest.revision:
             raise FutureZookie(
                 f"zookie names revision {moment.revision}, the store is at {newest.revision}",
                 hint="retry once the store has caught up; after restoring an old copy, drop old zookies",
             )
+        if self._wall_us(moment.revision, newest) not in (None, moment.wall_us):
+            raise ForeignZookie(
+                f"zookie names a revision {moment.revision} that this store never had",
+                hint="it was restored from an older copy; drop zookies from after that copy",
+            )
         return moment.revision
+
+    def _wall_us(self, revision: int, newest: Head) -> int | None:
+        """When a revision was written; None when that is forgotten."""
+        if revision == newest.revision:
+            return newest.wall_us
+        try:
+            return self._store.head_at(revision).wall_us
+        except RevisionGone:
+            return None
 
     def _quantized(self, newest: Head) -> Head:
         if not self._window_us:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from weft.authz.plan import Plan
 from weft.authz.schema.model import AllowedSubject
@@ -11,8 +12,16 @@ from weft.authz.tuples import RelationTuple, TupleFilter, check_tuple, parse_tup
 from weft.core.errors import Invalid
 from weft.core.limits import within
 
+T = TypeVar("T")
 TupleText = str | RelationTuple
 """A relation tuple, or its text."""
+
+
+def listed(name: str, items: Iterable[T]) -> tuple[T, ...]:
+    """The items; `Invalid` for a text, which would be taken for a list of letters."""
+    if isinstance(items, str):
+        raise Invalid(f"`{name}` takes a list, not the text `{items}`", hint=f"write {name}=[...]")
+    return tuple(items)
 
 
 def read_tuple(item: TupleText) -> RelationTuple:

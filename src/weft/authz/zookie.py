@@ -22,7 +22,7 @@ _CHECKSUM_BYTES: Final = 9
 
 
 class Zookie(str):
-    """A URL-safe text of 56 characters; keep it, send it back, read nothing into it."""
+    """A URL-safe text; keep it, send it back, read nothing into it."""
 
     __slots__ = ()
 

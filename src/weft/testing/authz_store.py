@@ -415,6 +415,18 @@ class TupleStoreContract:
         assert store.answer([Objects(ANN.user, "doc", "viewer")], revision) == [[]]
         assert store.write(write).revision == revision + 1
 
+    def test_a_key_is_kept_from_its_use_even_if_that_changed_nothing(
+        self, store: TupleStore, clock: VirtualClock
+    ) -> None:
+        store.write(Write(touch=(ANN,)))
+        clock.advance(RETENTION_S + 1)
+        write = Write(touch=(ANN,), idempotency_key="k")
+        store.write(write)
+        store.collect()
+        store.write(Write(delete=(ANN,)))
+        store.write(write)
+        assert everything(store, store.head().revision) == set()
+
     # random histories
 
     @settings(max_examples=25, suppress_health_check=[HealthCheck.differing_executors])

@@ -75,7 +75,8 @@ class MemoryStore:
         self._rows: dict[Key, list[_Row]] = {}
         self._by_object: dict[tuple[str, str, str], dict[Key, None]] = defaultdict(dict)
         self._by_user: dict[tuple[str, str, str], dict[Key, None]] = defaultdict(dict)
-        self._idempotent: dict[str, tuple[Write, Head]] = {}
+        self._idempotent: dict[str, tuple[Write, Head, int]] = {}
+        """By key: the write, its head, and when it was made."""
 
     @property
     def waits(self) -> bool:
@@ -149,7 +150,7 @@ class MemoryStore:
             if changes:
                 head = self._commit(changes, None)
             if write.idempotency_key is not None:
-                self._idempotent[write.idempotency_key] = (write, head)
+                self._idempotent[write.idempotency_key] = (write, head, now_us)
             return head
 
     def write_schema(self, change: SchemaChange) -> Head:
@@ -179,11 +180,7 @@ class MemoryStore:
             first = self.revision_at(horizon_us)
             del self._heads[: first - self._first], self._commits[: first - self._first]
             self._first = first
-            self._idempotent = {
-                key: (write, head)
-                for key, (write, head) in self._idempotent.items()
-                if head.wall_us >= horizon_us
-            }
+            self._idempotent = {key: used for key, used in self._idempotent.items() if used[2] >= horizon_us}
             return sum(self._trim(key, horizon_us) for key in list(self._rows))
 
     def close(self) -> None:
@@ -229,7 +226,7 @@ class MemoryStore:
         return next(self._live([key] if key in self._rows else [], self._heads[-1].revision), None)
 
     def _replay(self, write: Write) -> Head:
-        first, head = self._idempotent[write.idempotency_key or ""]
+        first, head, _ = self._idempotent[write.idempotency_key or ""]
         if msgspec.structs.replace(first, schema_revision=write.schema_revision) != write:
             raise IdempotencyConflict(
                 f"idempotency key `{write.idempotency_key}` was used for another write",
