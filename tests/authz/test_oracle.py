@@ -104,6 +104,17 @@ def oracle_of(history: History, state: dict[object, RelationTuple], now_us: int)
     return oracle
 
 
+@settings(max_examples=25)
+@given(history=histories(conditions=False), page_size=st.integers(1, 4))
+def test_lists_agree_when_everything_in_them_is_checked(history: History, page_size: int) -> None:
+    clock = VirtualClock()
+    with pytest.MonkeyPatch.context() as patch, opened("memory", clock) as authz:
+        patch.setattr("weft.authz.lists._proven", lambda found: frozenset())
+        zookie, state = play(authz, history)[-1]
+        oracle = oracle_of(history, state, clock.now_us())
+        lists_agree(authz, history.schema, oracle, EXACT(zookie), page_size)
+
+
 @pytest.mark.parametrize("kind", ["memory", "lmdb"])
 @settings(max_examples=25)
 @given(history=histories(conditions=False), page_size=st.integers(1, 4))

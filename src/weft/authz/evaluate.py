@@ -13,7 +13,7 @@ nothing; that denies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Sequence
 from typing import Final
 
 from weft.authz.plan import NOBODY, Plan, Rule, Tuples
@@ -115,6 +115,8 @@ class Evaluation:
         self._frontier: list[Cell] = []
         self._shared: dict[Users, Rows] = {}
         """Rows that questions about other users may ask for too."""
+        self._fact_user: User | None = None
+        self._facts: Container[tuple[ObjectRef, str]] = ()
         self._asked: dict[Read, list[Callable[[Rows], None]]] = {}
         """What to read next, with who takes the rows; what a check leaves over, the next one sends."""
 
@@ -148,6 +150,10 @@ class Evaluation:
                     sink(rows)
         return [root.value for root in roots]  # type: ignore[misc]
 
+    def assume(self, user: User, facts: Container[tuple[ObjectRef, str]]) -> None:
+        """Take for proven that the user is in these relations of objects; before any check."""
+        self._fact_user, self._facts = user, facts
+
     def cell(self, question: Question) -> Cell:
         """The cell of a question that came up, for tracing."""
         return self._cells[question]
@@ -156,7 +162,10 @@ class Evaluation:
         cell = self._cells.get(question)
         if cell is None:
             cell = self._cells[question] = Cell(ANY, question=question)
-            self._frontier.append(cell)
+            if question[0] == self._fact_user and question[1:] in self._facts:
+                cell.value = True
+            else:
+                self._frontier.append(cell)
         elif cell.asleep:
             cell.asleep = False
             self._frontier.append(cell)

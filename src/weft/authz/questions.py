@@ -9,7 +9,7 @@ from weft.authz.cursor import Place, digest_of, seal, unseal
 from weft.authz.evaluate import Cell, Judge, Question, Value
 from weft.authz.expand import Expansion, Tree
 from weft.authz.explain import Explainer, Explanation, suggestions
-from weft.authz.lists import Listed, list_objects, list_subjects, named_users, reachable_objects
+from weft.authz.lists import Candidates, Listed, list_objects, list_subjects, named_users, reachable_objects
 from weft.authz.moments import Moments
 from weft.authz.plan import Plan
 from weft.authz.request import Request
@@ -58,7 +58,7 @@ class Questions:
         self._max_depth = max_depth
         self._moments = Moments(store, clock, window_s)
         self._plans: dict[int, Plan] = {}
-        self._walks: dict[tuple[int, bytes], list[str]] = {}
+        self._walks: dict[tuple[int, bytes], Candidates] = {}
 
     def check(
         self,
@@ -158,7 +158,8 @@ class Questions:
         request.plan.schema.relation(namespace, relation)
         whom = self._user(request.plan, user)
         target = namespace, relation
-        candidates = self._candidates(request, place, reachable_objects(request.plan, target, whom))
+        walk = reachable_objects(request.plan, target, whom)
+        candidates = self._candidates(request, place, walk)
         steps = list_objects(
             request.evaluation(), target, whom, candidates, place.after.decode(), _checked_limit(limit)
         )
@@ -187,7 +188,8 @@ class Questions:
         user_namespace, _, user_relation = kind.partition("#")
         self._user(request.plan, User(user_namespace, "any", user_relation))
         of_kind = user_namespace, user_relation
-        candidates = self._candidates(request, place, named_users(request.plan, object_, relation, of_kind))
+        walk = named_users(request.plan, object_, relation, of_kind)
+        candidates = self._candidates(request, place, walk)
         after = place.after.decode()
         steps = list_subjects(
             request.evaluation(), object_, relation, of_kind, candidates, after, _checked_limit(limit)
@@ -311,14 +313,14 @@ class Questions:
     # pages
 
     def _candidates(
-        self, request: Request, place: Place, walk: Generator[list[Read], list[Rows], list[str]]
-    ) -> list[str]:
+        self, request: Request, place: Place, walk: Generator[list[Read], list[Rows], Candidates]
+    ) -> Candidates:
         """What a list's walk finds; kept for the pages to come, which check it anew at their own instant."""
         key = request.head.revision, place.question
         found = self._walks.get(key)
         if found is None:
             found = request.run(walk)
-            if len(found) >= _KEPT_FROM:
+            if len(found.ids) >= _KEPT_FROM:
                 self._walks[key] = found
                 _keep_newest(self._walks, _MAX_WALKS)
         return found

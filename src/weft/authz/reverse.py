@@ -1,13 +1,15 @@
 """Which objects a user may possibly be in a relation with: the walk from the user towards the objects.
 
 It finds too much rather than too little: of an intersection it follows one part, of an exclusion the base,
-and conditions are taken as met. What it finds is checked like any other question.
+and conditions are taken as met. What it found by unions alone, and by tuples that always count, is proven on
+the way; the rest is checked like any other question.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Container, Generator, Iterable, Iterator
+from typing import NamedTuple
 
 from weft.authz.plan import Plan, Userset
 from weft.authz.schema.model import (
@@ -28,79 +30,130 @@ Reached = tuple[ObjectRef, str]
 """The user may be in this relation of this object."""
 
 
+class _Part(NamedTuple):
+    """A leaf of a relation's rewrite; `proves` when whoever is in it is in the relation."""
+
+    namespace: str
+    relation: Relation
+    proves: bool
+    tupleset: str = ""
+    """Arrows only."""
+
+
+class _Way(NamedTuple):
+    """By the tuples that name the user, in `tuples` of objects of the namespace, into `relation` of these."""
+
+    user_relation: str
+    namespace: str
+    tuples: str
+    relation: str
+    proves: bool
+
+
+class _Steps(NamedTuple):
+    """Where to go from a relation of an object."""
+
+    computed: list[tuple[str, bool]]
+    """Relations of the same object, each with whether that is proof."""
+    ways: list[_Way]
+    """By tuples that name the object, or the relation of it."""
+
+
 class Reverse:
     """A schema's rewrites turned round."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._computed: dict[Userset, list[str]] = defaultdict(list)
+        self._computed: dict[Userset, list[_Part]] = defaultdict(list)
         """Relation -> relations of the same object that are computed from it."""
-        self._arrows: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
-        """Computed relation -> namespace, relation and tupleset of the arrows to it."""
-        self._selves: dict[str, list[str]] = defaultdict(list)
-        self._direct: list[tuple[str, Relation]] = []
+        self._arrows: dict[str, list[_Part]] = defaultdict(list)
+        """Computed relation -> arrows to it."""
+        self._selves: dict[str, list[_Part]] = defaultdict(list)
+        self._direct: list[_Part] = []
         """Relations whose own tuples count."""
+        self._everything = {(c.name, r) for c in plan.schema.namespaces for r in c.by_name}
+        self._steps: dict[Userset, dict[Userset, _Steps]] = {}
+        """Target -> what leads to it, by relation."""
         for config in plan.schema.namespaces:
             for relation in config.relations:
-                for node in _positive(relation.rewrite):
-                    self._add(config.name, relation, node)
+                for node, proves in _positive(relation.rewrite, True):
+                    self._add(_Part(config.name, relation, proves), node)
 
     def walk(
         self, user: User, target: Userset, counts: Callable[[RelationTuple], bool]
-    ) -> Generator[list[Read], list[Rows], set[str]]:
-        """The ids of all objects that the user may be in the target relation with, and perhaps of others."""
-        seen: set[Reached] = set()
-        asked: dict[Objects, set[str]] = defaultdict(set)
+    ) -> Generator[list[Read], list[Rows], dict[Reached, bool]]:
+        """The relations of objects that the user may be in, and perhaps others, as far as they have to do
+        with the target; each with whether it is proven, at any instant and in any context."""
+        steps = self._toward(target)
+        found: dict[Reached, bool] = {}
+        asked: dict[Objects, dict[str, bool]] = {}
         """Reads, each with the relations that the objects found are reached in."""
-        self._ask(asked, self._ways(user))
         fresh = self._start(user)
+        for whom in (user, User(user.namespace, WILDCARD)) if not user.relation else (user,):
+            _ask(asked, whom, self._ways(user.namespace, user.relation, steps), True)
         while True:
             while fresh:
-                at = fresh.pop()
-                if at in seen:
+                at, proven = fresh.pop()
+                if found.get(at, -1) >= proven:
                     continue
-                seen.add(at)
+                found[at] = proven
                 object_, relation = at
-                fresh.extend((object_, name) for name in self._computed[object_.namespace, relation])
-                self._ask(asked, self._ways(User(object_.namespace, object_.id, relation)))
-                self._ask(asked, self._ways_by_arrow(object_, relation))
+                known = steps.get((object_.namespace, relation))
+                if known is None:
+                    known = self._steps_from(object_.namespace, relation, steps)
+                for name, proves in known.computed:
+                    fresh.append(((object_, name), proven and proves))
+                if known.ways:
+                    _ask(asked, object_, known.ways, proven)
             if not asked:
-                return {object_.id for object_, name in seen if (object_.namespace, name) == target}
-            reads: list[Read] = list(asked)
-            reached = list(asked.values())
-            asked.clear()
-            for names, rows in zip(reached, (yield reads), strict=True):
-                found = {row.object for row in rows if counts(row)}
-                fresh.extend((object_, name) for object_ in found for name in names)
+                return found
+            reads, asked = asked, {}
+            for names, rows in zip(reads.values(), (yield list(reads)), strict=True):
+                for row in filter(counts, rows):
+                    always = row.unconditional
+                    fresh += [((row.object, name), proven and always) for name, proven in names.items()]
 
-    def _add(self, namespace: str, relation: Relation, node: Rewrite) -> None:
+    def _add(self, part: _Part, node: Rewrite) -> None:
         match node:
             case This():
-                self._direct.append((namespace, relation))
+                self._direct.append(part)
             case ComputedUserset(name):
-                self._computed[namespace, name].append(relation.name)
-            case TupleToUserset(tupleset, computed):
-                self._arrows[computed].append((namespace, relation.name, tupleset))
+                self._computed[part.namespace, name].append(part)
+            case TupleToUserset(tupleset, computed, every):
+                arrow = part._replace(tupleset=tupleset, proves=part.proves and not every)
+                self._arrows[computed].append(arrow)
             case Self():
-                self._selves[namespace].append(relation.name)
+                self._selves[part.namespace].append(part)
 
-    def _start(self, user: User) -> list[Reached]:
+    def _start(self, user: User) -> list[tuple[Reached, bool]]:
         if user.relation:
-            return [(user.object, user.relation)]
-        return [(user.object, name) for name in self._selves[user.namespace] if user.id != WILDCARD]
+            return [((user.object, user.relation), True)]
+        if user.id == WILDCARD:
+            return []
+        return [((user.object, part.relation.name), part.proves) for part in self._selves[user.namespace]]
 
-    def _ways(self, user: User) -> Iterator[tuple[Objects, str]]:
-        """The tuples that may name the user, and the relation that each leads to."""
-        for namespace, relation in self._direct:
-            if _may_name(relation, user):
-                yield Objects(user, namespace, relation.name), relation.name
-                if not user.relation and user.id != WILDCARD:
-                    yield Objects(User(user.namespace, WILDCARD), namespace, relation.name), relation.name
+    def _ways(self, namespace: str, relation: str, toward: Container[Userset]) -> list[_Way]:
+        """By tuples that may name users of the kind, or everybody."""
+        return [
+            _Way(relation, part.namespace, part.relation.name, part.relation.name, part.proves)
+            for part in self._direct
+            if _may_name(part.relation, namespace, relation)
+            and (part.namespace, part.relation.name) in toward
+        ]
 
-    def _ways_by_arrow(self, object_: ObjectRef, relation: str) -> Iterator[tuple[Objects, str]]:
-        for namespace, name, tupleset in self._arrows[relation]:
-            for user_relation in self._tupleset_relations(namespace, tupleset, object_.namespace):
-                yield Objects(User(object_.namespace, object_.id, user_relation), namespace, tupleset), name
+    def _steps_from(self, namespace: str, relation: str, toward: Container[Userset]) -> _Steps:
+        computed = [
+            (part.relation.name, part.proves)
+            for part in self._computed.get((namespace, relation), ())
+            if (namespace, part.relation.name) in toward
+        ]
+        arrows = [
+            _Way(user_relation, part.namespace, part.tupleset, part.relation.name, part.proves)
+            for part in self._arrows.get(relation, ())
+            for user_relation in self._tupleset_relations(part.namespace, part.tupleset, namespace)
+            if (part.namespace, part.relation.name) in toward
+        ]
+        return _Steps(computed, [*self._ways(namespace, relation, toward), *arrows])
 
     def _tupleset_relations(self, namespace: str, tupleset: str, user_namespace: str) -> list[str]:
         kinds = self._plan.tupleset_kinds(namespace, tupleset)
@@ -109,27 +162,55 @@ class Reverse:
         config = self._plan.schema.by_name.get(user_namespace)
         return ["", *(config.by_name if config else ())]
 
-    @staticmethod
-    def _ask(asked: dict[Objects, set[str]], ways: Iterator[tuple[Objects, str]]) -> None:
-        for read, name in ways:
-            asked[read].add(name)
+    def _toward(self, target: Userset) -> dict[Userset, _Steps]:
+        """The relations that lead to the target, itself among them, each with the steps towards it."""
+        known = self._steps.get(target)
+        if known is None:
+            all_ = {
+                (config.name, name): self._steps_from(config.name, name, self._everything)
+                for config in self._plan.schema.namespaces
+                for name in config.by_name
+            }
+            toward = {target}
+            size = 0
+            while size != len(toward):
+                size = len(toward)
+                toward |= {at for at, steps in all_.items() if not toward.isdisjoint(_next(at, steps))}
+            known = {at: self._steps_from(*at, toward) for at in toward}
+            self._steps[target] = known
+        return known
 
 
-def _positive(rewrite: Rewrite) -> Iterator[Rewrite]:
-    """The leaves that can bring a user in: one part of each intersection, the base of each exclusion."""
+def _next(at: Userset, steps: _Steps) -> list[Userset]:
+    """The relations that whoever is in this one may be in by one step."""
+    computed = [(at[0], name) for name, _ in steps.computed]
+    return computed + [(way.namespace, way.relation) for way in steps.ways]
+
+
+def _ask(
+    asked: dict[Objects, dict[str, bool]], user: ObjectRef | User, ways: Iterable[_Way], proven: bool
+) -> None:
+    for user_relation, namespace, tuples, relation, proves in ways:
+        names = asked.setdefault(Objects(User(user.namespace, user.id, user_relation), namespace, tuples), {})
+        names[relation] = names.get(relation, False) or (proven and proves)
+
+
+def _positive(rewrite: Rewrite, proves: bool) -> Iterator[tuple[Rewrite, bool]]:
+    """The leaves that can bring a user in: one part of each intersection, the base of each exclusion. Only
+    those below unions alone prove it."""
     match rewrite:
         case Union(children):
             for child in children:
-                yield from _positive(child)
+                yield from _positive(child, proves)
         case Intersection(children):
-            yield from _positive(children[0])
+            yield from _positive(children[0], False)
         case Exclusion(base):
-            yield from _positive(base)
+            yield from _positive(base, False)
         case _:
-            yield rewrite
+            yield rewrite, proves
 
 
-def _may_name(relation: Relation, user: User) -> bool:
+def _may_name(relation: Relation, namespace: str, user_relation: str) -> bool:
     if relation.allowed is None:
         return True
-    return any((a.namespace, a.relation) == (user.namespace, user.relation) for a in relation.allowed)
+    return any((a.namespace, a.relation) == (namespace, user_relation) for a in relation.allowed)

@@ -115,6 +115,11 @@ class RelationTuple(msgspec.Struct, frozen=True, gc=False):
         object_, user = self.object, self.user
         return object_.namespace, object_.id, self.relation, user.namespace, user.id, user.relation
 
+    @property
+    def unconditional(self) -> bool:
+        """Whether the tuple counts in any context and at any instant."""
+        return self.condition is None and self.expires_at_us is None
+
     def expired(self, now_us: int) -> bool:
         return self.expires_at_us is not None and self.expires_at_us <= now_us
 

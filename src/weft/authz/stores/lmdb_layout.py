@@ -199,7 +199,7 @@ class Interner:
         names = {pair: self.new_name(pair[0]) + self.new_name(pair[1]) for pair in set(between)}
         keys = [numbers[o] + names[r] + numbers[u] for o, r, u in zip(objects, between, users, strict=True)]
         return [
-            (key, PLAIN if item.condition is None and item.expires_at_us is None else self._tail(item))
+            (key, PLAIN if item.unconditional else self._tail(item))
             for key, item in zip(keys, items, strict=True)
         ]
 
