@@ -9,13 +9,17 @@ from contextlib import contextmanager
 from typing import Self
 
 import lmdb
+import msgspec
 
 from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.core.codec import decode, encode
 from weft.core.lmdb_env import LmdbEnv
 from weft.kv.base import StoreBase
 from weft.kv.checks import check_mutations, check_namespace, check_page, check_query, find_namespace
+from weft.kv.exporting import fill_export, place_after
 from weft.kv.lmdb_batch import Batch
+from weft.kv.lmdb_export import erase_rows, export_entries
+from weft.kv.lmdb_moving import MovingNamespace, logged
 from weft.kv.lmdb_read import Moment, Reader, record_rows
 from weft.kv.lmdb_rows import (
     DATABASES,
@@ -30,6 +34,7 @@ from weft.kv.lmdb_sweep import Sweep
 from weft.kv.model import (
     ALL,
     Delete,
+    Exported,
     Mutation,
     Namespace,
     NamespaceStats,
@@ -39,8 +44,8 @@ from weft.kv.model import (
     RecordPage,
     Selection,
 )
-from weft.kv.paging import DEFAULT_LIMITS, fill_page, fill_record_page, page_token, query_digest
-from weft.kv.store import Capability
+from weft.kv.paging import DEFAULT_LIMITS, export_query, fill_page, fill_record_page, page_token, query_digest
+from weft.kv.store import Capability, Moved
 
 FORMAT_NAME = "weft.kv"
 FORMAT_VERSION = 1
@@ -82,25 +87,32 @@ class LmdbStore(StoreBase):
 
         def write(txn: lmdb.Transaction) -> None:
             rows = Rows(self._handles, txn)
-            ids = {row.config.name: row.id for row in rows.namespace_rows()}
+            found = {row.config.name: row for row in rows.namespace_rows()}
             for namespace in namespaces:
-                number = ids.setdefault(namespace.name, max(ids.values(), default=0) + 1)
-                row = encode(NamespaceRow(number, namespace))
-                txn.put(namespace.name.encode(), row, db=rows.namespaces)
+                last = max((row.id for row in found.values()), default=0)
+                row = found.setdefault(namespace.name, NamespaceRow(last + 1, namespace))
+                _check_here(row)
+                row = msgspec.structs.replace(row, config=namespace)
+                txn.put(namespace.name.encode(), encode(row), db=rows.namespaces)
             rows.bump_generation()
 
         self._env.write(write)
 
     def mutate(self, mutations: Sequence[Mutation]) -> None:
         now_us = self._clock.now_us()
+        names = {m.namespace for m in mutations if isinstance(m, Put | Delete)}
         with self._env.read() as txn:
-            namespaces = self._find_all(txn, {m.namespace for m in mutations if isinstance(m, Put | Delete)})
+            namespaces = self._find_all(txn, names)
         check_mutations(mutations, {name: row.config for name, row in namespaces.items()}, now_us)
         batch = Batch(mutations, namespaces)
 
         def write(txn: lmdb.Transaction) -> None:
             rows = Rows(self._handles, txn)
-            batch.apply(rows, now_us)
+            current = self._find_all(txn, names)
+            (batch if current == namespaces else Batch(mutations, current)).apply(rows, now_us)
+            for row in current.values():
+                if row.move is not None:
+                    rows.log_move(row.prefix, logged(mutations, row.config))
             rows.bump_generation()
 
         self._env.write(write)
@@ -117,26 +129,44 @@ class LmdbStore(StoreBase):
         after: bytes | None = None,
     ) -> Page:
         check_query(records, selection, page, limit_per_record)
-        with self._moment() as moment:
-            prefix = self._prefix(moment, namespace)
-            if selection is ALL and page is None and after is None and not reverse:
-                found, last = moment.short_records(prefix, records, limit_per_record, DEFAULT_LIMITS)
-                if last is None:
-                    return Page(found)
-                query = query_digest(namespace, records, selection, reverse, limit_per_record)
-                return Page(found, page_token(query, last))
-            reader = Reader(moment, selection, reverse)
-            return fill_page(
-                lambda record, after_key: reader.scan(record_key(prefix, record), after_key),
-                namespace,
-                records,
-                selection,
-                reverse=reverse,
-                limit_per_record=limit_per_record,
-                limits=page or DEFAULT_LIMITS,
-                after=after,
-                clock=self._clock,
-            )
+        moment = self._local.moment
+        if moment is None:
+            with self._moment() as moment:
+                return self._get(
+                    moment, namespace, records, selection, reverse, limit_per_record, page, after
+                )
+        return self._get(moment, namespace, records, selection, reverse, limit_per_record, page, after)
+
+    def _get(
+        self,
+        moment: Moment,
+        namespace: str,
+        records: Sequence[bytes],
+        selection: Selection,
+        reverse: bool,
+        limit_per_record: int | None,
+        page: PageLimits | None,
+        after: bytes | None,
+    ) -> Page:
+        prefix = self._prefix(moment, namespace)
+        if selection is ALL and page is None and after is None and not reverse:
+            found, last = moment.short_records(prefix, records, limit_per_record, DEFAULT_LIMITS)
+            if last is None:
+                return Page(found)
+            query = query_digest(namespace, records, selection, reverse, limit_per_record)
+            return Page(found, page_token(query, last))
+        reader = Reader(moment, selection, reverse)
+        return fill_page(
+            lambda record, after_key: reader.scan(record_key(prefix, record), after_key),
+            namespace,
+            records,
+            selection,
+            reverse=reverse,
+            limit_per_record=limit_per_record,
+            limits=page or DEFAULT_LIMITS,
+            after=after,
+            clock=self._clock,
+        )
 
     def scan_records(
         self, namespace: str, *, after: bytes | None = None, page: PageLimits | None = None
@@ -166,6 +196,46 @@ class LmdbStore(StoreBase):
                 live += live_here
                 records += live_here > 0
             return NamespaceStats(records=records, live_items=live, stored_items=stored, stored_bytes=size)
+
+    def _found(self, txn: lmdb.Transaction, name: str) -> NamespaceRow:
+        return find_namespace(self._find_all(txn, (name,)), name)
+
+    def export(
+        self,
+        namespace: str,
+        records: Sequence[bytes] | None = None,
+        *,
+        after: bytes | None = None,
+        page: PageLimits | None = None,
+    ) -> Exported:
+        check_query(records or (), ALL, page, None)
+        query = export_query(namespace, records)
+        place = place_after(after, query)
+        with self._env.read() as txn:
+            rows, prefix = Rows(self._handles, txn), self._found(txn, namespace).prefix
+            now_us = self._clock.now_us()
+            entries = export_entries(rows, namespace, prefix, records, place, now_us)
+            return fill_export(entries, query, page, self._clock)
+
+    def erase(self, namespace: str, *, limit: int = 10_000) -> int:
+        def write(txn: lmdb.Transaction) -> int:
+            rows = Rows(self._handles, txn)
+            erased = erase_rows(rows, self._found(txn, namespace).prefix, limit)
+            if erased:
+                rows.bump_generation()
+            return erased
+
+        return self._env.write(write)
+
+    def locations(self) -> dict[str, str]:
+        """Where the namespaces are that have moved away."""
+        with self._env.read() as txn:
+            moves = {row.config.name: row.move for row in Rows(self._handles, txn).namespace_rows()}
+        return {name: move.to for name, move in moves.items() if move is not None and move.switched}
+
+    def moving(self, namespace: str) -> MovingNamespace:
+        """The source's side of moving a namespace away; for `weft.kv.move`."""
+        return MovingNamespace(self._env, self._handles, namespace)
 
     def sweep(self, *, limit: int = 10_000) -> int:
         now_us = self._clock.now_us()
@@ -208,20 +278,26 @@ class LmdbStore(StoreBase):
         """The prefix of a namespace's records; `NotFound` when it is not configured."""
         prefix = moment.prefixes.get(name)
         if prefix is None:
-            found = find_namespace(self._find_all(moment.rows.txn, (name,)), name)
-            prefix = moment.prefixes[name] = found.prefix
+            prefix = find_namespace(self._find_all(moment.rows.txn, (name,)), name).prefix
+            moment.prefixes[name] = prefix
         return prefix
 
     def _find_all(self, txn: lmdb.Transaction, names: Iterable[str]) -> dict[str, NamespaceRow]:
         """Those of the namespaces that are configured, decoded again only when they have changed."""
         found = {}
         for name in names:
-            row = txn.get(name.encode() or b"\x00", db=self._env.database("namespaces"))
+            row = txn.get(name.encode() or b"\x00", db=self._handles["namespaces"])
             if row is not None:
                 if name not in self._decoded or self._decoded[name][0] != row:
                     self._decoded[name] = row, decode(row, NamespaceRow, "a namespace")
                 found[name] = self._decoded[name][1]
+                _check_here(found[name])
         return found
+
+
+def _check_here(row: NamespaceRow) -> None:
+    if row.move is not None and row.move.switched:
+        raise Moved(row.config.name, row.move.to)
 
 
 class _Local(threading.local):

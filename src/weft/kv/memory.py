@@ -18,9 +18,11 @@ from weft.kv.checks import (
     find_namespace,
 )
 from weft.kv.expiry import NEVER_US, effective_us, kept_until_us, ttl_end_us
+from weft.kv.exporting import Entry, Place, RecordExport, fill_export, place_after
 from weft.kv.model import (
     ALL,
     Delete,
+    Exported,
     Item,
     Keys,
     Mutation,
@@ -34,7 +36,7 @@ from weft.kv.model import (
     Token,
     Version,
 )
-from weft.kv.paging import DEFAULT_LIMITS, bounds, fill_page, fill_record_page
+from weft.kv.paging import DEFAULT_LIMITS, bounds, export_query, fill_page, fill_record_page
 from weft.kv.store import Capability
 
 
@@ -87,26 +89,27 @@ class _Record:
     def write(self, key: bytes, cell: _Cell) -> None:
         loser, winner = sorted((self.cells.get(key, cell), cell))
         self.cells[key] = winner
-        if loser.tombstone and _kept_until_us(loser.version) > _kept_until_us(winner.version):
+        if _kept_until_us(loser.version) > _kept_until_us(winner.version):
             self.tombstones.add((loser.version, key, key + b"\x00"))
 
     def _may_go(self, key: bytes, cell: _Cell) -> bool:
         """Whether a range tombstone hides the cell, for at least as long as the cell would hide others."""
-        return any(
-            not cell.tombstone or _kept_until_us(version) >= _kept_until_us(cell.version)
-            for version in self._hiding(key, cell)
-        )
+        kept_until_us = _kept_until_us(cell.version)
+        return any(_kept_until_us(version) >= kept_until_us for version in self._hiding(key, cell))
 
     def expire_at(self, expiry: _RecordExpiry, now_us: int) -> None:
         self.finish_expiry(now_us)
         self.expiry = max(self.expiry, expiry)
 
+    def final_us(self) -> int:
+        """From when on nothing can move the record's expiry any more."""
+        version, expires_us = self.expiry
+        return NEVER_US if expires_us == NEVER_US else kept_until_us(expires_us, version.token.instant_us)
+
     def finish_expiry(self, now_us: int) -> int:
         """Forget what a record expiry ended, once nothing can move it any more."""
         ended_us = self.expiry.expires_us
-        if ended_us == NEVER_US:
-            return 0
-        if kept_until_us(ended_us, self.expiry.version.token.instant_us) > now_us:
+        if self.final_us() > now_us:
             return 0
         self.expiry = _NO_EXPIRY
         return self._drop([key for key, cell in self.cells.items() if cell.version.event_time_us < ended_us])
@@ -115,9 +118,13 @@ class _Record:
         """Drop what no late write can meet any more; turn what has expired before that into tombstones."""
         reclaimed = self.finish_expiry(now_us)
         reclaimed += self._drop([key for key, cell in self.cells.items() if self._may_go(key, cell)])
+        dead = [
+            key
+            for key, cell in self.cells.items()
+            if cell.tombstone or cell.expires_us <= now_us or self._deleted(key, cell)
+        ]
         old = {tombstone for tombstone in self.tombstones if _kept_until_us(tombstone[0]) <= now_us}
         self.tombstones -= old
-        dead = [key for key, cell in self.cells.items() if cell.tombstone or cell.expires_us <= now_us]
         reclaimed += self._drop([key for key in dead if _kept_until_us(self.cells[key].version) <= now_us])
         for key in dead:
             if key in self.cells and not self.cells[key].tombstone:
@@ -125,10 +132,36 @@ class _Record:
                 reclaimed += 1
         return reclaimed + len(old)
 
+    def export(self, make: RecordExport, record: bytes, now_us: int) -> Iterator[Entry]:
+        """What is to be kept of the record, as mutations."""
+        final = self.final_us() <= now_us
+        heads = [
+            make.delete(*tombstone) for tombstone in self.tombstones if _kept_until_us(tombstone[0]) > now_us
+        ]
+        if self.expiry != _NO_EXPIRY and not final:
+            heads.append(make.expire(*self.expiry))
+        if heads:
+            yield Entry(Place(record, None), heads, len(record))
+        for key, cell in sorted(self.cells.items()):
+            ended = final and cell.version.event_time_us < self.expiry.expires_us
+            if ended or self._may_go(key, cell):
+                continue
+            if not cell.tombstone and cell.expires_us > now_us and not self._deleted(key, cell):
+                mutation = make.put(cell.version, key, cell.value, cell.expires_us)
+            elif _kept_until_us(cell.version) > now_us:
+                mutation = make.delete(cell.version, key, key + b"\x00")
+            else:
+                continue
+            yield Entry(Place(record, key), [mutation], len(record) + len(key) + len(cell.value))
+
     def _drop(self, keys: list[bytes]) -> int:
         for key in keys:
             del self.cells[key]
         return len(keys)
+
+
+def _order(place: Place) -> tuple[bytes, bool, bytes]:
+    return place.record, place.key is not None, place.key or b""
 
 
 def _kept_until_us(version: Version) -> int:
@@ -143,7 +176,6 @@ class MemoryStore(StoreBase):
     def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
         super().__init__(clock)
         self._lock = threading.RLock()
-        self._moment_us: int | None = None
         self._namespaces: dict[str, Namespace] = {}
         self._records: dict[tuple[str, bytes], _Record] = {}
         self._generation = 0
@@ -251,6 +283,42 @@ class MemoryStore(StoreBase):
                 ),
             )
 
+    def export(
+        self,
+        namespace: str,
+        records: Sequence[bytes] | None = None,
+        *,
+        after: bytes | None = None,
+        page: PageLimits | None = None,
+    ) -> Exported:
+        check_query(records or (), ALL, page, None)
+        with self._open():
+            find_namespace(self._namespaces, namespace)
+            wanted = sorted(record for name, record in self._records if name == namespace)
+            if records is not None:
+                wanted = sorted(set(records).intersection(wanted))
+            query = export_query(namespace, records)
+            place = place_after(after, query)
+            now_us = self._clock.now_us()
+            entries = (
+                entry
+                for record in wanted
+                for entry in self._records[namespace, record].export(
+                    RecordExport(namespace, record), record, now_us
+                )
+                if place is None or _order(entry.place) > _order(place)
+            )
+            return fill_export(entries, query, page, self._clock)
+
+    def erase(self, namespace: str, *, limit: int = 10_000) -> int:
+        with self._open():
+            find_namespace(self._namespaces, namespace)
+            found = [where for where in self._records if where[0] == namespace][:limit]
+            for where in found:
+                del self._records[where]
+            self._generation += bool(found)
+            return len(found)
+
     def sweep(self, *, limit: int = 10_000) -> int:
         with self._open():
             now_us = self._clock.now_us()
@@ -263,6 +331,11 @@ class MemoryStore(StoreBase):
                     del self._records[name]
             self._generation += reclaimed > 0
             return reclaimed
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        with self._open():
+            yield
 
     def generation(self) -> int:
         with self._open():

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, Self
 
+from weft.core.errors import Conflict
 from weft.kv.model import (
     ALL,
+    Exported,
     ItemWrite,
     Mutation,
     Namespace,
@@ -29,6 +32,19 @@ class Capability(enum.Enum):
     GENERATION = "the store tells whether anything was written since, by any process"
 
 
+class Moved(Conflict):
+    """The namespace is kept elsewhere since it was moved; `weft.kv.open` follows it."""
+
+    def __init__(self, namespace: str, location: str) -> None:
+        super().__init__(
+            f"namespace `{namespace}` has moved to `{location}`",
+            hint="open the store with weft.kv.open, which follows it",
+            namespace=namespace,
+            location=location,
+        )
+        self.location = location
+
+
 class KeyValueStore(Protocol):
     """Namespaces of records of sorted items.
 
@@ -47,10 +63,10 @@ class KeyValueStore(Protocol):
       batches in either order, ends in the same state.
     - A call with bad input changes nothing: `Invalid`, `LimitExceeded` or `NotFound` (unknown namespace) is
       raised before anything is written. An event time beyond now + `limits.MAX_FUTURE_SKEW_US` is `Invalid`.
-    - Tombstones are kept for `limits.MAX_LATENESS_US` after their event time and after their token's instant,
-      whichever is later, also behind a later write, and then reclaimed: a delete that is written long after
-      its event hides late writes as well. An expired item still wins over older writes as a tombstone for as
-      long, so reclaiming it early undoes nothing.
+    - A write hides older writes for `limits.MAX_LATENESS_US` after its event time and after its token's
+      instant, whichever is later, also once it is expired, or behind a later write that is forgotten first.
+      Tombstones are kept for as long and then reclaimed. So a delete that is written long after its event, as
+      in a backfill, hides late writes as well.
     - A record's expiry (`Put.record_ttl_s`) is versioned as an item is, and ends what was put before it:
       items with an event time from that instant on start afresh. It can be moved until
       `limits.MAX_LATENESS_US` after it and after its token's instant; then it is final.
@@ -113,12 +129,38 @@ class KeyValueStore(Protocol):
     def stats(self, namespace: str) -> NamespaceStats:
         """Counts over the whole namespace; reads all of it."""
 
+    def export(
+        self,
+        namespace: str,
+        records: Sequence[bytes] | None = None,
+        *,
+        after: bytes | None = None,
+        page: PageLimits | None = None,
+    ) -> Exported:
+        """A page of the mutations that make an equal namespace elsewhere, or equal `records`.
+
+        They carry versions, tombstones and expiries as they are now, so that a sweep changes nothing in them.
+        They are for a namespace without a TTL of its own, and merge with what it holds. All pages are one
+        state only where nobody writes meanwhile.
+        """
+
+    def erase(self, namespace: str, *, limit: int = 10_000) -> int:
+        """Forget up to about `limit` items of a namespace, their versions and tombstones too; how many.
+
+        For copies that are no longer needed: what is erased protects nothing. The configuration stays.
+        """
+
     def sweep(self, *, limit: int = 10_000) -> int:
         """Reclaim up to about `limit` expired items and old tombstones; how many were reclaimed."""
 
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Until it is left, this thread's reads see what was stored at one moment, when the store is not
+        remote; what expires meanwhile may be gone. Keep it short and write nothing in it: it may hold others
+        up."""
+
     def generation(self) -> int | None:
         """A number that grows by one with every `mutate` and `configure` of any process, and with a `sweep`
-        that reclaimed something; None without `Capability.GENERATION`."""
+        or `erase` that took something away; None without `Capability.GENERATION`."""
 
     def close(self) -> None:
         """Release everything; later calls raise `Invalid`. Closing twice is allowed."""

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.kv.base import StoreBase
-from weft.kv.model import ALL, Mutation, Namespace, NamespaceStats, Page, PageLimits, RecordPage, Selection
+from weft.kv.model import (
+    ALL,
+    Exported,
+    Mutation,
+    Namespace,
+    NamespaceStats,
+    Page,
+    PageLimits,
+    RecordPage,
+    Selection,
+)
 from weft.kv.store import Capability, KeyValueStore
 
 
@@ -59,8 +70,24 @@ class StoreWrapper(StoreBase):
     def stats(self, namespace: str) -> NamespaceStats:
         return self._inner.stats(namespace)
 
+    def export(
+        self,
+        namespace: str,
+        records: Sequence[bytes] | None = None,
+        *,
+        after: bytes | None = None,
+        page: PageLimits | None = None,
+    ) -> Exported:
+        return self._inner.export(namespace, records, after=after, page=page)
+
+    def erase(self, namespace: str, *, limit: int = 10_000) -> int:
+        return self._inner.erase(namespace, limit=limit)
+
     def sweep(self, *, limit: int = 10_000) -> int:
         return self._inner.sweep(limit=limit)
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        return self._inner.snapshot()
 
     def generation(self) -> int | None:
         return self._inner.generation()

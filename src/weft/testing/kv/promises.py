@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 
 import pytest
 
@@ -16,6 +17,7 @@ from weft.testing.kv.fixtures import Backend, KeyValueStoreFixtures
 from weft.testing.kv.questions import (
     put,
     read,
+    scan,
     token,
 )
 
@@ -35,9 +37,26 @@ class PromiseContract(KeyValueStoreFixtures):
             lambda: store.scan_records("n"),
             lambda: store.stats("n"),
             store.sweep,
+            lambda: store.snapshot().__enter__(),
         ):
             with pytest.raises(Invalid, match="closed"):
                 use()
+
+    def test_a_snapshot_is_one_moment(self, backend: Backend) -> None:
+        store = backend.store
+        store.put_items("n", b"r", {b"k": b"before"})
+        later = put(b"r", {b"k": b"after"}, at_us=backend.clock.now_us() + 1)
+        writer = threading.Thread(target=lambda: backend.truth.mutate([later]))
+        with store.snapshot():
+            assert read(store, b"r") == {b"k": b"before"}
+            writer.start()
+            writer.join(0.05)  # a store that holds writers up until the snapshot ends is right too
+            with store.snapshot():
+                assert read(store, b"r") == {b"k": b"before"}
+            assert scan(store) == [b"r"]
+            assert read(store, b"r") == {b"k": b"before"}
+        writer.join()
+        assert read(store, b"r") == {b"k": b"after"}
 
     # capabilities
 
