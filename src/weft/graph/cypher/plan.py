@@ -38,7 +38,7 @@ from weft.graph.model import id_bytes
 @dataclass(frozen=True, slots=True)
 class Start:
     """Each row with each candidate: these ids of each type, or what the namespaces hold. `exists` wants the
-    node's own record; without it an edge is evidence enough."""
+    nodes' own records: nothing but the query says that these ids exist."""
 
     types: tuple[str, ...]
     ids: tuple[bytes, ...] | None
@@ -195,7 +195,7 @@ class _Planner:
         test = self._test_of(name, Bound(0, "node", node.types))
         self._bind(name, Bound(self.scope.width, "node", node.types))
         types = tuple(sorted(node.types))
-        self.steps.append(Start(types, ids, tuple(scans), rel is None, test))
+        self.steps.append(Start(types, ids, tuple(scans), rel is None and ids is not None, test))
 
     def _expand(self, rel: Rel) -> None:
         self._edges.remove(rel)
