@@ -40,9 +40,9 @@ ChunkReader = Callable[[int, int], bytes]
 _pair: Final = tuple.__new__
 
 
-def pack_version(version: Version) -> bytes:
+def pack_version(event_time_us: int, token: Token) -> bytes:
     """A version as 32 bytes that sort like it."""
-    return VERSION.pack(version.event_time_us + _EPOCH, *version.token)
+    return VERSION.pack(event_time_us + _EPOCH, token[0], token[1])
 
 
 def event_time_us(version: bytes) -> int:

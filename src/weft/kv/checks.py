@@ -20,7 +20,6 @@ from weft.kv.model import (
     Put,
     Range,
     Selection,
-    Token,
 )
 
 _NAME: Final = re.compile(r"[a-z0-9_.\-/]+", re.ASCII)
@@ -60,34 +59,40 @@ def check_mutations(mutations: Sequence[Mutation], namespaces: Mapping[str, Name
     """`Invalid`, `LimitExceeded` or `NotFound` unless every mutation can be applied."""
     limits.within("a batch", len(mutations), limits.MAX_MUTATIONS_PER_BATCH, "mutations")
     latest_us = now_us + limits.MAX_FUTURE_SKEW_US
+    largest = {
+        name: limits.MAX_VALUE_BYTES if one.max_value_bytes is None else one.max_value_bytes
+        for name, one in namespaces.items()
+    }
     for mutation in mutations:
-        if not isinstance(mutation, Put | Delete):
+        kind = type(mutation)
+        if kind is not Put and kind is not Delete:
             raise Invalid(f"`{mutation!r}` is not a mutation", hint="use Put or Delete")
-        namespace = find_namespace(namespaces, mutation.namespace)
+        if mutation.namespace not in largest:
+            find_namespace(namespaces, mutation.namespace)
         check_record(mutation.record)
         if not -_MAX_TIME_US < mutation.event_time_us <= latest_us:
             raise Invalid(
                 f"event time {mutation.event_time_us} is out of range",
                 hint=f"use microseconds since 1970, at most {limits.MAX_FUTURE_SKEW_US / 1e6:g} s from now",
             )
-        _check_token(mutation.token)
-        if isinstance(mutation, Put):
-            _check_put(mutation, namespace)
+        instant_us, nonce = mutation.token
+        if len(nonce) != 16 or not 0 <= instant_us < _MAX_TIME_US:
+            raise Invalid("a token is an instant and 16 bytes", hint="take tokens from a TokenSource")
+        if kind is Put:
+            _check_put(mutation, largest[mutation.namespace])  # type: ignore[arg-type]
         else:
-            check_selection(mutation.selection)
+            check_selection(mutation.selection)  # type: ignore[union-attr]
 
 
-def _check_put(put: Put, namespace: Namespace) -> None:
-    largest = namespace.max_value_bytes
-    if largest is None:
-        largest = limits.MAX_VALUE_BYTES
+def _check_put(put: Put, largest: int) -> None:
     for item in put.items:
-        if len(item.key) > limits.MAX_ITEM_KEY_BYTES:
-            limits.within("an item key", len(item.key), limits.MAX_ITEM_KEY_BYTES)
-        if len(item.value) > largest:
-            limits.within("a value", len(item.value), largest)
-        if type(item.key) is not bytes or type(item.value) is not bytes:
+        key, value = item.key, item.value
+        if type(key) is not bytes or type(value) is not bytes:
             raise Invalid("an item's key and value are bytes", hint="encode them first")
+        if len(key) > limits.MAX_ITEM_KEY_BYTES:
+            limits.within("an item key", len(key), limits.MAX_ITEM_KEY_BYTES)
+        if len(value) > largest:
+            limits.within("a value", len(value), largest)
         if item.ttl_s is not None:
             _check_ttl(item.ttl_s)
     if put.record_ttl_s is not None:
@@ -144,11 +149,6 @@ def check_page(page: PageLimits | None) -> None:
 def _check_at_least_one(what: str, number: int | None) -> None:
     if number is not None and number < 1:
         raise Invalid(f"`{what}` is {number}", hint="ask for at least 1")
-
-
-def _check_token(token: Token) -> None:
-    if len(token.nonce) != 16 or not 0 <= token.instant_us < _MAX_TIME_US:
-        raise Invalid("a token is an instant and 16 bytes", hint="take tokens from a TokenSource")
 
 
 def _check_ttl(ttl_s: float | None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from weft.core import limits
 from weft.core.codec import pack_u64
 from weft.kv.cells import (
+    PLAIN,
     STATE,
     outlives,
     pack_version,
@@ -14,7 +15,7 @@ from weft.kv.cells import (
     value_cell,
     wins,
 )
-from weft.kv.expiry import ttl_end_us
+from weft.kv.expiry import NEVER_US, ttl_end_us
 from weft.kv.lmdb_rows import (
     NUMBER_BYTES,
     Head,
@@ -25,7 +26,7 @@ from weft.kv.lmdb_rows import (
     parse_record,
     record_key,
 )
-from weft.kv.model import Delete, Keys, Mutation, Put, Version
+from weft.kv.model import Delete, Keys, Mutation, Put
 from weft.kv.paging import bounds
 
 
@@ -37,29 +38,33 @@ class Batch:
         self._records: dict[bytes, bytes] = {}
         self._tombstones: list[tuple[bytes, Tombstone]] = []
         self._expiries: list[tuple[bytes, bytes, int]] = []
-        prefixes = {name: row.prefix for name, row in namespaces.items()}
+        places = {name: _Place(row) for name, row in namespaces.items()}
+        records = self._records
         for mutation in mutations:
-            if not _says_anything(mutation):
-                continue
-            key = record_key(prefixes[mutation.namespace], mutation.record)
-            self._records[key] = mutation.record
-            version = pack_version(Version(mutation.event_time_us, mutation.token))
-            if isinstance(mutation, Put):
-                self._add_put(key, version, mutation, namespaces[mutation.namespace])
-            else:
-                self._add_delete(key, version, mutation)
+            place, record = places[mutation.namespace], mutation.record
+            key = record_key(place.prefix, record)
+            version = pack_version(mutation.event_time_us, mutation.token)
+            if type(mutation) is Put:
+                if mutation.items or mutation.record_ttl_s is not None:
+                    records[key] = record
+                    self._add_put(key, version, mutation, place)
+            elif _selects_anything(mutation):  # type: ignore[arg-type]
+                records[key] = record
+                self._add_delete(key, version, mutation)  # type: ignore[arg-type]
 
-    def _add_put(self, record: bytes, version: bytes, put: Put, namespace: NamespaceRow) -> None:
-        ttl_s, compress = namespace.config.ttl_s, namespace.config.compression == "zstd"
-        namespace_end_us = ttl_end_us(put.event_time_us, ttl_s)
-        plain = version + b"\x00\x00" + namespace_end_us.to_bytes(8, "big")
-        small = limits.COMPRESS_FROM_BYTES if compress else limits.MAX_VALUE_BYTES + 1
+    def _add_put(self, record: bytes, version: bytes, put: Put, place: _Place) -> None:
+        if place.ttl_s is None:
+            namespace_end_us, plain = NEVER_US, version + PLAIN
+        else:
+            namespace_end_us = ttl_end_us(put.event_time_us, place.ttl_s)
+            plain = version + b"\x00\x00" + namespace_end_us.to_bytes(8, "big")
         for item in put.items:
-            if item.ttl_s is None and len(item.value) < small:
-                cell = plain + item.value
+            value = item.value
+            if item.ttl_s is None and len(value) < place.small:
+                cell = plain + value
             else:
                 expires_us = min(namespace_end_us, ttl_end_us(put.event_time_us, item.ttl_s))
-                cell = value_cell(version, item.value, expires_us, compress)
+                cell = value_cell(version, value, expires_us, place.compress)
             self._cells.append((record, item.key, cell))
         if put.record_ttl_s is not None:
             expires_us = ttl_end_us(put.event_time_us, put.record_ttl_s)
@@ -160,7 +165,17 @@ class Batch:
         return staged
 
 
-def _says_anything(mutation: Mutation) -> bool:
-    if isinstance(mutation, Put):
-        return bool(mutation.items) or mutation.record_ttl_s is not None
-    return not isinstance(mutation.selection, Keys) or bool(mutation.selection.keys)
+class _Place:
+    """What a put needs to know of its namespace."""
+
+    __slots__ = ("compress", "prefix", "small", "ttl_s")
+
+    def __init__(self, row: NamespaceRow) -> None:
+        self.prefix = row.prefix
+        self.ttl_s = row.config.ttl_s
+        self.compress = row.config.compression == "zstd"
+        self.small = limits.COMPRESS_FROM_BYTES if self.compress else limits.MAX_VALUE_BYTES + 1
+
+
+def _selects_anything(delete: Delete) -> bool:
+    return not isinstance(delete.selection, Keys) or bool(delete.selection.keys)
