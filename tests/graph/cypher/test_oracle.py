@@ -14,7 +14,8 @@ from weft.graph import Graph, NodeRef
 from weft.graph.cypher.parser import parse
 from weft.graph.schema import Schema
 from weft.testing.graph import IDS, TYPES
-from weft.testing.graph_cypher import TooMany, cypher_queries, order, query_model, small_graphs
+from weft.testing.graph_cypher import TooMany, order, query_model
+from weft.testing.graph_cypher_queries import cypher_queries, small_graphs
 
 SCHEMA = Schema(TYPES)
 hidden_sets = st.none() | st.sets(

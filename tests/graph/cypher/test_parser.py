@@ -13,7 +13,7 @@ from weft.graph import EdgeType, Graph, NodeType
 from weft.graph.cypher.errors import QueryError
 from weft.graph.cypher.parser import parse
 from weft.graph.cypher.tokens import tokenize
-from weft.testing.graph_cypher import cypher_queries
+from weft.testing.graph_cypher_queries import cypher_queries
 
 PIECES = [
     "MATCH",
