@@ -169,8 +169,8 @@ def test_the_progress_of_an_import_ends_where_the_file_ends(
     told: list[tuple[int, int]] = []
 
     class Bar:
-        def __call__(self, what: str, total: int, *, quiet: bool) -> "Bar":
-            assert (total, quiet) == ((tmp_path / "in").stat().st_size, False)
+        def __call__(self, what: str, total: int, unit: str, *, quiet: bool) -> "Bar":
+            assert (total, unit, quiet) == ((tmp_path / "in").stat().st_size, "tuples", False)
             return self
 
         def __enter__(self) -> Callable[[int, int], None]:

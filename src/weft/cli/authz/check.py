@@ -15,7 +15,6 @@ from weft.cli.authz.options import (
     Contextual,
     Data,
     Exact,
-    Json,
     Latest,
     ObjectName,
     RelationName,
@@ -23,7 +22,8 @@ from weft.cli.authz.options import (
     circumstances,
     open_authz,
 )
-from weft.cli.authz.output import decision_fields, emit, verdict
+from weft.cli.authz.output import decision_fields, verdict
+from weft.cli.output import Json, emit
 
 DENIED: Final = 1
 CONDITIONAL: Final = 3

@@ -13,14 +13,13 @@ from weft.cli.authz.options import (
     Contextual,
     Data,
     Exact,
-    Json,
     Latest,
     ObjectName,
     RelationName,
     moment,
     open_authz,
 )
-from weft.cli.authz.output import emit
+from weft.cli.output import Json, emit
 from weft.core.limits import MAX_DEPTH
 
 

@@ -18,10 +18,10 @@ import typer
 
 from weft.authz import EXACT, Authz
 from weft.authz.zookie import Consistency, ExpiredZookie, ForeignZookie
-from weft.cli.authz.inputs import STDIN as STDOUT
-from weft.cli.authz.options import At, Data, Exact, Json, Latest, moment, open_authz
-from weft.cli.authz.output import emit
-from weft.cli.authz.progress import Advance, progress
+from weft.cli.authz.options import At, Data, Exact, Latest, moment, open_authz
+from weft.cli.inputs import STDIN as STDOUT
+from weft.cli.output import Json, emit
+from weft.cli.progress import Advance, progress
 from weft.core.errors import Corrupt, Denied, Invalid
 
 _TUPLES: Final = 50_000
@@ -58,7 +58,7 @@ def export(
                 print(line)
             return
         try:
-            with progress("export", None, quiet=json) as advance:
+            with progress("export", None, "tuples", quiet=json) as advance:
                 state = _export(authz, file, when, advance)
         except OSError as error:
             raise Denied(

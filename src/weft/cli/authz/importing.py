@@ -11,10 +11,10 @@ import typer
 
 from weft.authz import Authz
 from weft.authz.transfer import Imported
-from weft.cli.authz.inputs import STDIN, open_binary, read_lines, shown
-from weft.cli.authz.options import Data, Json, open_authz
-from weft.cli.authz.output import emit, note
-from weft.cli.authz.progress import progress
+from weft.cli.authz.options import Data, open_authz
+from weft.cli.inputs import STDIN, open_binary, read_lines, shown
+from weft.cli.output import Json, emit, note
+from weft.cli.progress import progress
 from weft.core.errors import Invalid, WeftError
 
 _LINES: Final = 20_000
@@ -44,7 +44,7 @@ def _import(
     written, line = 0, from_line
     zookie = authz.read_schema().zookie
     try:
-        with progress("import", _size(file), quiet=json) as advance:
+        with progress("import", _size(file), "tuples", quiet=json) as advance:
             while group := list(islice(lines, _LINES)):
                 imported = _group(authz, file, group, line)
                 written, line, zookie = written + imported.tuples, line + len(group), imported.zookie

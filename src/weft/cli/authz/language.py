@@ -9,7 +9,7 @@ from typing import Annotated, Final, get_args
 import typer
 
 from weft.authz.schema import Language, Schema, SchemaError, parse_schema
-from weft.cli.authz.inputs import read_text, shown
+from weft.cli.inputs import read_text, shown
 from weft.core.errors import Invalid
 
 LanguageName = Annotated[

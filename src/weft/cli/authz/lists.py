@@ -15,7 +15,6 @@ from weft.cli.authz.options import (
     Contextual,
     Data,
     Exact,
-    Json,
     Latest,
     ObjectName,
     RelationName,
@@ -24,7 +23,8 @@ from weft.cli.authz.options import (
     moment,
     open_authz,
 )
-from weft.cli.authz.output import decision_fields, emit, note, print_table, tuple_fields, verdict
+from weft.cli.authz.output import decision_fields, tuple_fields, verdict
+from weft.cli.output import Json, emit, note, print_table
 
 T = TypeVar("T")
 Limit = Annotated[int, typer.Option(help="Items on a page.")]

@@ -16,7 +16,6 @@ Data = Annotated[
     str | None,
     typer.Option(metavar="DIR_OR_URL", help="The tuple store.", show_default="authz in the data folder"),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object on each line.")]
 At = Annotated[str | None, typer.Option(metavar="ZOOKIE", help="At least as fresh as this moment.")]
 Exact = Annotated[bool, typer.Option("--exact", help="At that very moment.")]
 Latest = Annotated[bool, typer.Option("--latest", help="At the newest moment.")]

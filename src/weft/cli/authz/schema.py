@@ -9,10 +9,10 @@ import typer
 
 from weft.authz.schema import Language, Schema, SchemaError, parse_schema, print_schema
 from weft.authz.schema.errors import excerpt
-from weft.cli.authz.inputs import STDIN, read_text, shown
 from weft.cli.authz.language import LanguageName, guess_language, read_schema_file
-from weft.cli.authz.options import At, Data, Exact, Json, Latest, moment, open_authz
-from weft.cli.authz.output import emit, say
+from weft.cli.authz.options import At, Data, Exact, Latest, moment, open_authz
+from weft.cli.inputs import STDIN, read_text, shown
+from weft.cli.output import Json, emit, say
 
 app = typer.Typer(
     help="Write, read, compare and check schemas, in the languages zed, fga, fga-json and zanzibar.",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from weft.authz.tuples import parse_tuple
-from weft.cli.authz.options import At, Data, Exact, Json, Latest, moment, open_authz
-from weft.cli.authz.output import emit, print_table
+from weft.cli.authz.options import At, Data, Exact, Latest, moment, open_authz
+from weft.cli.output import Json, emit, print_table
 
 
 def stats(

@@ -9,8 +9,8 @@ import typer
 from weft.authz.results import WatchEvent
 from weft.authz.watch import HEARTBEAT_S
 from weft.authz.zookie import Zookie
-from weft.cli.authz.options import Data, Json, open_authz
-from weft.cli.authz.output import emit, note
+from weft.cli.authz.options import Data, open_authz
+from weft.cli.output import Json, emit, note
 
 
 def watch(

@@ -10,9 +10,9 @@ from typing import Annotated, Final
 import typer
 
 from weft.authz.tuples import RelationTuple, parse_tuple
-from weft.cli.authz.inputs import STDIN, read_text, shown
-from weft.cli.authz.options import Data, Json, open_authz
-from weft.cli.authz.output import emit
+from weft.cli.authz.options import Data, open_authz
+from weft.cli.inputs import STDIN, read_text, shown
+from weft.cli.output import Json, emit
 from weft.core.errors import Invalid, LimitExceeded
 
 _OPERATIONS: Final = ("touch", "create", "delete")

@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from weft.cli.authz.options import Json
-from weft.cli.authz.output import emit, say
 from weft.cli.authz.testing import openfga_file, spicedb_file
 from weft.cli.authz.testing.suite import Case, Outcome, run
 from weft.cli.authz.testing.yaml_source import Part, load_yaml
+from weft.cli.output import Json, emit, say
 
 
 def run_files(

@@ -11,11 +11,11 @@ from typing import Any, Final, TypeVar
 
 from weft.authz.schema import Language
 from weft.authz.tuples import ObjectRef, RelationTuple, TupleCondition, User, check_tuple, check_user
-from weft.cli.authz.inputs import read_text
 from weft.cli.authz.testing.assertions import CheckIs, ObjectsAre, SubjectsAre, Verdict
 from weft.cli.authz.testing.suite import Assertion, Case, PlacedSchema, PlacedTuple
 from weft.cli.authz.testing.tuple_csv import read_tuple_csv
 from weft.cli.authz.testing.yaml_source import Part, load_yaml
+from weft.cli.inputs import read_text
 from weft.core.errors import Invalid, LimitExceeded
 
 KEYS: Final = ("name", "model", "model_file", "tuples", "tuple_file", "tuple_files", "tests")

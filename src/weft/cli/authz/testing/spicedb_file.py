@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from weft.authz.tuples import RelationTuple, parse_context, parse_object, parse_tuple
-from weft.cli.authz.inputs import read_text
 from weft.cli.authz.testing.assertions import CheckIs, Verdict
 from weft.cli.authz.testing.subjects import RelationsAre, read_subject
 from weft.cli.authz.testing.suite import Assertion, Case, PlacedSchema, PlacedTuple
 from weft.cli.authz.testing.yaml_source import Part
+from weft.cli.inputs import read_text
 from weft.core.errors import Invalid, LimitExceeded
 
 KEYS: Final = ("schema", "schemaFile", "relationships", "assertions", "validation")

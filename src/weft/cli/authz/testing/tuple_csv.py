@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from weft.authz.tuples import ObjectRef, RelationTuple, TupleCondition, User, check_tuple, parse_context
-from weft.cli.authz.inputs import read_text
 from weft.cli.authz.testing.suite import PlacedTuple
+from weft.cli.inputs import read_text
 from weft.core.errors import Invalid, LimitExceeded
 
 _NEEDED: Final = ("user_type", "user_id", "relation", "object_type", "object_id")

@@ -9,7 +9,7 @@ from typing import Any, Final
 import yaml
 
 from weft.authz.schema.model import did_you_mean
-from weft.cli.authz.inputs import read_text
+from weft.cli.inputs import read_text
 from weft.core.errors import Invalid
 
 _MAX_PARTS: Final = 100_000
