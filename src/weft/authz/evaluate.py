@@ -20,8 +20,23 @@ from weft.authz.plan import NOBODY, Plan, Rule, Tuples
 from weft.authz.schema.model import ComputedUserset, Exclusion, Intersection, Self, TupleToUserset, Union
 from weft.authz.store import Lookup, Read, Rows, Users
 from weft.authz.tuples import WILDCARD, ObjectRef, RelationTuple, TupleCondition, User
-from weft.core.errors import LimitExceeded
+from weft.core.errors import LimitExceeded, WeftError
 from weft.core.limits import MAX_DEPTH
+
+
+class Failure(str):
+    """Stands among the names of missing context for a condition that could not be evaluated. Like a missing
+    name it matters only where the answer depends on it; then `error` is raised."""
+
+    __slots__ = ("error",)
+    error: WeftError
+
+    @classmethod
+    def of(cls, error: WeftError) -> Failure:
+        failure = cls(error)
+        failure.error = error
+        return failure
+
 
 Value = bool | frozenset[str]
 """Allowed, denied, or conditional on the named context; nothing named: an exclusion depends on itself."""

@@ -6,14 +6,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from typing import Any, Final
 
 from weft.authz.cursor import Place, digest_of, seal, unseal
-from weft.authz.evaluate import Cell, Judge, Question, Value
+from weft.authz.evaluate import Cell, Failure, Judge, Question, Value
 from weft.authz.expand import Expansion, Tree
 from weft.authz.explain import Explainer, Explanation, suggestions
 from weft.authz.lists import Candidates, Listed, list_objects, list_subjects, named_users, reachable_objects
 from weft.authz.moments import Moments
 from weft.authz.plan import Plan
 from weft.authz.request import Request
-from weft.authz.results import Check, ConditionalItem, Decision, Page, Permission
+from weft.authz.results import Check, ConditionalItem, Decision, Page, Permission, missing_names
 from weft.authz.schema import parse_schema
 from weft.authz.store import Head, Read, Rows, TupleStore
 from weft.authz.tuples import (
@@ -33,7 +33,7 @@ from weft.authz.zookie import (
     Consistency,
 )
 from weft.core.clock import Clock
-from weft.core.errors import Invalid
+from weft.core.errors import Invalid, LimitExceeded
 from weft.core.limits import (
     MAX_CHECKS_PER_REQUEST,
     MAX_CONTEXTUAL_TUPLES,
@@ -348,7 +348,7 @@ class Questions:
             values.insert(0, (wildcard, listed.wildcard))
         items = [item for item, value in values if value is True]
         unsure = [(item, value) for item, value in values if isinstance(value, frozenset)]
-        conditional = [ConditionalItem(item, tuple(sorted(names))) for item, names in unsure]
+        conditional = [ConditionalItem(item, missing_names(names)) for item, names in unsure]
         cursor = self._cursor(request, listed.values[-1][0].encode(), place) if listed.more else None
         excluded: list[str] = []
         if listed.wildcard:
@@ -375,8 +375,12 @@ def _judge(plan: Plan, context: Mapping[str, Any]) -> Judge:
     def judge(condition: TupleCondition) -> Value:
         value = known.get(condition)
         if value is None:
-            found = plan.conditions.evaluate(condition, context)
-            value = known[condition] = found if isinstance(found, bool) else found.names
+            try:
+                found = plan.conditions.evaluate(condition, context)
+                value = found if isinstance(found, bool) else found.names
+            except (Invalid, LimitExceeded) as error:
+                value = frozenset({Failure.of(error)})
+            known[condition] = value
         return value
 
     return judge

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from weft.authz.evaluate import Value
+from weft.authz.evaluate import Failure, Value
 from weft.authz.store import Change
 from weft.authz.tuples import ObjectRef, RelationTuple, User
 from weft.authz.zookie import Zookie
@@ -46,7 +46,15 @@ class Decision(msgspec.Struct, frozen=True):
         """From an evaluator's value; an exclusion that depends on itself denies."""
         if isinstance(value, bool):
             return cls(value, zookie)
-        return cls(False, zookie, bool(value), tuple(sorted(value)))
+        return cls(False, zookie, bool(value), missing_names(value))
+
+
+def missing_names(names: frozenset[str]) -> tuple[str, ...]:
+    """The missing context that an answer depends on, sorted; raises the error of a condition that fails."""
+    for name in names:
+        if isinstance(name, Failure):
+            raise name.error
+    return tuple(sorted(names))
 
 
 class ConditionalItem(msgspec.Struct, frozen=True):
