@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from weft.core.errors import WeftError
 from weft.graph.ingest.model import Event, Offset
 from weft.graph.ingest.protocols import Source
 from weft.graph.ingest.sources.event_time import event_at
@@ -38,8 +39,8 @@ class Decoded:
         try:
             value = self._decode(event.value)
         except Exception as error:
-            reason = f"it does not decode: {type(error).__name__}: {error}"
-            return msgspec.structs.replace(event, error=reason)
+            what = str(error) if isinstance(error, WeftError) else f"{type(error).__name__}: {error}"
+            return msgspec.structs.replace(event, error=f"it does not decode: {what}")
         if self._time_field is None:
             return msgspec.structs.replace(event, value=value)
         timed = event_at(event.offset, value, self._time_field)
