@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from weft.authz import EXACT, Authz, Check, Zookie
 from weft.authz.conditions import Conditions
 from weft.authz.schema import Language, print_schema
-from weft.authz.schema.model import Schema
+from weft.authz.schema.model import Schema, Self, walk
 from weft.authz.tuples import ObjectRef, RelationTuple, User
 from weft.core.errors import Invalid
 from weft.testing.authz import Oracle
 from weft.testing.authz_schemas import Features, contexts, schemas, tuples_for
+from weft.testing.authz_tree import holds_in_tree
 from weft.testing.clock import VirtualClock
 
 IDS = ("1", "2")
@@ -127,6 +128,7 @@ def test_all_questions_agree_at_every_revision(kind: str, history: History, page
             checks_agree(authz, oracle, at)
             lists_agree(authz, history.schema, oracle, at, page_size)
             reads_agree(authz, state, clock, at, page_size)
+            trees_agree(authz, history, oracle, at)
 
 
 @settings(max_examples=60)
@@ -143,6 +145,7 @@ def test_conditional_answers_agree(history: History, page_size: int) -> None:
             reject()
         asked = [Check(*member) for member, _ in oracle.universe]
         decisions = authz.check_many(asked, at=zookie, context=history.context)
+        trees_agree(authz, history, oracle, EXACT(zookie))
         looping = loops(history, state, clock)
         names = {p.name for c in history.schema.conditions for p in c.parameters} - history.context.keys()
         for (member, _), decision in zip(oracle.universe, decisions, strict=True):
@@ -224,6 +227,24 @@ def subjects_agree(
         for user in of_kind:
             listed = str(user) in items or (everybody and str(user) not in excluded)
             assert listed is ((object_, relation, user) in oracle.sure), (object_, relation, user)
+
+
+def trees_agree(authz: Authz, history: History, oracle: Oracle, at: EXACT) -> None:
+    """Set algebra over the expanded tree gives what the oracle gives; its leaves name whoever is in it."""
+    for object_, relation in {(object_, relation) for (object_, relation, _), _ in oracle.universe}:
+        tree = authz.expand(object_, relation, at=at)
+        leaves = set(tree.users())
+        for user in oracle.users:
+            expected = oracle.value(object_, relation, user)
+            assert holds_in_tree(tree, user, history.judge) is expected, (object_, relation, user)
+            if expected and not user.relation and user.object != object_:
+                everybody = f"{user.namespace}:*"
+                assert {str(user), everybody} & leaves or _has_self(history.schema), (object_, user)
+
+
+def _has_self(schema: Schema) -> bool:
+    rewrites = (relation.rewrite for config in schema.namespaces for relation in config.relations)
+    return any(isinstance(node, Self) for rewrite in rewrites for node in walk(rewrite))
 
 
 def reads_agree(

@@ -52,6 +52,31 @@ def test_watch_gives_each_commit_once_in_order(authz: Authz) -> None:
     assert [event.zookie for event in events] == [*zookies[10:], last]
 
 
+def swapped(commits: list[Any]) -> list[Any]:
+    return commits[1::-1] + commits[2:]
+
+
+def skipping(commits: list[Any]) -> list[Any]:
+    return commits[:1] + commits[2:]
+
+
+def repeating(commits: list[Any]) -> list[Any]:
+    return commits[:1] + commits
+
+
+@pytest.mark.parametrize("broken", [swapped, skipping, repeating])
+def test_a_watch_out_of_order_with_a_gap_or_a_repetition_would_be_noticed(
+    authz: Authz, broken: Callable[[list[Any]], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test above fails where watch breaks any part of its promise."""
+    changes = authz._store.changes
+    monkeypatch.setattr(
+        authz._store, "changes", lambda after, *, limit: broken(changes(after, limit=limit)), raising=True
+    )
+    with pytest.raises(AssertionError):
+        test_watch_gives_each_commit_once_in_order(authz)
+
+
 def test_watch_from_the_earliest_tells_of_schemas_too(authz: Authz) -> None:
     authz.write(touch=["doc:1#viewer@user:ann"])
     first, second = islice(authz.watch("earliest"), 2)

@@ -48,7 +48,7 @@ class Moments:
         try:
             return self._store.head_at(revision)
         except RevisionGone as error:
-            raise ExpiredZookie(error.message, hint="ask at a newer zookie, or without one") from error
+            raise expired(error) from error
 
     def revision(self, zookie: Zookie | str, newest: Head) -> int:
         """The revision that a zookie names; `FutureZookie` when the store is not there yet, `ForeignZookie`
@@ -81,3 +81,8 @@ class Moments:
         now_us = self._clock.now_us()
         rounded = self.exact(self._store.revision_at(now_us - now_us % self._window_us))
         return rounded if rounded.schema_revision else newest
+
+
+def expired(error: RevisionGone) -> ExpiredZookie:
+    """What a caller is told whose moment is forgotten."""
+    return ExpiredZookie(error.message, hint="ask at a newer zookie, or without one")

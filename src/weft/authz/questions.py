@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from functools import wraps
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from weft.authz.cursor import Place, digest_of, seal, unseal
 from weft.authz.evaluate import Cell, Failure, Judge, Question, Value
 from weft.authz.expand import Expansion, Tree
 from weft.authz.explain import Explainer, Explanation, suggestions
 from weft.authz.lists import Candidates, Listed, list_objects, list_subjects, named_users, reachable_objects
-from weft.authz.moments import Moments
+from weft.authz.moments import Moments, expired
 from weft.authz.plan import Plan
 from weft.authz.request import Request
 from weft.authz.results import Check, ConditionalItem, Decision, Page, Permission, missing_names
 from weft.authz.schema import parse_schema
-from weft.authz.store import Head, Read, Rows, TupleStore
+from weft.authz.store import Head, Read, RevisionGone, Rows, TupleStore
 from weft.authz.tuples import (
     ObjectRef,
     RelationTuple,
@@ -29,9 +30,7 @@ from weft.authz.tuples import (
     parse_user,
 )
 from weft.authz.writes import TupleText, read_tuple, require_admitted
-from weft.authz.zookie import (
-    Consistency,
-)
+from weft.authz.zookie import EXACT, Consistency
 from weft.core.clock import Clock
 from weft.core.errors import Invalid, LimitExceeded
 from weft.core.limits import (
@@ -41,12 +40,29 @@ from weft.core.limits import (
     within,
 )
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _MAX_PLANS: Final = 8
 _KEPT_FROM: Final = 1_000
 """Walks that found fewer are as well made again."""
 _MAX_WALKS: Final = 8
 _MAX_SUGGESTIONS: Final = 20
 """Each costs a check."""
+
+
+def _retried(method: Callable[Concatenate[Questions, P], T]) -> Callable[Concatenate[Questions, P], T]:
+    """Ask again, once, where history was collected under a request that is not bound to one revision."""
+
+    @wraps(method)
+    def ask(self: Questions, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(self, *args, **kwargs)
+        except RevisionGone as error:
+            if isinstance(kwargs.get("at"), EXACT) or kwargs.get("cursor") is not None:
+                raise expired(error) from error
+        return method(self, *args, **kwargs)
+
+    return ask
 
 
 class Questions:
@@ -60,6 +76,7 @@ class Questions:
         self._plans: dict[int, Plan] = {}
         self._walks: dict[tuple[int, bytes], Candidates] = {}
 
+    @_retried
     def check(
         self,
         object: str | ObjectRef,  # noqa: A002
@@ -87,16 +104,27 @@ class Questions:
         """The decisions on many checks, in order, at one snapshot; what they share is evaluated once."""
         asked = list(checks)
         within("a request", len(asked), MAX_CHECKS_PER_REQUEST, "checks")
+        return self._check_all(asked, at=at, context=context or {}, contextual_tuples=contextual_tuples)
+
+    @_retried
+    def _check_all(
+        self,
+        asked: Sequence[Check],
+        *,
+        at: Consistency,
+        context: Mapping[str, Any],
+        contextual_tuples: Sequence[TupleText],
+    ) -> list[Decision]:
         head = self._moments.head(at)
         now_us = self._clock.now_us()
         groups: dict[tuple[str, tuple[RelationTuple, ...]], list[int]] = {}
         for index, check in enumerate(asked):
-            whole = canonical_json({**(context or {}), **check.context})
+            whole = canonical_json({**context, **check.context})
             contextual = tuple(map(read_tuple, (*contextual_tuples, *check.contextual_tuples)))
             groups.setdefault((whole, contextual), []).append(index)
         decisions: dict[int, Decision] = {}
         for (_, contextual), indexes in groups.items():
-            merged = {**(context or {}), **asked[indexes[0]].context}
+            merged = {**context, **asked[indexes[0]].context}
             request = self._request_at(head, now_us, merged, contextual)
             group = [asked[index] for index in indexes]
             questions = [self._question(request.plan, c.object, c.relation, c.user) for c in group]
@@ -105,6 +133,7 @@ class Questions:
                 decisions[index] = Decision.of(value, self._moments.zookie(head))
         return [decisions[index] for index in range(len(asked))]
 
+    @_retried
     def expand(
         self,
         object: str | ObjectRef,  # noqa: A002
@@ -119,6 +148,7 @@ class Questions:
         object_ = self._object(request.plan, object, relation)
         return request.run(Expansion(request.plan, request.standing, depth).expand(object_, relation))
 
+    @_retried
     def explain(
         self,
         object: str | ObjectRef,  # noqa: A002
@@ -140,6 +170,7 @@ class Questions:
         would_allow = [] if value else self._that_would_allow(request, question, root)
         return Explanation(decision, explainer.reason(), tuple(would_allow), explainer.loop())
 
+    @_retried
     def list_objects(
         self,
         namespace: str,
@@ -166,6 +197,7 @@ class Questions:
         listed = request.run(steps)
         return self._page(listed, request, place, lambda id_: str(ObjectRef(namespace, id_)))
 
+    @_retried
     def list_subjects(
         self,
         object: str | ObjectRef,  # noqa: A002
@@ -203,6 +235,7 @@ class Questions:
             wildcard=f"{user_namespace}:*",
         )
 
+    @_retried
     def list_permissions(
         self,
         object: str | ObjectRef,  # noqa: A002
@@ -225,6 +258,7 @@ class Questions:
             if value
         ]
 
+    @_retried
     def read(
         self,
         object: str | None = None,  # noqa: A002
@@ -238,11 +272,13 @@ class Questions:
     ) -> Page[RelationTuple]:
         """Stored tuples by object (`doc:1` or `doc`), relation and user (`user:ann` or `user`), or by filter.
 
-        Expired tuples, and those that the schema no longer admits, are left out.
+        Expired tuples, and those that the schema no longer admits, are left out. `NotFound` for a namespace or
+        relation that the schema does not have, `Invalid` for a permission.
         """
         filter_ = where or TupleFilter.of(object, relation, user)
         place = self._place(cursor, at, "read", filter_)
         request = self._request(at, None, (), place)
+        _require_known(request.plan, filter_)
         revision = request.head.revision
         page = self._store.scan(filter_, revision, limit=_checked_limit(limit), after=place.after or None)
         zookie = self._moments.zookie(request.head)
@@ -366,6 +402,18 @@ def _checked_limit(limit: int) -> int:
     if limit < 1:
         raise Invalid(f"a page of `{limit}` items cannot be made", hint="ask for at least one")
     return limit
+
+
+def _require_known(plan: Plan, filter_: TupleFilter) -> None:
+    """No typing error is answered with an empty page."""
+    for namespace in (filter_.namespace, filter_.user_namespace):
+        if namespace is not None:
+            plan.schema.namespace(namespace)
+    if filter_.namespace is None or filter_.relation is None:
+        return
+    if plan.schema.relation(filter_.namespace, filter_.relation).is_permission:
+        what = f"{filter_.namespace}#{filter_.relation}"
+        raise Invalid(f"`{what}` is computed: no tuple is stored for it", hint="use check or list_subjects")
 
 
 def _judge(plan: Plan, context: Mapping[str, Any]) -> Judge:
