@@ -226,3 +226,19 @@ def test_a_text_is_not_taken_for_a_list_of_letters(authz: Authz, name: str) -> N
         next(authz.watch(namespaces="doc"))
     with pytest.raises(NotFound, match="`dox`"):
         next(authz.watch(namespaces=["dox"]))
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "says"),
+    [
+        ({"object": "dox"}, NotFound, "`dox`"),
+        ({"object": "dox:1"}, NotFound, "`dox`"),
+        ({"object": "doc:1", "relation": "viewr"}, NotFound, "`viewr`"),
+        ({"object": "doc:1", "relation": "view"}, Invalid, "no tuple is stored"),
+    ],
+)
+def test_no_typing_error_is_answered_with_an_empty_page(
+    authz: Authz, asked: dict[str, str], kind: type[WeftError], says: str
+) -> None:
+    with pytest.raises(kind, match=says):
+        authz.read(**asked)  # type: ignore[arg-type]

@@ -405,11 +405,12 @@ def _checked_limit(limit: int) -> int:
 
 
 def _require_known(plan: Plan, filter_: TupleFilter) -> None:
-    """No typing error is answered with an empty page."""
-    for namespace in (filter_.namespace, filter_.user_namespace):
-        if namespace is not None:
-            plan.schema.namespace(namespace)
-    if filter_.namespace is None or filter_.relation is None:
+    """No typing error is answered with an empty page. Users may be of any namespace where a schema has no
+    types, as in the Zanzibar paper."""
+    if filter_.namespace is None:
+        return
+    plan.schema.namespace(filter_.namespace)
+    if filter_.relation is None:
         return
     if plan.schema.relation(filter_.namespace, filter_.relation).is_permission:
         what = f"{filter_.namespace}#{filter_.relation}"
