@@ -9,10 +9,13 @@ from weft.core.telemetry import Telemetry
 from weft.kv import Capability, KeyValueStore
 from weft.kv.lmdb import LmdbStore
 from weft.kv.memory import MemoryStore
+from weft.kv.move import Moving
 from weft.kv.wrappers.cached import CachedStore
 from weft.kv.wrappers.observed import ObservedStore
+from weft.kv.wrappers.routed import RoutedStore
 from weft.testing.clock import VirtualClock
 from weft.testing.kv import Backend, KeyValueStoreContract
+from weft.testing.kv.questions import NAMESPACES
 
 IN_MEMORY = frozenset({Capability.ATOMIC_BATCH, Capability.TOKEN_TIE_BREAK, Capability.GENERATION})
 
@@ -67,3 +70,39 @@ class TestObservedLmdb(KeyValueStoreContract):
 
     def open_backend(self, path: Path, clock: VirtualClock) -> Backend:
         return wrap(open_lmdb(path, clock), lambda inner: ObservedStore(inner, Telemetry(), clock=clock))
+
+
+class TestRoutedLmdb(KeyValueStoreContract):
+    capabilities = frozenset(Capability)
+
+    def open_backend(self, path: Path, clock: VirtualClock) -> Backend:
+        return wrap(open_lmdb(path, clock), lambda inner: route(inner, clock))
+
+
+class TestMovedAway(KeyValueStoreContract):
+    """Both namespaces are elsewhere, together."""
+
+    capabilities = frozenset(Capability) - {Capability.ATOMIC_BATCH}
+
+    def open_backend(self, path: Path, clock: VirtualClock) -> Backend:
+        there = path.with_name("there")
+        with LmdbStore.open(path, clock=clock) as source, LmdbStore.open(there, clock=clock) as target:
+            source.configure(*NAMESPACES)
+            for namespace in NAMESPACES:
+                Moving(source, target, namespace.name, location=str(there), clock=clock).run()
+        store = route(LmdbStore.open(path, clock=clock), clock)
+
+        def reopen() -> KeyValueStore:
+            store.close()
+            return route(LmdbStore.open(path, clock=clock), clock)
+
+        return Backend(store, clock, reopen=reopen)
+
+    def test_atomic_batch(self, store: KeyValueStore) -> None:
+        """What can be seen to be bad is still refused as a whole; only a crash could leave a part."""
+        assert Capability.ATOMIC_BATCH not in store.capabilities
+
+
+def route(home: KeyValueStore, clock: VirtualClock) -> RoutedStore:
+    assert isinstance(home, LmdbStore)
+    return RoutedStore(home, lambda place: LmdbStore.open(place, clock=clock), clock=clock)

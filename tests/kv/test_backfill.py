@@ -1,4 +1,4 @@
-"""Deletes of events long past, written now: nothing that they hide may show, whatever is swept when."""
+"""Writes of events long past, made now: nothing that they hide may show, whatever is swept when."""
 
 from __future__ import annotations
 
@@ -39,14 +39,20 @@ def mutations(draw: st.DrawFn, now_us: int) -> Mutation:
 
 
 def hidden(item: Item, sent: list[Mutation], now_us: int) -> bool:
-    """Whether a delete that is still to be kept selects the item and is not older."""
+    """Whether a write to the same key that still counts, dead or alive, is newer or a delete as new."""
     return any(
-        isinstance(delete, Delete)
-        and selects(delete.selection, item.key)
-        and (delete.event_time_us, delete.token) >= item.version
-        and now_us < max(delete.event_time_us, delete.token.instant_us) + limits.MAX_LATENESS_US
-        for delete in sent
+        _writes(mutation, item.key)
+        and (version := (mutation.event_time_us, mutation.token)) >= item.version
+        and (isinstance(mutation, Delete) or version > item.version)
+        and now_us < max(mutation.event_time_us, mutation.token.instant_us) + limits.MAX_LATENESS_US
+        for mutation in sent
     )
+
+
+def _writes(mutation: Mutation, key: bytes) -> bool:
+    if isinstance(mutation, Delete):
+        return selects(mutation.selection, key)
+    return any(item.key == key for item in mutation.items)
 
 
 def check(store: KeyValueStore, clock: VirtualClock, data: st.DataObject) -> None:

@@ -64,7 +64,8 @@ def open(  # noqa: A001
 ) -> KeyValueStore:
     """The store at `memory:` or in a directory, with `namespaces` configured where they are not yet so.
 
-    A directory is created unless `readonly`; then nothing is configured either.
+    A directory is created unless `readonly`; then nothing is configured either. Namespaces that have moved to
+    another store (`weft.kv.move`) are followed there.
     """
     store: KeyValueStore
     if location == "memory:":
@@ -73,8 +74,13 @@ def open(  # noqa: A001
         store = MemoryStore(clock=clock)
     else:
         from weft.kv.lmdb import LmdbStore
+        from weft.kv.wrappers.routed import RoutedStore
 
-        store = LmdbStore.open(location, clock=clock, readonly=readonly)
+        store = RoutedStore(
+            LmdbStore.open(location, clock=clock, readonly=readonly),
+            lambda place: open(place, clock=clock, readonly=readonly),
+            clock=clock,
+        )
     try:
         configured = store.namespaces()
         missing = [namespace for namespace in namespaces if namespace not in configured]

@@ -23,7 +23,6 @@ VERSION: Final = struct.Struct(">QQ16s")
 HEADER: Final = struct.Struct(">QQ16sBBQ")
 _CHUNKS: Final = struct.Struct(">QI")
 RANK: Final = slice(0, 33)
-STATE: Final = 32
 CODING: Final = 33
 PLAIN: Final = b"\x00\x00" + NEVER_US.to_bytes(8, "big")
 """State, coding and expiry of a value as it is, without expiry."""
@@ -45,6 +44,12 @@ def pack_version(event_time_us: int, token: Token) -> bytes:
     return VERSION.pack(event_time_us + _EPOCH, token[0], token[1])
 
 
+def unpack_version(version: bytes) -> Version:
+    """The inverse of `pack_version`; also of the front of a cell."""
+    event_us, instant_us, nonce = VERSION.unpack_from(version)
+    return Version(event_us - _EPOCH, Token(instant_us, nonce))
+
+
 def event_time_us(version: bytes) -> int:
     """The event time at the front of a packed version or cell."""
     return int.from_bytes(version[:8], "big") - _EPOCH
@@ -55,9 +60,10 @@ def version_kept_until_us(version: bytes) -> int:
     return kept_until_us(event_time_us(version), int.from_bytes(version[8:16], "big"))
 
 
-def outlives(tombstone: bytes, winner: bytes) -> bool:
-    """Whether the first cell is a tombstone that must be kept longer than what has replaced or hidden it."""
-    return bool(tombstone[32]) and version_kept_until_us(tombstone) > version_kept_until_us(winner)
+def outlives(loser: bytes, winner: bytes) -> bool:
+    """Whether a cell must hide older writes for longer than what has replaced or hidden it will."""
+    # A loser has no later event time, so only a later token's instant lets it outlive the winner.
+    return loser[8:16] > winner[8:16] and version_kept_until_us(loser) > version_kept_until_us(winner)
 
 
 def value_cell(version: bytes, value: bytes, expires_us: int, compress: bool) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Self
 
 import lmdb
@@ -61,6 +61,8 @@ class LmdbStore(StoreBase):
         self._env = env
         self._handles = {name: env.database(name) for name in DATABASES}
         self._decoded: dict[str, tuple[bytes, NamespaceRow]] = {}
+        self._prefixes: tuple[int, dict[str, bytes]] = -1, {}
+        """Of the namespaces that were read since a commit, by its number."""
         self._local = _Local()
 
     @classmethod
@@ -253,10 +255,8 @@ class LmdbStore(StoreBase):
         with self._moment() as moment:
             return moment.rows.generation()
 
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        with self._moment():
-            yield
+    def snapshot(self) -> AbstractContextManager[object]:
+        return self._moment()
 
     def close(self) -> None:
         self._env.close()
@@ -268,11 +268,19 @@ class LmdbStore(StoreBase):
             yield self._local.moment
             return
         with self._env.read() as txn:
-            self._local.moment = Moment(Rows(self._handles, txn), self._clock.now_us())
+            self._local.moment = Moment(
+                Rows(self._handles, txn), self._clock.now_us(), self._prefixes_at(txn.id())
+            )
             try:
                 yield self._local.moment
             finally:
                 self._local.moment = None
+
+    def _prefixes_at(self, commit: int) -> dict[str, bytes]:
+        known = self._prefixes
+        if known[0] != commit:
+            self._prefixes = known = commit, {}
+        return known[1]
 
     def _prefix(self, moment: Moment, name: str) -> bytes:
         """The prefix of a namespace's records; `NotFound` when it is not configured."""

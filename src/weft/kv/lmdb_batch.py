@@ -8,7 +8,6 @@ from weft.core import limits
 from weft.core.codec import pack_u64
 from weft.kv.cells import (
     PLAIN,
-    STATE,
     outlives,
     pack_version,
     tombstone_cell,
@@ -96,7 +95,7 @@ class Batch:
                 rows.free_chunks(old)
                 won.append((key, cell))
                 loser, winner = old, cell
-            if loser[STATE] and outlives(loser, winner):
+            if outlives(loser, winner):
                 rows.keep_loser(key, loser)
         rows.put_cells(won)
 
@@ -149,8 +148,10 @@ class Batch:
         """The batch's own winner under each key, without what tombstones hide."""
         staged: dict[bytes, bytes] = {}
         for record, key, cell in self._cells:
-            if heads and record in heads and any(t.hides(key, cell) for t in heads[record].tombstones):
-                continue
+            if heads and record in heads and (hiding := heads[record].hiding(key, cell)):
+                if any(not outlives(cell, tombstone.version) for tombstone in hiding):
+                    continue
+                cell = tombstone_cell(cell[:32])
             full_key = numbers[record] + key
             other = staged.get(full_key)
             if other is None:
@@ -160,7 +161,7 @@ class Batch:
             if wins(cell, other, rows.read_chunks):
                 staged[full_key] = cell
                 loser, winner = other, cell
-            if loser[STATE] and outlives(loser, winner):
+            if outlives(loser, winner):
                 rows.keep_loser(full_key, loser)
         return staged
 

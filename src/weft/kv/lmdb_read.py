@@ -17,10 +17,10 @@ class Moment:
 
     __slots__ = ("now_us", "prefixes", "rows")
 
-    def __init__(self, rows: Rows, now_us: int) -> None:
+    def __init__(self, rows: Rows, now_us: int, prefixes: dict[str, bytes]) -> None:
         self.rows = rows
         self.now_us = now_us
-        self.prefixes: dict[str, bytes] = {}
+        self.prefixes = prefixes
         """Of the namespaces that were asked for, by name."""
 
     def short_records(

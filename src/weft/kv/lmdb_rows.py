@@ -1,6 +1,7 @@
 """Where LMDB keeps what: the databases of a store, and the moves that batches and sweeps share.
 
     meta          "generation"              -> how often the store was written
+                  "move", namespace id, no. -> mutations since a move of the namespace began
     namespaces    name                      -> id, configuration
     records       namespace id, record id   -> number, then a Head where the record needs one
     numbers       number                    -> key in records
@@ -32,13 +33,15 @@ from weft.kv.cells import (
     event_time_us,
     outlives,
     split,
+    tombstone_cell,
     version_kept_until_us,
 )
 from weft.kv.expiry import NEVER_US, kept_until_us
-from weft.kv.model import Namespace
+from weft.kv.model import Mutation, Namespace
 
 DATABASES: Final = ("meta", "namespaces", "records", "numbers", "items", "chunks", "due", "due_records")
 _GENERATION: Final = b"generation"
+MOVE_LOG: Final = b"move"
 NUMBER_BYTES: Final = 8
 NAMESPACE_BYTES: Final = 4
 # An LMDB key has at most 511 bytes; longer record ids are cut and told apart by a digest.
@@ -49,11 +52,23 @@ _BUCKET_US: Final = 60_000_000
 _DUE_KEYS_PER_ENTRY: Final = 500
 
 
+class Move(msgspec.Struct, frozen=True):
+    """How far the move of a namespace has come; see `weft.kv.move`."""
+
+    to: str
+    mover: bytes
+    """Whoever is at it now; one that was overtaken finds another name here and stops."""
+    after: bytes | None = None
+    copied: bool = False
+    switched: bool = False
+
+
 class NamespaceRow(msgspec.Struct, frozen=True):
     """A namespace as stored."""
 
     id: int
     config: Namespace
+    move: Move | None = None
 
     @property
     def prefix(self) -> bytes:
@@ -68,9 +83,7 @@ class Tombstone(msgspec.Struct, frozen=True, array_like=True):
     end: bytes | None
 
     def hides(self, key: bytes, cell: bytes) -> bool:
-        """Whether a cell may go because of this tombstone."""
-        covered = self.start <= key and (self.end is None or key < self.end) and cell[:32] <= self.version
-        return covered and not outlives(cell, self.version)
+        return self.start <= key and (self.end is None or key < self.end) and cell[:32] <= self.version
 
     def covers(self, other: Tombstone) -> bool:
         return (
@@ -91,6 +104,10 @@ class Head(msgspec.Struct, array_like=True):
 
     def row(self, number: bytes) -> bytes:
         return number if self == Head() else number + encode(self)
+
+    def hiding(self, key: bytes, cell: bytes) -> list[Tombstone]:
+        """The tombstones that hide a cell."""
+        return [tombstone for tombstone in self.tombstones if tombstone.hides(key, cell)]
 
     def add(self, tombstone: Tombstone) -> bool:
         """Add a tombstone in place of those that it covers; False when another one covers it."""
@@ -159,6 +176,14 @@ class Rows:
     def bump_generation(self) -> None:
         self.txn.put(_GENERATION, pack_u64(self.generation() + 1), db=self.meta)
 
+    def log_move(self, prefix: bytes, mutations: Sequence[Mutation]) -> None:
+        """Note what was written to a namespace while it is moved."""
+        cursor = self.txn.cursor(db=self.meta)
+        log = MOVE_LOG + prefix
+        found = cursor.prev() if cursor.set_range(log + b"\xff" * 8) else cursor.last()
+        number = unpack_u64(cursor.key(), len(log)) + 1 if found and cursor.key().startswith(log) else 0
+        self.txn.put(log + pack_u64(number), encode(mutations), db=self.meta)
+
     def next_number(self, database: Any) -> int:
         """One more than the number at the front of the database's last key."""
         cursor = self.txn.cursor(db=database)
@@ -223,25 +248,29 @@ class Rows:
         self.free_chunks(cell)
         self.txn.delete(key, db=self.items)
 
-    def keep_loser(self, key: bytes, tombstone: bytes) -> None:
-        """Keep the tombstone of an item that must outlive the write which won over it, beside the items."""
+    def keep_loser(self, key: bytes, cell: bytes) -> None:
+        """Let a write that lost to one which is forgotten earlier go on hiding others, as a tombstone."""
         number, item = key[:NUMBER_BYTES], key[NUMBER_BYTES:]
         record = self.txn.get(number, db=self.numbers)
         head = parse_record(self.txn.get(record, db=self.records))[1]
-        if head.add(Tombstone(tombstone[:32], item, item + b"\x00")):
+        if head.add(Tombstone(cell[:32], item, item + b"\x00")):
             self.txn.put(record, head.row(number), db=self.records)
             self.log_record(number, head)
 
-    def delete_hidden(self, number: bytes, tombstone: Tombstone) -> int:
-        """Delete what a tombstone hides."""
+    def delete_hidden(self, number: bytes, tombstone: Tombstone) -> None:
+        """Delete what a tombstone hides; what outlives it stays, as a tombstone."""
         hidden = [
             (key, cell)
             for key, cell in self.span(number, tombstone.start, tombstone.end)
-            if tombstone.hides(key[NUMBER_BYTES:], cell)
+            if cell[:32] <= tombstone.version
         ]
+        kept = []
         for key, cell in hidden:
             self.delete_cell(key, cell)
-        return len(hidden)
+            if outlives(cell, tombstone.version):
+                kept.append((key, tombstone_cell(cell[:32])))
+        if kept:
+            self.put_cells(kept)
 
     def finish_expiry(self, number: bytes, head: Head, now_us: int) -> int:
         """Delete what a record's expiry ended and forget the expiry, once nothing can move it any more."""

@@ -79,20 +79,20 @@ class ItemWrite(msgspec.Struct, frozen=True, gc=False):
     ttl_s: float | None = None
 
 
-class Keys(msgspec.Struct, frozen=True, gc=False):
+class Keys(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Exactly these items."""
 
     keys: tuple[bytes, ...]
 
 
-class Range(msgspec.Struct, frozen=True, gc=False):
+class Range(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Items with `start <= key < end`; `end=None` has no upper bound."""
 
     start: bytes = b""
     end: bytes | None = None
 
 
-class Prefix(msgspec.Struct, frozen=True, gc=False):
+class Prefix(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Items whose key starts with `prefix`."""
 
     prefix: bytes
@@ -102,7 +102,7 @@ Selection = Keys | Range | Prefix
 ALL: Final = Range()
 
 
-class Put(msgspec.Struct, frozen=True, kw_only=True):
+class Put(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Store items in one record at one event time. `record_ttl_s` sets when all that was put before that
     instant expires; of the three expiries (namespace, record, item) the earliest counts."""
 
@@ -114,7 +114,7 @@ class Put(msgspec.Struct, frozen=True, kw_only=True):
     record_ttl_s: float | None = None
 
 
-class Delete(msgspec.Struct, frozen=True, kw_only=True):
+class Delete(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Delete the selected items of one record as of one event time: items with a greater version stay, and
     writes that arrive later with a lesser version stay deleted. `ALL` deletes the record."""
 
@@ -160,6 +160,13 @@ class RecordPage(msgspec.Struct, frozen=True):
     """Record ids in the store's own stable order."""
 
     records: list[bytes]
+    next: bytes | None = None
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """Mutations that make the same items, tombstones and expiries elsewhere."""
+
+    mutations: list[Mutation]
     next: bytes | None = None
 
 

@@ -37,6 +37,9 @@ class _Position(msgspec.Struct, frozen=True, array_like=True):
 
 _START: Final = Place(0, b"", 0)
 _positions: Final = msgspec.msgpack.Decoder(_Position)
+_places: Final = msgspec.msgpack.Decoder(tuple[bytes, tuple[bytes, bytes | None]])
+_FOREIGN: Final = "`after` belongs to another question"
+_REPEAT: Final = "repeat the call with the same arguments"
 
 
 def bounds(selection: Range | Prefix) -> tuple[bytes, bytes | None]:
@@ -66,7 +69,7 @@ def fill_page(
     start = _START if after is None else _resume(after, query())
     resume_key = None if after is None else start.key
     taken = start.taken
-    room = _Room(limits, clock)
+    room = Room(limits, clock)
     found: list[RecordItems] = []
     last = _START
     for at in range(start.record, len(records)):
@@ -98,7 +101,7 @@ def fill_record_page(
 ) -> RecordPage:
     """One page of the records that `scan` yields after a position, as pairs of position and record id."""
     query = _digest([namespace])
-    room = _Room(limits, clock)
+    room = Room(limits, clock)
     found: list[bytes] = []
     last = b""
     for position, record in scan(None if after is None else _resume(after, query).key):
@@ -109,7 +112,7 @@ def fill_record_page(
     return RecordPage(found)
 
 
-class _Room:
+class Room:
     """What is left of a page."""
 
     def __init__(self, limits: PageLimits, clock: Clock) -> None:
@@ -159,5 +162,21 @@ def _resume(after: bytes, query: bytes) -> Place:
     except msgspec.MsgspecError:
         position = None
     if position is None or position.query != query:
-        raise Invalid("`after` belongs to another question", hint="repeat the call with the same arguments")
+        raise Invalid(_FOREIGN, hint=_REPEAT)
     return position.place
+
+
+def export_query(namespace: str, records: Sequence[bytes] | None) -> bytes:
+    """What names one export in its page tokens."""
+    return _digest([namespace, records])
+
+
+def resume_export(after: bytes, query: bytes) -> tuple[bytes, bytes | None]:
+    """Record and key of the place where a page of an export ended."""
+    try:
+        found, place = _places.decode(after)
+    except msgspec.MsgspecError:
+        found, place = b"", (b"", None)
+    if found != query:
+        raise Invalid(_FOREIGN, hint=_REPEAT)
+    return place

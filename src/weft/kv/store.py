@@ -153,7 +153,7 @@ class KeyValueStore(Protocol):
     def sweep(self, *, limit: int = 10_000) -> int:
         """Reclaim up to about `limit` expired items and old tombstones; how many were reclaimed."""
 
-    def snapshot(self) -> AbstractContextManager[None]:
+    def snapshot(self) -> AbstractContextManager[object]:
         """Until it is left, this thread's reads see what was stored at one moment, when the store is not
         remote; what expires meanwhile may be gone. Keep it short and write nothing in it: it may hold others
         up."""

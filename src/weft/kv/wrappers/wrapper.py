@@ -86,7 +86,7 @@ class StoreWrapper(StoreBase):
     def sweep(self, *, limit: int = 10_000) -> int:
         return self._inner.sweep(limit=limit)
 
-    def snapshot(self) -> AbstractContextManager[None]:
+    def snapshot(self) -> AbstractContextManager[object]:
         return self._inner.snapshot()
 
     def generation(self) -> int | None:

@@ -4,6 +4,7 @@ Capabilities are checked both ways: what a store declares must hold, and what it
 """
 
 from weft.testing.kv.expiry import ExpiryContract
+from weft.testing.kv.exporting import ExportContract
 from weft.testing.kv.fixtures import Backend
 from weft.testing.kv.paging import PagingContract
 from weft.testing.kv.promises import PromiseContract
@@ -15,6 +16,12 @@ __all__ = ["Backend", "KeyValueStoreContract"]
 
 
 class KeyValueStoreContract(
-    ReadingContract, VersionContract, ExpiryContract, PagingContract, RefusalContract, PromiseContract
+    ReadingContract,
+    VersionContract,
+    ExpiryContract,
+    PagingContract,
+    ExportContract,
+    RefusalContract,
+    PromiseContract,
 ):
     """Every promise of a store. The subclass gives `open_backend`."""
