@@ -246,3 +246,22 @@ def test_an_error_is_invalid_and_travels(graph):
         "1 | RETURN x\n  |        ^",
         "invalid",
     )
+
+
+def test_an_edge_between_equal_ids_of_two_types_is_no_loop(graph):
+    graph.put(edges=[Edge("watched", "x", "x"), Edge("follows", "x", "x")])
+    assert column(graph.query("MATCH (t:title {id: 'x'})-[:watched]-(a) RETURN labels(a)")) == [["account"]]
+    assert column(graph.query("MATCH (a:account {id: 'x'})-[:follows]-(b) RETURN b.id")) == ["x"]
+
+
+def test_a_type_said_once_holds_wherever_the_name_stands(graph):
+    assert column(graph.query("MATCH (n:account), (n) RETURN n.id ORDER BY n.id")) == ["a0", "a1", "a2", "a3"]
+    found = graph.query("MATCH (a {id: 'a3'})-[]->(t:title) RETURN t.id ORDER BY t.id")
+    assert column(found) == ["t3", "t4"]
+    assert column(graph.query("MATCH (a {id: 'a0'})-[]->(b:account) RETURN b.id")) == ["a1"]
+
+
+def test_nothing_counts_as_zero_but_has_no_groups(graph):
+    nothing = "MATCH (a:account {id: 'none'}) RETURN "
+    assert column(graph.query(nothing + "count(*)")) == [0]
+    assert not graph.query(nothing + "a.id, count(*)")
