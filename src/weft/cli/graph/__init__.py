@@ -1,0 +1,1 @@
+"""`weft graph`: a graph from the command line."""

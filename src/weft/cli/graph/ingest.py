@@ -1,0 +1,111 @@
+"""`weft graph ingest` and `backfill`: a job over sources that end."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from weft.cli.graph.jobs import load_job
+from weft.cli.graph.options import (
+    Data,
+    JobName,
+    JobsFile,
+    Permissions,
+    TimeField,
+    open_graph,
+    open_relations,
+)
+from weft.cli.graph.sources import sources
+from weft.cli.output import Json, emit
+from weft.cli.progress import Advance, progress
+from weft.graph.ingest.protocols import Progress
+from weft.graph.ingest.report import IngestReport, ProgressReport
+
+Sources = Annotated[
+    list[str],
+    typer.Argument(metavar="SOURCE...", help="git:PATH, files, patterns, or -.", show_default=False),
+]
+
+
+def ingest(
+    jobs: JobsFile,
+    source: Sources,
+    job: JobName = None,
+    time: TimeField = None,
+    data: Data = None,
+    authz: Permissions = None,
+    json: Json = False,
+) -> None:
+    """Run a job over sources, each from where its last run stopped, until they end.
+
+    Example: weft graph ingest jobs.py plays.ndjson --time at
+    """
+    chosen = load_job(jobs, job)
+    wanted = sources(source, time)
+    with open_graph(data) as graph, open_relations(authz) as relations:
+        for one in wanted:
+            with progress(chosen.name, None, "events", quiet=json) as advance:
+                report = graph.ingest(chosen, one, relations=relations, progress=_told(advance))
+            show_report(report, json)
+
+
+def backfill(
+    jobs: JobsFile,
+    source: Sources,
+    rate: Annotated[float | None, typer.Option(metavar="N", help="At most N events a second.")] = None,
+    job: JobName = None,
+    time: TimeField = None,
+    data: Data = None,
+    authz: Permissions = None,
+    json: Json = False,
+) -> None:
+    """Run a job over sources that hold its stream's past, also while the live stream is ingested.
+
+    Example: weft graph backfill jobs.py 'past/*.parquet' --time at --rate 20000
+    """
+    chosen = load_job(jobs, job)
+    wanted = sources(source, time)
+    with (
+        open_graph(data) as graph,
+        open_relations(authz) as relations,
+        progress(chosen.name, None, "events", quiet=json) as advance,
+    ):
+        reports = graph.backfill(
+            chosen, wanted, rate_per_s=rate, relations=relations, progress=_told(advance)
+        )
+    for report in reports:
+        show_report(report, json)
+
+
+def show_report(report: IngestReport, json: bool) -> None:
+    """What a run did."""
+    written = ", ".join(f"{count:,} {name}" for name, count in sorted(report.written.items())) or "nothing"
+    text = f"{report.stream}: {report.events:,} events, written: {written}"
+    if report.filtered:
+        text += f"; {report.filtered:,} left out by the job's filter"
+    if report.dead_letters:
+        job = report.stream.partition("/")[0]
+        text += f"; {report.dead_letters:,} dead letters, see `weft graph dead-letters list {job}`"
+    emit(json, report_fields(report), text)
+
+
+def report_fields(report: IngestReport) -> dict[str, Any]:
+    """A report for machines; nothing in it depends on the clock but `duration_s`."""
+    return {
+        "stream": report.stream,
+        "events": report.events,
+        "filtered": report.filtered,
+        "dead_letters": report.dead_letters,
+        "updates": report.updates,
+        "relations": report.relations,
+        "written": report.written,
+        "duration_s": report.duration_s,
+    }
+
+
+def _told(advance: Advance) -> Progress:
+    def told(report: ProgressReport) -> None:
+        advance(report.events, report.events, report.lag)
+
+    return told

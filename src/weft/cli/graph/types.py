@@ -1,0 +1,89 @@
+"""`weft graph init` and `stats`: the types, and how much there is of each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weft.cli.graph.options import Data, open_graph
+from weft.cli.inputs import read_text, shown
+from weft.cli.output import Json, emit, print_table
+from weft.core.errors import Invalid
+from weft.graph import layout, types_from_toml
+from weft.graph.types import EdgeType, GraphType
+
+
+def init(
+    file: Annotated[Path, typer.Argument(metavar="TYPES.toml", help="Tables [node.NAME] and [edge.NAME].")],
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Create a graph with these types; where there is one, add types and properties to it.
+
+    Example: weft graph init types.toml
+    """
+    try:
+        types = types_from_toml(read_text(file))
+    except Invalid as error:
+        raise Invalid(f"`{shown(file)}`: {error.message}", hint=error.hint) from error
+    with open_graph(data, types, create=True) as graph:
+        kinds = graph.schema.types()
+    if json:
+        for kind in kinds:
+            emit(True, _fields(kind), "")
+    else:
+        print_table(("type", "from", "to", "properties"), [_row(kind) for kind in kinds])
+
+
+def stats(data: Data = None, json: Json = False) -> None:
+    """Count what each type has, by reading all of it. A removed or expired thing takes space for a while.
+
+    Example: weft graph stats
+    """
+    with open_graph(data) as graph:
+        counts = [(kind, *_counted(graph.store.stats, kind)) for kind in graph.schema.types()]
+    if json:
+        for kind, number, size in counts:
+            emit(True, {**_name(kind), "count": number, "bytes": size}, "")
+        return
+    rows = [(_label(kind), f"{number:,}", f"{size:,}") for kind, number, size in counts]
+    print_table(("type", "count", "bytes"), rows)
+
+
+def _counted(stats: object, kind: GraphType) -> tuple[int, int]:
+    """How many there are, and their bytes: an edge lies in two adjacency lists."""
+    assert callable(stats)
+    if isinstance(kind, EdgeType):
+        out, into = stats(layout.out_namespace(kind.name)), stats(layout.in_namespace(kind.name))
+        return out.live_items, out.stored_bytes + into.stored_bytes
+    nodes = stats(layout.node_namespace(kind.name))
+    return nodes.records, nodes.stored_bytes
+
+
+def _name(kind: GraphType) -> dict[str, str]:
+    return {"kind": "edge" if isinstance(kind, EdgeType) else "node", "type": kind.name}
+
+
+def _label(kind: GraphType) -> str:
+    return f"{_name(kind)['kind']} {kind.name}"
+
+
+def _fields(kind: GraphType) -> dict[str, object]:
+    ends = {"source": kind.source, "target": kind.target} if isinstance(kind, EdgeType) else {}
+    return {
+        **_name(kind),
+        **ends,
+        "properties": dict(kind.properties),
+        "unknown": kind.unknown,
+        "ttl_s": kind.ttl_s,
+    }
+
+
+def _row(kind: GraphType) -> tuple[str, str, str, str]:
+    ends = (kind.source, kind.target) if isinstance(kind, EdgeType) else ("", "")
+    properties = [f"{name}: {python}" for name, python in kind.properties.items()]
+    if kind.unknown == "keep":
+        properties.append("others")
+    return (_label(kind), *ends, ", ".join(properties))
