@@ -13,6 +13,7 @@ from weft.core.errors import Invalid
 from weft.graph import layout
 from weft.graph.model import Edge, EdgeRef, Node, NodeRef, Remove, id_bytes, id_text
 from weft.graph.schema import Schema
+from weft.graph.traverse.plan import Planner
 from weft.graph.traverse.steps import Query, from_json
 from weft.graph.traverse.traversal import Traversal
 from weft.graph.traverse.visibility import Visibility
@@ -43,6 +44,7 @@ class Graph:
         self._tokens = TokenSource(clock)
         self._configure(layout.own_namespaces())
         self.schema = self._settle(list(types))
+        self._planner = Planner(self.schema)
 
     @classmethod
     def open(
@@ -108,7 +110,7 @@ class Graph:
     def traverse(self, query: Query | str | bytes, *, visibility: Visibility | None = None) -> Traversal:
         """The traversal that a query describes, as data or as its JSON."""
         parsed = query if isinstance(query, Query) else from_json(query)
-        return Traversal(parsed, self.schema, self.store, visibility)
+        return Traversal(parsed, self._planner, self.store, visibility)
 
     def query(self, text: str, /, **parameters: Any) -> Rows:
         """The rows that a query finds, in a read-only subset of openCypher; `$name` takes the parameter

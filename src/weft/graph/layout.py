@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+import msgspec
 import xxhash
 
-from weft.core import codec
+from weft.core.errors import Corrupt
 from weft.core.limits import MAX_RECORD_ID_BYTES
 from weft.graph.model import Edge, Node, id_text
 from weft.graph.schema import Schema
@@ -26,6 +27,7 @@ DEAD_LETTERS: Final = "graph/dead"
 RELATIONS: Final = "graph/relations"
 
 _WHOLE: Final = Keys((b"",))
+_properties: Final = msgspec.msgpack.Decoder(dict[str, Any])
 
 
 def node_namespace(name: str) -> str:
@@ -99,8 +101,10 @@ def _adjacent(
 
 
 def properties_of(item: Item) -> dict[str, Any]:
-    properties: dict[str, Any] = codec.decode(item.value, dict, "a node's or edge's properties")
-    return properties
+    try:
+        return _properties.decode(item.value)
+    except msgspec.MsgspecError as error:
+        raise Corrupt(f"a node's or edge's properties do not decode: {error}") from error
 
 
 def node_from(name: str, node: bytes, items: Iterable[Item]) -> Node:

@@ -5,8 +5,11 @@ Paths that cannot exist are refused here, before any read.
 
 from __future__ import annotations
 
+import marshal
 from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from weft.core.errors import Invalid
 from weft.core.limits import MAX_STEPS, within
@@ -18,6 +21,7 @@ from weft.graph.traverse.where import Predicate, compile_where, property_kind
 from weft.graph.types import EdgeType, NodeType
 
 _DIRECTIONS: Final = ("out", "in", "both")
+_MAX_KNOWN: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +60,40 @@ class Plan:
     steps: list[PlannedStep]
 
 
-def plan(query: Query, schema: Schema) -> Plan:
-    """The plan of a query; `Invalid` when the schema does not allow it."""
+class Planner:
+    """Plans queries against one schema, those of one shape once: they differ in where they start."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self._known: dict[bytes, list[PlannedStep]] = {}
+
+    def plan(self, query: Query) -> Plan:
+        """The plan of a query; `Invalid` when the schema does not allow it."""
+        shape = _shape(query)
+        steps = None if shape is None else self._known.get(shape)
+        if steps is None:
+            steps = _steps(query, self.schema)
+            if shape is not None:
+                if len(self._known) == _MAX_KNOWN:
+                    self._known.clear()
+                self._known[shape] = steps
+        ids = None if query.ids is None else list(dict.fromkeys(map(id_bytes, query.ids)))
+        return Plan(query.type, ids, steps)
+
+
+def _shape(query: Query) -> bytes | None:
+    """What plans are known by: the steps with the exact types of all values; None where a value is of a
+    class of its own."""
+    parts = [(step.__struct_config__.tag, msgspec.structs.astuple(step)) for step in query.steps]
+    try:
+        return marshal.dumps((query.type, parts))
+    except ValueError:
+        return None
+
+
+def _steps(query: Query, schema: Schema) -> list[PlannedStep]:
     within("the traversal", len(query.steps), MAX_STEPS, "steps")
     here = schema.node(query.type)
-    ids = None if query.ids is None else list(dict.fromkeys(id_bytes(one) for one in query.ids))
     steps: list[PlannedStep] = []
     for step in query.steps:
         planned = _step(step, here, schema)
@@ -68,7 +101,7 @@ def plan(query: Query, schema: Schema) -> Plan:
             here = schema.node(planned.to)
         if planned is not None:
             steps.append(planned)
-    return Plan(query.type, ids, steps)
+    return steps
 
 
 def order_of(by: str, kind: NodeType | EdgeType) -> Order:

@@ -14,7 +14,7 @@ from weft.core.limits import MAX_PATHS
 from weft.graph.model import Edge, Node, NodeRef, Path, id_text
 from weft.graph.schema import Schema
 from weft.graph.traverse import where as conditions
-from weft.graph.traverse.plan import plan
+from weft.graph.traverse.plan import Planner
 from weft.graph.traverse.reads import Ask, Asking, Read, Request, Scan
 from weft.graph.traverse.result import Count, Group, Result
 from weft.graph.traverse.steps import Direction, Distinct, Hop, Limit, OrderBy, Query, Step, Where, to_json
@@ -30,13 +30,13 @@ class Traversal:
     """Steps from a start set. Each step returns a new traversal; `nodes`, `edges`, `paths`, `count` and
     `count_by` read. What they return says whether it is complete."""
 
-    __slots__ = ("_schema", "_store", "_visibility", "query")
+    __slots__ = ("_planner", "_store", "_visibility", "query")
 
     def __init__(
-        self, query: Query, schema: Schema, store: KeyValueStore, visibility: Visibility | None = None
+        self, query: Query, planner: Planner, store: KeyValueStore, visibility: Visibility | None = None
     ) -> None:
         self.query = query
-        self._schema = schema
+        self._planner = planner
         self._store = store
         self._visibility = visibility
 
@@ -138,7 +138,7 @@ class Traversal:
                 kind = walk.last.type
                 groups = [Group(NodeRef(kind, id_text(n)), count) for n, count in walk.last.walks.items()]
             else:
-                groups = yield from _by_value(walk, by, self._schema)
+                groups = yield from _by_value(walk, by, self._planner.schema)
             groups.sort(key=lambda group: (-group.count, sort_key(_sortable(group.key))))
             if top is not None and len(groups) > top:
                 walk.cut(f"the top {top:,} of {len(groups):,} groups")
@@ -160,10 +160,10 @@ class Traversal:
 
     def _then(self, step: Step) -> Traversal:
         query = msgspec.structs.replace(self.query, steps=[*self.query.steps, step])
-        return Traversal(query, self._schema, self._store, self._visibility)
+        return Traversal(query, self._planner, self._store, self._visibility)
 
     def _result(self, answer: Any) -> Result[Any]:
-        walk = Walk(plan(self.query, self._schema), guarded=self._visibility is not None)
+        walk = Walk(self._planner.plan(self.query), guarded=self._visibility is not None)
 
         def whole() -> Asking[list[Any]]:
             yield from walk.run()
@@ -175,23 +175,28 @@ class Traversal:
 
 
 def drive(asking: Generator[Request, Any, T], store: KeyValueStore, visibility: Visibility | None) -> T:
-    """Answer a walk's requests until it returns."""
-    reply: Any = None
-    while True:
-        try:
-            request = asking.send(reply)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-        match request:
-            case Read(namespace, records, limit_per_record, after):
-                reply = store.get_items(namespace, records, limit_per_record=limit_per_record, after=after)
-            case Scan(namespace, after):
-                reply = store.scan_records(namespace, after=after)
-            case Ask(nodes):
-                if visibility is None:
-                    raise Bug("a traversal without visibility asked for it")
-                reply = visibility.visible(nodes)
+    """Answer a walk's requests until it returns, all at one moment of the store."""
+    with store.snapshot():
+        reply: Any = None
+        while True:
+            try:
+                request = asking.send(reply)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            reply = _answer(request, store, visibility)
+
+
+def _answer(request: Request, store: KeyValueStore, visibility: Visibility | None) -> Any:
+    if type(request) is Read:
+        namespace, records, limit_per_record, after = request
+        return store.get_items(namespace, records, limit_per_record=limit_per_record, after=after)
+    if isinstance(request, Scan):
+        return store.scan_records(request.namespace, after=request.after)
+    assert isinstance(request, Ask)
+    if visibility is None:
+        raise Bug("a traversal without visibility asked for it")
+    return visibility.visible(request.nodes)
 
 
 def _paths(walk: Walk) -> Asking[list[Path]]:
