@@ -180,3 +180,27 @@ def test_a_settled_letter_does_not_return_when_a_crashed_run_writes_it_again(gra
     graph.replay_dead_letters(Job("people", lambda event: ()))
     graph.store.mutate([dead_letters.dead_letter_mutation(letter)])
     assert not list(graph.dead_letters("people"))
+
+
+def test_the_newest_reason_is_kept_whatever_it_is(graph):
+    reasons = ["a much longer reason", "zz", "a"]
+
+    def transform(event):
+        raise ValueError(reasons[0])
+
+    graph.ingest(Job("people", transform), source([{"who": "a"}]))
+    for attempt in (1, 2):
+        reasons.pop(0)
+        graph.replay_dead_letters(Job("people", transform))
+        letter = graph.dead_letter("people/s", 1)
+        assert (letter.reason, letter.attempts) == (f"ValueError: {reasons[0]}", attempt)
+
+
+def test_a_replayed_event_writes_under_the_token_that_it_would_have_had(graph):
+    undisturbed = Graph.open("memory:", PEOPLE)
+    good = Job("people", lambda event: [Node("person", event.value["who"])])
+    undisturbed.ingest(good, source([{"who": "a"}]))
+    graph.ingest(people(), source([{"who": "a"}]))
+    graph.replay_dead_letters(good)
+    first, second = (one.store.get_items("node/person", [b"a"]).items() for one in (undisturbed, graph))
+    assert first == second

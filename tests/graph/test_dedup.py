@@ -282,3 +282,21 @@ def test_whatever_leaves_a_window_together_with_its_rest_is_everything(writes, l
         last = max((time_us, at) for at, (time_us, one) in enumerate(writes) if one == key)
         found = functools.reduce(max, (one.order for one in given_out if one.record == key.encode()))
         assert found == (last[0], last[1].to_bytes(16, "big"))
+
+
+def test_an_event_that_is_interrupted_half_way_comes_again():
+    graph = Graph.open("memory:", TYPES)
+    interruptions = [KeyboardInterrupt]
+
+    def transform(event):
+        yield Node("person", f"{event.value}-1")
+        if event.value == "b" and interruptions:
+            raise interruptions.pop()
+        yield Node("person", f"{event.value}-2")
+
+    job = Job("j", transform)
+    with pytest.raises(KeyboardInterrupt):
+        graph.ingest(job, IterSource("s", "abc", time_us=lambda _: 1))
+    assert [node.id for node in graph.start("person").nodes()] == ["a-1", "a-2"]
+    assert graph.ingest(job, IterSource("s", "abc", time_us=lambda _: 1)).events == 2
+    assert graph.start("person").count() == 6

@@ -168,11 +168,12 @@ def test_what_a_rotated_file_still_got_is_read_before_the_conflict(path):
         append(path, b'{"at": 2}\n')()
         path.rename(path.with_suffix(".1"))
 
-    source = NdjsonSource(path, time_field="at", follow=True, clock=Waiting(rotate, lambda: None))
+    late = append(path.with_suffix(".1"), b'{"at": 3}\n')
+    source = NdjsonSource(path, time_field="at", follow=True, clock=Waiting(rotate, late, lambda: None))
     events, seen = source.events({}), []
     with pytest.raises(Conflict, match="moved away"):
         seen.extend(event.time_us for event in events if event)
-    assert seen == [1, 2]
+    assert seen == [1, 2, 3]
 
 
 def test_a_compressed_file_cannot_be_followed(tmp_path):
