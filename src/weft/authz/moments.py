@@ -26,10 +26,15 @@ class Moments:
         self._clock = clock
         self._window_us = int(window_s * 1e6)
         self._mint = ZookieMint(store.store_id, store.secret)
+        self._made: tuple[Head, Zookie] | None = None
+        """The last zookie: most answers are about the same head."""
 
     def zookie(self, head: Head) -> Zookie:
         """The zookie that names a head."""
-        return self._mint.make(Moment(*head))
+        made = self._made
+        if made is None or made[0] != head:
+            made = self._made = head, self._mint.make(Moment(*head))
+        return made[1]
 
     def head(self, at: Consistency) -> Head:
         """The head that a request is evaluated at."""

@@ -175,6 +175,7 @@ class TupleFilter(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+@lru_cache(maxsize=4_096)
 def parse_object(text: str) -> ObjectRef:
     """`doc:1` as an object; `Invalid` with what to write instead."""
     match = _OBJECT.fullmatch(text)
@@ -183,6 +184,7 @@ def parse_object(text: str) -> ObjectRef:
     return ObjectRef(checked_name(match[1]), _object_id(_unescape(match[2])))
 
 
+@lru_cache(maxsize=4_096)
 def parse_user(text: str) -> User:
     """`user:ann`, `group:eng#member` or `user:*`; `Invalid` with what to write instead."""
     match = _USER.fullmatch(text)

@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
@@ -94,26 +94,9 @@ class LmdbEnv:
         """The handle of one of the databases named in `open`; pass it as lmdb's `db`."""
         return self._databases[name]
 
-    @contextmanager
-    def read(self) -> Iterator[lmdb.Transaction]:
+    def read(self) -> AbstractContextManager[lmdb.Transaction]:
         """A read transaction on the last commit; inside another read of this thread, that same snapshot."""
-        local = self._local
-        if local.read is not None:
-            yield local.read
-            return
-        txn = self._begin_read()
-        local.read = txn
-        try:
-            yield txn
-        except lmdb.Error as error:
-            raise error_for(error, self.path) from error
-        finally:
-            local.read = None
-            txn.abort()
-            with self._gate:
-                self._active_reads -= 1
-                if self._resizing and not self._active_reads:
-                    self._gate.notify_all()
+        return _Read(self)
 
     def write(self, fn: Callable[[lmdb.Transaction], T]) -> T:
         """Run `fn` in a write transaction and return its result once that is durable.
@@ -182,6 +165,15 @@ class LmdbEnv:
                     continue
             with self._writer:
                 self._set_map(0)
+
+    def _end_read(self) -> None:
+        txn, self._local.read = self._local.read, None
+        assert txn is not None
+        txn.abort()
+        with self._gate:
+            self._active_reads -= 1
+            if self._resizing and not self._active_reads:
+                self._gate.notify_all()
 
     @contextmanager
     def _no_reads(self) -> Iterator[None]:
@@ -273,6 +265,29 @@ class LmdbEnv:
     def _check_usable(self) -> None:
         if self._unusable is not None:
             raise Invalid(f"`{self.path}` {self._unusable}", hint="open it again")
+
+
+class _Read:
+    """One `with` of `LmdbEnv.read`; a class, since a generator would cost more than the transaction."""
+
+    __slots__ = ("_began", "_env")
+
+    def __init__(self, env: LmdbEnv) -> None:
+        self._env = env
+        self._began = False
+
+    def __enter__(self) -> lmdb.Transaction:
+        local = self._env._local
+        if local.read is None:
+            local.read = self._env._begin_read()
+            self._began = True
+        return local.read
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._began:
+            self._env._end_read()
+            if isinstance(error, lmdb.Error):
+                raise error_for(error, self._env.path) from error
 
 
 class _Local(threading.local):

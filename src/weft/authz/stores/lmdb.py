@@ -61,6 +61,8 @@ class LmdbStore:
         self._clock = clock
         self._retention_us = int(retention_s * 1e6)
         self._cache = Cache()
+        self._seen = (-1, State(0, 0, 0, 0, 0))
+        """The number of a commit, and the state that it left; one value, since threads share it."""
         with self._env.read() as txn:
             identity = txn.get(b"identity", db=self._db["meta"])
         if identity is None:
@@ -81,8 +83,11 @@ class LmdbStore:
         return self._secret
 
     def head(self) -> Head:
-        with self._snapshot() as (_, state):
-            return state.head
+        commit, state = self._seen
+        if commit != self._env.last_commit():
+            with self._env.read() as txn:
+                state = self._state(txn)
+        return state.head
 
     def oldest(self) -> int:
         with self._snapshot() as (_, state):
@@ -113,8 +118,11 @@ class LmdbStore:
         return decode(data, StoredSchema, "a schema")
 
     def answer(self, reads: Sequence[Read], revision: int) -> list[Rows]:
-        with self._view(revision) as view:
-            return [view.read(read) for read in reads]
+        with self._env.read() as txn:
+            view = self._view_in(txn, revision)
+            answers = [view.read(read) for read in reads]
+            view.close()
+        return answers
 
     def scan(self, where: TupleFilter, revision: int, *, limit: int, after: bytes | None = None) -> Page:
         with self._view(revision) as view:
@@ -184,30 +192,48 @@ class LmdbStore:
     def _snapshot(self, revision: int | None = None) -> Iterator[tuple[Transaction, State]]:
         """A short read transaction, in which the revision can be read."""
         with self._env.read() as txn:
-            state = read_state(txn, self._db["meta"])
-            if revision is not None and revision < state.oldest:
-                raise RevisionGone(
-                    f"revision {revision} is older than the retained history, which begins at {state.oldest}"
-                )
-            if revision is not None and revision > state.revision:
-                raise Invalid(f"revision {revision} is ahead of the store, which is at {state.revision}")
+            state = self._state(txn)
+            if revision is not None:
+                _require_readable(revision, state)
             yield txn, state
 
     @contextmanager
     def _view(self, revision: int) -> Iterator[View]:
         """The rows at a revision, in a short read transaction."""
-        with self._snapshot(revision) as (txn, state):
-            view = View(txn, self._db, Interner(txn, self._db, self._cache), revision, state)
+        with self._env.read() as txn:
+            view = self._view_in(txn, revision)
             try:
                 yield view
             finally:
                 view.close()
+
+    def _view_in(self, txn: Transaction, revision: int) -> View:
+        state = self._state(txn)
+        _require_readable(revision, state)
+        return View(txn, self._db, Interner(txn, self._db, self._cache), revision, state)
+
+    def _state(self, txn: Transaction) -> State:
+        """The state that a read transaction sees; read once for each commit."""
+        commit, state = self._seen
+        if commit != txn.id():
+            state = read_state(txn, self._db["meta"])
+            self._seen = txn.id(), state
+        return state
 
     def _commit(self, txn: Transaction, interner: Interner, revision: int) -> Commit:
         wall_us, changes = read_commit(txn, self._db, revision, interner)
         data = txn.get(pack_u64(revision), db=self._db["schemas"])
         schema = None if data is None else decode(data, StoredSchema, "a schema")
         return Commit(revision, wall_us, changes, schema)
+
+
+def _require_readable(revision: int, state: State) -> None:
+    if revision < state.oldest:
+        raise RevisionGone(
+            f"revision {revision} is older than the retained history, which begins at {state.oldest}"
+        )
+    if revision > state.revision:
+        raise Invalid(f"revision {revision} is ahead of the store, which is at {state.revision}")
 
 
 def _last_at(cursor: Any, number: int) -> int:

@@ -182,13 +182,13 @@ class Interner:
 
     def key(self, item: RelationTuple) -> bytes | None:
         """The forward key of a tuple, or None when some part of it was never written."""
-        object_, user = item.object, item.user
-        return _joined(
-            self.object(object_.namespace, object_.id),
-            self.name(item.relation),
-            self.name(user.relation),
-            self.object(user.namespace, user.id),
-        )
+        number, name = self.object(item.object.namespace, item.object.id), self.name(item.relation)
+        return None if number is None or name is None else self.key_of(number + name, item.user)
+
+    def key_of(self, prefix: bytes, user: User) -> bytes | None:
+        """The forward key of a user behind the numbers of an object and a relation."""
+        number, name = self.object(user.namespace, user.id), self.name(user.relation)
+        return None if number is None or name is None else prefix + name + number
 
     def new_rows(self, items: Sequence[RelationTuple]) -> list[tuple[bytes, bytes]]:
         """Tuples as forward keys and tails, with numbers for all their parts."""
@@ -281,7 +281,3 @@ class Cache:
             self.objects_of.clear()
         self.objects[key] = number
         self.objects_of[number] = key
-
-
-def _joined(*parts: bytes | None) -> bytes | None:
-    return None if None in parts else b"".join(parts)  # type: ignore[arg-type]

@@ -59,9 +59,15 @@ class View:
         intern = self._interner
         match read:
             case Lookup(object_, relation, users):
-                items = (RelationTuple(object_, relation, user) for user in users)
-                keys = [key for item in items if (key := intern.key(item)) is not None]
-                return [intern.item(*row) for key in keys for row in self.rows(FORWARD, key)]
+                number, name = intern.object(object_.namespace, object_.id), intern.name(relation)
+                if number is None or name is None:
+                    return []
+                return [
+                    RelationTuple(object_, relation, user) if tail == PLAIN else intern.item(key, tail)
+                    for user in users
+                    if (key := intern.key_of(number + name, user)) is not None
+                    for tail in self._versions(key)
+                ]
             case Users(object_, relation, usersets):
                 number, name = intern.object(object_.namespace, object_.id), intern.name(relation)
                 if number is None or name is None:
@@ -79,6 +85,13 @@ class View:
                     return []
                 rows = self.rows(REVERSE, b"".join(parts))  # type: ignore[arg-type]
                 return [intern.item(forward_key(key), tail) for key, tail in rows]
+
+    def _versions(self, key: bytes) -> list[bytes]:
+        """The tail of the one row that is live under a key, if one is."""
+        row = self._txn.get(key, db=self._db["forward"])
+        if row is not None and row[:8] <= self._at:
+            return [row[8:]]
+        return [tail for _, tail in self._dead(FORWARD, key, b"")] if self._past else []
 
     def scan(self, where: TupleFilter, after: bytes | None) -> Iterator[tuple[bytes, RelationTuple]]:
         """What matches, in the order of the index that fits best, each with a key to go on after it."""
