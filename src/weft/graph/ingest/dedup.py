@@ -105,8 +105,9 @@ class Folding:
         before, after = _properties(early), _properties(late)
         merged = dict(after)
         for name, fold in self._folds.items():
-            if name in before:
-                merged[name] = fold(before[name], after[name]) if name in after else before[name]
+            known = [side[name] for side in (before, after) if name in side]
+            if known:
+                merged[name] = fold(known[0], known[-1])
         # In one order, whatever was merged first.
         return late._replace(value=codec.encode(dict(sorted(merged.items()))))
 
