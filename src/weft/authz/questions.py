@@ -272,8 +272,8 @@ class Questions:
     ) -> Page[RelationTuple]:
         """Stored tuples by object (`doc:1` or `doc`), relation and user (`user:ann` or `user`), or by filter.
 
-        Expired tuples, and those that the schema no longer admits, are left out. `NotFound` for a namespace or
-        relation that the schema does not have, `Invalid` for a permission.
+        Expired tuples, and those that the schema no longer admits, are left out. `NotFound` for a namespace
+        or relation that the schema does not have, `Invalid` for a permission.
         """
         filter_ = where or TupleFilter.of(object, relation, user)
         place = self._place(cursor, at, "read", filter_)
