@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -69,12 +70,13 @@ class ExportContract(KeyValueStoreFixtures):
     def test_bad_exports_are_refused(self, store: KeyValueStore) -> None:
         store.mutate([put(b"r", {b"k": b"v", b"l": b"v"})])
         token = store.export("n", page=PageLimits(items=1)).next
-        for ask in (
+        asks: list[Callable[[], object]] = [
             lambda: store.export("n", after=b"junk"),
             lambda: store.export("other", after=token),
             lambda: store.export("n", [b"r"], after=token),
             lambda: store.export("n", [b""]),
-        ):
+        ]
+        for ask in asks:
             with pytest.raises(Invalid):
                 ask()
         with pytest.raises(NotFound):

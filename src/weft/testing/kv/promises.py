@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -29,7 +30,7 @@ class PromiseContract(KeyValueStoreFixtures):
         with store as entered:
             assert entered is store
         store.close()
-        for use in (
+        uses: list[Callable[[], object]] = [
             store.namespaces,
             lambda: store.configure(Namespace(name="m")),
             lambda: store.put_items("n", b"r", {b"k": b"v"}),
@@ -38,7 +39,8 @@ class PromiseContract(KeyValueStoreFixtures):
             lambda: store.stats("n"),
             store.sweep,
             lambda: store.snapshot().__enter__(),
-        ):
+        ]
+        for use in uses:
             with pytest.raises(Invalid, match="closed"):
                 use()
 
