@@ -29,7 +29,7 @@ class EdgeRef(NamedTuple):
     target: str
 
 
-class Node(msgspec.Struct, frozen=True):
+class Node(msgspec.Struct, frozen=True, gc=False):
     """A node as it is written or read. `event_time_us` is when it became so: on writing None means now (in a
     job: the event's time); on reading None means that the node is known only through its edges."""
 
@@ -43,7 +43,7 @@ class Node(msgspec.Struct, frozen=True):
         return NodeRef(self.type, self.id)
 
 
-class Edge(msgspec.Struct, frozen=True):
+class Edge(msgspec.Struct, frozen=True, gc=False):
     """An edge as it is written or read; `event_time_us` as for a node."""
 
     type: str

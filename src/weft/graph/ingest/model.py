@@ -11,14 +11,14 @@ from weft.graph.ingest.dedup import Folding
 from weft.graph.updates import Update
 
 
-class Offset(msgspec.Struct, frozen=True):
+class Offset(msgspec.Struct, frozen=True, gc=False):
     """Where an event lies in its partition. Positions increase; `mark` is the source's own, for resuming."""
 
     position: int
     mark: str = ""
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One event of a stream. `error` says why a source could not decode it: it becomes a dead letter."""
 
     offset: Offset

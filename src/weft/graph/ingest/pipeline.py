@@ -116,6 +116,7 @@ class Pipeline:
         updates: list[Update] = []
         relations: list[RelationUpdate] = []
         stream, position, default_us = self._streams[event.partition], event.offset.position, event.time_us
+        schema, folds = self._schema, self._folds
         for ordinal, output in enumerate(outputs):
             if not isinstance(output, _OUTPUTS):
                 raise Invalid(
@@ -125,15 +126,18 @@ class Pipeline:
                 _check_time(output.event_time_us, now_us)
             nonce = _NONCE.pack(stream, position, ordinal)
             if isinstance(output, RelationWrite):
-                self._sink.check(output)
-                time_us = default_us if output.event_time_us is None else output.event_time_us
-                relations.append(RelationUpdate(output.text, output.delete, time_us, nonce))
-            else:
-                update = compile_update(output, self._schema, default_us, nonce)
-                if self._folds and (folding := self._folds.get(stream_of(update))):
-                    folding.check(update)
-                updates.append(update)
+                relations.append(self._relation(output, default_us, nonce))
+                continue
+            update = compile_update(output, schema, default_us, nonce)
+            if folds and (folding := folds.get(stream_of(update))):
+                folding.check(update)
+            updates.append(update)
         return updates, relations
+
+    def _relation(self, write: RelationWrite, default_us: int, nonce: bytes) -> RelationUpdate:
+        self._sink.check(write)
+        time_us = default_us if write.event_time_us is None else write.event_time_us
+        return RelationUpdate(write.text, write.delete, time_us, nonce)
 
     def _bury(self, event: Event, error: Exception) -> None:
         reason = str(error) if isinstance(error, WeftError) else f"{type(error).__name__}: {error}"
