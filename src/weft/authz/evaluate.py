@@ -123,6 +123,7 @@ class Evaluation:
     ) -> None:
         self._trace = trace
         self._plan = plan
+        self._rule = plan.rule if trace else plan.flat_rule
         self._now_us = now_us
         self._judge = judge
         self._max_depth = max_depth
@@ -202,7 +203,7 @@ class Evaluation:
         if user.relation == relation and user.id == object_.id and user.namespace == object_.namespace:
             cell.feed(True)
             return
-        rule = self._plan.rule(object_.namespace, relation, user)
+        rule = self._rule(object_.namespace, relation, user)
         if rule is not NOBODY:
             self._add(cell, rule, cell.question)
         cell.close()
@@ -244,7 +245,8 @@ class Evaluation:
         return cell
 
     def _add_tuples(self, cell: Cell, rule: Tuples, question: Question) -> None:
-        user, object_, relation = question
+        user, object_, _ = question
+        relation = rule.relation
         users = (user,) if rule.named or (rule.wildcard and user.id == WILDCARD) else ()
         if rule.wildcard and user.id != WILDCARD:
             users = (*users, User(user.namespace, WILDCARD))

@@ -37,6 +37,7 @@ Userset = tuple[str, str]
 class Tuples:
     """What remains of `This` for one kind of user: which of the relation's tuples can matter."""
 
+    relation: str
     named: bool
     wildcard: bool
     usersets: bool
@@ -57,6 +58,7 @@ class Plan:
         """Whether some relation admits any user; then nothing is pruned by kind."""
         self._reach = {} if self.untyped else _reach(schema)
         self._rules: dict[tuple[str, str, str, str], Rule] = {}
+        self._flat: dict[tuple[str, str, str, str], Rule] = {}
         self._admits: dict[tuple[str, str, str, str, bool, str, bool], bool] = {}
 
     @cached_property
@@ -83,6 +85,37 @@ class Plan:
                 self._prune(found.rewrite, namespace, found, key[2:]) if found else NOBODY
             )
         return rule
+
+    def flat_rule(self, namespace: str, relation: str, user: User) -> Rule:
+        """The rule, with the relations that it is computed from put in, where that leaves a union without
+        parts of its own to ask about; so what takes one question takes one cell."""
+        key = (namespace, relation, user.namespace, user.relation)
+        rule = self._flat.get(key)
+        if rule is None:
+            rule = self.rule(namespace, relation, user)
+            parts = None if user.relation else self._flatten(rule, namespace, user, {relation})
+            rule = self._flat[key] = rule if parts is None else _union(parts)
+        return rule
+
+    def _flatten(self, rule: Rule, namespace: str, user: User, seen: set[str]) -> list[Rule] | None:
+        """The parts of a union; none for a relation that comes round again; None when it is no union."""
+        match rule:
+            case Union(children):
+                found: list[Rule] = []
+                for child in children:
+                    parts = self._flatten(child, namespace, user, seen)
+                    if parts is None:
+                        return None
+                    found += parts
+                return found
+            case ComputedUserset(name):
+                if name in seen:
+                    return []
+                seen.add(name)
+                return self._flatten(self.rule(namespace, name, user), namespace, user, seen)
+            case Intersection() | Exclusion():
+                return None
+        return [] if rule is NOBODY else [rule]
 
     def admits(self, item: RelationTuple) -> bool:
         """Whether the schema admits the tuple."""
@@ -147,15 +180,16 @@ class Plan:
 
     def _tuples(self, relation: Relation, kind: Kind) -> Rule:
         if relation.allowed is None:
-            return Tuples(named=True, wildcard=not kind[1], usersets=True)
+            return Tuples(relation.name, named=True, wildcard=not kind[1], usersets=True)
         tuples = Tuples(
+            relation.name,
             named=any((a.namespace, a.relation) == kind and not a.wildcard for a in relation.allowed),
             wildcard=any((a.namespace, a.relation) == kind and a.wildcard for a in relation.allowed),
             usersets=any(
                 a.relation and self.reaches(a.namespace, a.relation, kind) for a in relation.allowed
             ),
         )
-        return tuples if tuples != Tuples(False, False, False) else NOBODY
+        return tuples if tuples.named or tuples.wildcard or tuples.usersets else NOBODY
 
 
 def _union(rules: list[Rule]) -> Rule:
