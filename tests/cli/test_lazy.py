@@ -9,13 +9,19 @@ from typer.testing import CliRunner
 
 from weft.cli import main
 from weft.cli.authz import app as authz
+from weft.cli.graph import app as graph
 from weft.cli.lazy import Entry, lazy_group
 
 COMMANDS = [(name,) for name in main.COMMANDS] + [("authz", name) for name in authz.COMMANDS]
-SCHEMA_COMMANDS = [("authz", "schema", name) for name in ("write", "read", "diff", "check")]
+COMMANDS += [("graph", name) for name in graph.COMMANDS]
+NESTED = [("authz", "schema", name) for name in ("write", "read", "diff", "check")]
+NESTED += [("graph", "dead-letters", name) for name in ("list", "show", "replay")]
+GROUPS = ("authz", "graph", "schema", "dead-letters")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["authz", "--help"], ["--version"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["--help"], ["authz", "--help"], ["graph", "--help"], ["--version"]], ids=" ".join
+)
 def test_help_loads_no_library(words: list[str]) -> None:
     probe = (
         "import sys; from weft.cli.main import main\n"
@@ -32,7 +38,7 @@ def test_help_loads_no_library(words: list[str]) -> None:
     assert "weft.cli.main" in loaded
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *SCHEMA_COMMANDS], ids=" ".join)
+@pytest.mark.parametrize("command", [*COMMANDS, *NESTED], ids=" ".join)
 def test_every_command_in_the_list_can_be_run(command: tuple[str, ...]) -> None:
     done = CliRunner().invoke(main.app, [*command, "-h"], env={"COLUMNS": "200"})
     assert done.exit_code == 0, done.output
@@ -41,10 +47,10 @@ def test_every_command_in_the_list_can_be_run(command: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [c for c in [*COMMANDS, *SCHEMA_COMMANDS] if c[0] == "authz" and c[-1] not in ("authz", "schema")],
+    [c for c in [*COMMANDS, *NESTED] if c[0] in GROUPS and c[-1] not in GROUPS],
     ids=" ".join,
 )
-def test_every_authz_command_has_an_example_and_stays_short(command: tuple[str, ...]) -> None:
+def test_every_command_of_a_noun_has_an_example_and_stays_short(command: tuple[str, ...]) -> None:
     done = CliRunner().invoke(main.app, [*command, "-h"], env={"COLUMNS": "200"})
     assert f"Example: weft {' '.join(command)}" in done.output
     assert len(done.output.splitlines()) < 40

@@ -1,15 +1,9 @@
-"""`weft` as people run it, in this process: arguments and standard input in; output and exit status out."""
+"""`weft authz` with a schema in force."""
 
-import io
-import shlex
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
-
-from weft.cli.main import main
 
 SCHEMA = """\
 caveat in_region(region string, allowed list<string>) { region in allowed }
@@ -28,49 +22,13 @@ definition doc {
 """
 
 
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Weft = Callable[..., Done]
+@pytest.fixture
+def noun() -> str:
+    return "authz"
 
 
 @pytest.fixture
-def weft(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Weft:
-    """Runs `weft authz …` in a folder of its own; one text is split as a shell does."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def run(*arguments: object, stdin: str | bytes = "") -> Done:
-        words = shlex.split(str(arguments[0])) if len(arguments) == 1 else list(map(str, arguments))
-        given = stdin.encode() if isinstance(stdin, str) else stdin
-        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
-        with monkeypatch.context() as patched:
-            patched.setattr(sys, "argv", ["weft", "authz", *words])
-            patched.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), encoding="utf-8"))
-            patched.setattr(sys, "stdout", out)
-            patched.setattr(sys, "stderr", err)
-            code = exit_code()
-        out.seek(0)
-        err.seek(0)
-        return Done(code, out.read(), err.read())
-
-    return run
-
-
-def exit_code() -> int:
-    try:
-        main()
-    except SystemExit as left:
-        return left.code if isinstance(left.code, int) else int(left.code is not None)
-    return 0
-
-
-@pytest.fixture
-def store(weft: Weft, tmp_path: Path) -> Weft:
+def store(weft: Any, tmp_path: Path) -> Any:
     """The same, with a schema in force in the store of this folder."""
     (tmp_path / "schema.zed").write_text(SCHEMA)
     done = weft("schema write schema.zed")

@@ -11,6 +11,7 @@ from weft.cli.graph.jobs import load_job
 from weft.cli.graph.options import Data, JobName, JobsFile, Permissions, open_graph, open_relations
 from weft.cli.graph.output import when
 from weft.cli.output import Json, emit, print_table, say
+from weft.core.errors import Invalid
 from weft.graph.ingest.model import DeadLetter
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -54,7 +55,7 @@ def show(
     """
     partition, _, position = place.rpartition(":")
     if not (position.isdecimal() and (partition or "0").isdecimal()):
-        raise typer.BadParameter(f"`{place}` is no place; write PARTITION:POSITION")
+        raise Invalid(f"`{place}` is no place", hint="write PARTITION:POSITION, as listed")
     with open_graph(data) as graph:
         letter = graph.dead_letter(stream, int(position), int(partition or 0))
     if json:

@@ -86,7 +86,7 @@ def show_report(report: IngestReport, json: bool) -> None:
         text += f"; {report.filtered:,} left out by the job's filter"
     if report.dead_letters:
         job = report.stream.partition("/")[0]
-        text += f"; {report.dead_letters:,} dead letters, see `weft graph dead-letters list {job}`"
+        text += f"; {_letters(report.dead_letters)}, see `weft graph dead-letters list {job}`"
     emit(json, report_fields(report), text)
 
 
@@ -109,3 +109,7 @@ def _told(advance: Advance) -> Progress:
         advance(report.events, report.events, report.lag)
 
     return told
+
+
+def _letters(number: int) -> str:
+    return "1 dead letter" if number == 1 else f"{number:,} dead letters"

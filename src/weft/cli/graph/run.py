@@ -49,21 +49,14 @@ def run(
                 advance(0, sum(events.values()))
 
             threads = [_Running(graph, job, source, relations, told, stop) for job, source in pairs]
-            for thread in threads:
-                thread.start()
             try:
-                for thread in threads:
-                    thread.join()
+                _finish(threads, stop)
             finally:
-                stop.set()
-                for thread in threads:
-                    thread.join()
-        for thread in threads:
-            if thread.report is not None:
-                show_report(thread.report, json)
-        for thread in threads:
-            if thread.failure is not None:
-                raise thread.failure
+                for report in (thread.report for thread in threads if thread.report is not None):
+                    show_report(report, json)
+    for thread in threads:
+        if thread.failure is not None:
+            raise thread.failure
 
 
 class _Running(threading.Thread):
@@ -90,6 +83,19 @@ class _Running(threading.Thread):
         except BaseException as error:
             self.failure = error
             self._stop_all.set()
+
+
+def _finish(threads: list[_Running], stop: threading.Event) -> None:
+    """Run all until the last has ended; when interrupted, all end at a checkpoint."""
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
 def _pairs(jobs: dict[str, Job], streams: list[str], time: str | None) -> list[tuple[Job, Source]]:
