@@ -124,3 +124,15 @@ def test_a_list_goes_deeper_than_a_check_where_that_is_proof() -> None:
         assert authz.list_subjects("group:0", "member", "user").items == ["user:ann"]
         with pytest.raises(LimitExceeded):
             authz.check("group:9", "member", "user:ann")
+
+
+def test_permissions_of_every_type_are_those_on_any_object(authz: Authz) -> None:
+    def held(user: str, **given: Any) -> dict[str, tuple[str, ...]]:
+        return {p.name: p.decision.missing for p in authz.list_permissions(None, user, **given)}
+
+    authz.write(touch=["doc:8#viewer@user:cy[recent]", "doc:9#viewer@user:cy[recent]"])
+    assert held("user:cy") == {"doc#viewer": ("age",), "doc#view": ("age",), "doc#see": ("age",)}
+    assert held("user:cy", context={"age": 3})["doc#view"] == ()
+    assert held("user:cy", context={"age": 30}) == {}
+    assert set(held("user:ann")) >= {"folder#owner", "doc#banned", "doc#see", "doc#every"}
+    assert "doc#both" not in held("user:ann")

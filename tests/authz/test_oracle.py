@@ -129,6 +129,7 @@ def test_all_questions_agree_at_every_revision(kind: str, history: History, page
             lists_agree(authz, history.schema, oracle, at, page_size)
             reads_agree(authz, state, clock, at, page_size)
             trees_agree(authz, history, oracle, at)
+            permissions_agree(authz, oracle, at)
 
 
 @settings(max_examples=60)
@@ -211,6 +212,15 @@ def lists_agree(authz: Authz, schema: Schema, oracle: Oracle, at: EXACT, page_si
             for object_ in oracle.objects:
                 if object_.namespace == config.name:
                     subjects_agree(authz, oracle, object_, relation.name, at, page_size)
+
+
+def permissions_agree(authz: Authz, oracle: Oracle, at: EXACT) -> None:
+    for user in oracle.users:
+        on_any = {f"{object_.namespace}#{relation}" for object_, relation, who in oracle.sure if who == user}
+        assert {item.name for item in authz.list_permissions(None, user, at=at)} == on_any
+        for object_ in oracle.objects:
+            has = [p.name for p in authz.list_permissions(object_, user, at=at)]
+            assert set(has) == {r for o, r, who in oracle.sure if (o, who) == (object_, user)}
 
 
 def subjects_agree(

@@ -70,6 +70,25 @@ def list_objects(
     )
 
 
+def any_object(
+    evaluation: Evaluation, target: Userset, user: User, candidates: Candidates
+) -> Generator[list[Read], list[Rows], Value]:
+    """Whether the user is in the target relation with any of the candidates."""
+    if candidates.proven:
+        return True
+    missing: frozenset[str] = frozenset()
+    after = ""
+    while True:
+        listed = yield from list_objects(evaluation, target, user, candidates, after, 1)
+        for id_, value in listed.values:
+            if value is True:
+                return True
+            missing |= value or frozenset()
+            after = id_
+        if not listed.more:
+            return missing or False
+
+
 def list_subjects(
     evaluation: Evaluation,
     object_: ObjectRef,

@@ -10,9 +10,17 @@ from weft.authz.cursor import Place, digest_of, seal, unseal
 from weft.authz.evaluate import Cell, Failure, Judge, Question, Value
 from weft.authz.expand import Expansion, Tree
 from weft.authz.explain import Explainer, Explanation, suggestions
-from weft.authz.lists import Candidates, Listed, list_objects, list_subjects, named_users, reachable_objects
+from weft.authz.lists import (
+    Candidates,
+    Listed,
+    any_object,
+    list_objects,
+    list_subjects,
+    named_users,
+    reachable_objects,
+)
 from weft.authz.moments import Moments, expired
-from weft.authz.plan import Plan
+from weft.authz.plan import Plan, Userset
 from weft.authz.request import Request
 from weft.authz.results import Check, ConditionalItem, Decision, Page, Permission, missing_names
 from weft.authz.schema import parse_schema
@@ -238,25 +246,34 @@ class Questions:
     @_retried
     def list_permissions(
         self,
-        object: str | ObjectRef,  # noqa: A002
+        object: str | ObjectRef | None,  # noqa: A002
         user: str | User,
         *,
         at: Consistency = None,
         context: Mapping[str, Any] | None = None,
         contextual_tuples: Sequence[TupleText] = (),
     ) -> list[Permission]:
-        """Every relation and permission that the user has, or may have, on the object, in schema order."""
+        """Every relation and permission that the user has, or may have, on the object, in schema order.
+
+        None instead of an object: those of every object type that the user has on at least one object, named
+        like `doc#view`; that makes a walk for each, as `list_objects` does.
+        """
         request = self._request(at, context, contextual_tuples)
-        ref = parse_object(object) if isinstance(object, str) else object
-        names = [relation.name for relation in request.plan.schema.namespace(ref.namespace).relations]
-        questions = [self._question(request.plan, ref, name, user) for name in names]
-        values = request.run(request.evaluation().check(questions))
+        whom = self._user(request.plan, user)
         zookie = self._moments.zookie(request.head)
-        return [
-            Permission(name, Decision.of(value, zookie))
-            for name, value in zip(names, values, strict=True)
-            if value
-        ]
+        if object is None:
+            usersets = [(c.name, r.name) for c in request.plan.schema.namespaces for r in c.relations]
+            asked = [("#".join(target), self._on_any(request, target, whom)) for target in usersets]
+        else:
+            ref = parse_object(object) if isinstance(object, str) else object
+            names = [relation.name for relation in request.plan.schema.namespace(ref.namespace).relations]
+            values = request.run(request.evaluation().check([(whom, ref, name) for name in names]))
+            asked = list(zip(names, values, strict=True))
+        return [Permission(name, Decision.of(value, zookie)) for name, value in asked if value]
+
+    def _on_any(self, request: Request, target: Userset, user: User) -> Value:
+        candidates = request.run(reachable_objects(request.plan, target, user))
+        return request.run(any_object(request.evaluation(), target, user, candidates))
 
     @_retried
     def read(

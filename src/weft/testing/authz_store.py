@@ -227,6 +227,18 @@ class TupleStoreContract:
         ]
         assert store.answer([], revision) == []
 
+    def test_one_name_may_serve_for_everything(self, store: TupleStore) -> None:
+        item = tuple_of("group:group#group@group:group#group")
+        plain = tuple_of("group:group#group@group:group")
+        revision = store.write(Write(touch=(item, plain))).revision
+        reads: list[Read] = [
+            Users(item.object, "group", usersets=True),
+            Lookup(item.object, "group", (item.user,)),
+            Objects(item.user, "group", "group"),
+            Objects(plain.user, "group", "group"),
+        ]
+        assert store.answer(reads, revision) == [[item], [item], [item], [plain]]
+
     def test_a_scan_goes_by_any_part_of_a_tuple(self, store: TupleStore) -> None:
         items = {ANN, BOB, GROUP, EVERYBODY, tuple_of("group:eng#member@user:ann")}
         revision = store.write(Write(touch=tuple(items))).revision

@@ -144,6 +144,10 @@ class Interner:
             self._cache.keep_object(found, number)
         return found
 
+    def user_of(self, number: bytes) -> User:
+        """The user that a forward key ends with."""
+        return User(*self.object_of(number[2:]), self.name_of(number[:2]))
+
     def new_name(self, name: str) -> bytes:
         """The number of a name, given now if it has none."""
         number = self.name(name)
@@ -216,7 +220,7 @@ class Interner:
         return RelationTuple(
             ObjectRef(*self.object_of(key[:8])),
             self.name_of(key[8:10]),
-            User(*self.object_of(key[12:20]), self.name_of(key[10:12])),
+            self.user_of(key[10:20]),
             condition,
             expiry - 1 if expiry else None,
         )

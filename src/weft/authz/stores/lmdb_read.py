@@ -72,8 +72,13 @@ class View:
                 number, name = intern.object(object_.namespace, object_.id), intern.name(relation)
                 if number is None or name is None:
                     return []
-                rows = self.rows(FORWARD, number + name, number + name + b"\x00\x01" if usersets else b"")
-                return [intern.item(*row) for row in rows]
+                rows = self.rows(FORWARD, number + name, number + name + NO_RELATION if usersets else b"")
+                return [
+                    RelationTuple(object_, relation, intern.user_of(key[10:]))
+                    if tail == PLAIN
+                    else intern.item(key, tail)
+                    for key, tail in rows
+                ]
             case Objects(user, namespace, relation):
                 parts = (
                     intern.object(user.namespace, user.id),
@@ -84,7 +89,12 @@ class View:
                 if None in parts:
                     return []
                 rows = self.rows(REVERSE, b"".join(parts))  # type: ignore[arg-type]
-                return [intern.item(forward_key(key), tail) for key, tail in rows]
+                return [
+                    RelationTuple(ObjectRef(*intern.object_of(key[12:])), relation, user)
+                    if tail == PLAIN
+                    else intern.item(forward_key(key), tail)
+                    for key, tail in rows
+                ]
 
     def _versions(self, key: bytes) -> list[bytes]:
         """The tail of the one row that is live under a key, if one is."""
