@@ -11,6 +11,8 @@ from weft.kv.lmdb import LmdbStore
 from weft.kv.memory import MemoryStore
 from weft.kv.move import Moving
 from weft.kv.wrappers.cached import CachedStore
+from weft.kv.wrappers.dual import DualStore
+from weft.kv.wrappers.hedged import HedgedStore
 from weft.kv.wrappers.observed import ObservedStore
 from weft.kv.wrappers.routed import RoutedStore
 from weft.testing.clock import VirtualClock
@@ -70,6 +72,24 @@ class TestObservedLmdb(KeyValueStoreContract):
 
     def open_backend(self, path: Path, clock: VirtualClock) -> Backend:
         return wrap(open_lmdb(path, clock), lambda inner: ObservedStore(inner, Telemetry(), clock=clock))
+
+
+class TestDualLmdb(KeyValueStoreContract):
+    capabilities = frozenset(Capability)
+
+    def open_backend(self, path: Path, clock: VirtualClock) -> Backend:
+        return wrap(
+            open_lmdb(path, clock), lambda inner: DualStore(inner, MemoryStore(clock=clock), clock=clock)
+        )
+
+
+class TestHedgedLmdb(KeyValueStoreContract):
+    """Both ways lead to one store."""
+
+    capabilities = frozenset(Capability)
+
+    def open_backend(self, path: Path, clock: VirtualClock) -> Backend:
+        return wrap(open_lmdb(path, clock), lambda inner: HedgedStore(inner, inner, clock=clock))
 
 
 class TestRoutedLmdb(KeyValueStoreContract):

@@ -38,6 +38,10 @@ KV_ERRORS: Final = Metric(
     "weft_kv_errors_total", "counter", "Calls that raised.", ("namespace", "call", "code")
 )
 KV_CACHE: Final = Metric("weft_kv_cache_total", "counter", "Look-ups in the cache.", ("namespace", "outcome"))
+KV_SHADOW: Final = Metric(
+    "weft_kv_shadow_total", "counter", "Calls of a shadow store, by what became of them.", ("outcome",)
+)
+KV_HEDGES: Final = Metric("weft_kv_hedges_total", "counter", "Reads sent again, by who won.", ("winner",))
 KV_RECLAIMED: Final = Metric("weft_kv_reclaimed_total", "counter", "Expired items and tombstones reclaimed.")
 
 AUTHZ_CHECK_SECONDS: Final = Metric(

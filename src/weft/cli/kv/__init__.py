@@ -1,0 +1,1 @@
+"""`weft kv`: namespaces, items and moves from the command line."""
