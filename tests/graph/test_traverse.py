@@ -6,7 +6,7 @@ import pytest
 
 from weft.core.errors import Bug, Invalid, LimitExceeded
 from weft.graph import Edge, EdgeType, Graph, Node, NodeRef, NodeType
-from weft.graph.traverse import traversal, walk
+from weft.graph.traverse import answers, walk
 
 TYPES = [
     NodeType("account", properties={"name": str}, unknown="keep"),
@@ -51,7 +51,7 @@ def test_one_read_per_hop_whatever_the_size_of_the_frontier(graph):
             found = getattr(store, name)
 
             def call(*arguments, **named):
-                calls.append((name, arguments[0], len(arguments[1]) if len(arguments) > 1 else None))
+                calls.append((name, *arguments[:1], *map(len, arguments[1:2])))
                 return found(*arguments, **named)
 
             return call
@@ -59,6 +59,7 @@ def test_one_read_per_hop_whatever_the_size_of_the_frontier(graph):
     store, graph.store = graph.store, Counting()
     assert graph.start("account", "a0").out("watched").in_("watched").out("watched").count() == 5
     assert calls == [
+        ("snapshot",),
         ("get_items", "out/watched", 1),
         ("get_items", "in/watched", 5),
         ("get_items", "out/watched", 4),
@@ -89,7 +90,7 @@ def test_every_cut_is_visible(graph, build, found, reason):
 
 def test_bounds_on_memory_are_visible_cuts_too(graph, monkeypatch):
     monkeypatch.setattr(walk, "MAX_EDGES_PER_STEP", 3)
-    monkeypatch.setattr(traversal, "MAX_PATHS", 2)
+    monkeypatch.setattr(answers, "MAX_PATHS", 2)
     assert graph.start("account").count() == 3
     assert graph.start("account").count().reason == "the start set has more than 3 nodes"
     assert graph.start("account", "a0").out("watched").nodes().reason == "step 1 meets more than 3 edges"

@@ -110,7 +110,7 @@ class Graph:
     def traverse(self, query: Query | str | bytes, *, visibility: Visibility | None = None) -> Traversal:
         """The traversal that a query describes, as data or as its JSON."""
         parsed = query if isinstance(query, Query) else from_json(query)
-        return Traversal(parsed, self._planner, self.store, visibility)
+        return Traversal(parsed, self._planner, self.store, visibility, clock=self.clock)
 
     def query(self, text: str, /, **parameters: Any) -> Rows:
         """The rows that a query finds, in a read-only subset of openCypher; `$name` takes the parameter

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import marshal
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -17,7 +17,15 @@ from weft.graph import layout
 from weft.graph.model import id_bytes
 from weft.graph.schema import Schema
 from weft.graph.traverse.steps import Distinct, Hop, Limit, OrderBy, Query, Step, Where
-from weft.graph.traverse.where import Predicate, compile_where, property_kind
+from weft.graph.traverse.where import (
+    VALID_FROM,
+    VALID_TO,
+    Predicate,
+    compile_where,
+    has_validity,
+    property_kind,
+    valid_at,
+)
 from weft.graph.types import EdgeType, NodeType
 
 _DIRECTIONS: Final = ("out", "in", "both")
@@ -77,8 +85,24 @@ class Planner:
                 if len(self._known) == _MAX_KNOWN:
                     self._known.clear()
                 self._known[shape] = steps
+        _check_within(query.within_s)
         ids = None if query.ids is None else list(dict.fromkeys(map(id_bytes, query.ids)))
         return Plan(query.type, ids, steps)
+
+    def check_property(self, query: Query, by: str, of: Literal["nodes", "edges"]) -> None:
+        """`Invalid` unless the nodes, or the edges, at the end of the query may have the property."""
+        hops = [step for step in self.plan(query).steps if isinstance(step, PlannedHop)]
+        if of == "nodes":
+            property_kind(by, self.schema.node(hops[-1].to if hops else query.type))
+        elif of != "edges" or not hops:
+            raise Invalid(f"there are no `{of}` to summarize", hint="use `nodes`, or `edges` behind a hop")
+        else:
+            property_kind(by, hops[-1].edge)
+
+
+def _check_within(within_s: float | None) -> None:
+    if within_s is not None and not (type(within_s) in (int, float) and within_s >= 0):
+        raise Invalid(f"`within_s` is `{within_s!r}`", hint="use a number of seconds, or leave it out")
 
 
 def _shape(query: Query) -> bytes | None:
@@ -86,7 +110,7 @@ def _shape(query: Query) -> bytes | None:
     class of its own."""
     parts = [(step.__struct_config__.tag, msgspec.structs.astuple(step)) for step in query.steps]
     try:
-        return marshal.dumps((query.type, parts))
+        return marshal.dumps((query.type, parts, query.as_of_us))
     except ValueError:
         return None
 
@@ -96,12 +120,25 @@ def _steps(query: Query, schema: Schema) -> list[PlannedStep]:
     here = schema.node(query.type)
     steps: list[PlannedStep] = []
     for step in query.steps:
-        planned = _step(step, here, schema)
+        planned = _step(step, here, schema, query.as_of_us)
         if isinstance(planned, PlannedHop):
             here = schema.node(planned.to)
         if planned is not None:
             steps.append(planned)
+    _check_as_of(query, steps)
     return steps
+
+
+def _check_as_of(query: Query, steps: list[PlannedStep]) -> None:
+    if query.as_of_us is None:
+        return
+    if type(query.as_of_us) is not int:
+        raise Invalid(f"`as_of_us` is `{query.as_of_us!r}`", hint="use microseconds since 1970")
+    if not any(isinstance(step, PlannedHop) and has_validity(step.edge) for step in steps):
+        raise Invalid(
+            "`as_of_us` changes nothing: no edge type on the way has a validity",
+            hint=f"declare `{VALID_FROM}` or `{VALID_TO}` as an int property of one, or leave it out",
+        )
 
 
 def order_of(by: str, kind: NodeType | EdgeType) -> Order:
@@ -113,26 +150,26 @@ def order_of(by: str, kind: NodeType | EdgeType) -> Order:
     return Order(name, by != name)
 
 
-def _step(step: Step, here: NodeType, schema: Schema) -> PlannedStep | None:
+def _step(step: Step, here: NodeType, schema: Schema, as_of_us: int | None) -> PlannedStep | None:
     match step:
         case Hop():
-            return _hop(step, here, schema)
+            return _hop(step, here, schema, as_of_us)
         case Where():
             test = compile_where(step.where, here)
             return None if test is None else PlannedWhere(test)
         case OrderBy():
             return order_of(step.by, here)
         case Limit():
-            _positive("limit", step.limit)
+            positive("limit", step.limit)
             return step
         case Distinct():
             return step
 
 
-def _hop(hop: Hop, here: NodeType, schema: Schema) -> PlannedHop:
+def _hop(hop: Hop, here: NodeType, schema: Schema, as_of_us: int | None) -> PlannedHop:
     edge = schema.edge(hop.edge)
-    _positive("limit", hop.limit)
-    _positive("per_node", hop.per_node)
+    positive("limit", hop.limit)
+    positive("per_node", hop.per_node)
     if hop.direction not in _DIRECTIONS:
         raise Invalid(f"`{hop.direction}` is not a direction", hint=f"use one of {' '.join(_DIRECTIONS)}")
     ways = []
@@ -149,13 +186,24 @@ def _hop(hop: Hop, here: NodeType, schema: Schema) -> PlannedHop:
         edge=edge,
         reads=tuple((namespace, forward) for namespace, forward, _ in ways),
         to=ways[0][2],
-        test=compile_where(hop.where, edge),
+        test=_both(compile_where(hop.where, edge), _valid(edge, as_of_us)),
         order=None if hop.order_by is None else order_of(hop.order_by, edge),
         per_node=hop.per_node,
         limit=hop.limit,
     )
 
 
-def _positive(name: str, number: int | None) -> None:
+def _valid(edge: EdgeType, as_of_us: int | None) -> Predicate | None:
+    return valid_at(as_of_us, edge) if type(as_of_us) is int else None
+
+
+def _both(one: Predicate | None, other: Predicate | None) -> Predicate | None:
+    if one is None or other is None:
+        return one or other
+    return lambda properties: one(properties) and other(properties)
+
+
+def positive(name: str, number: int | None) -> None:
+    """Refuse a bound that is not a whole number of at least 1."""
     if number is not None and (type(number) is not int or number < 1):
         raise Invalid(f"`{name}` is `{number!r}`", hint="use a whole number of at least 1, or leave it out")

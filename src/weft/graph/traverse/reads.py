@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from weft.core.errors import Bug
 from weft.graph import layout
@@ -11,15 +11,17 @@ from weft.graph.model import Node, NodeRef, id_text
 from weft.kv.model import Item, Page, RecordPage
 
 T = TypeVar("T")
+_NODES_PER_READ: Final = 10_000
 
 
 class Read(NamedTuple):
-    """Answered with a `Page` of all items of these records."""
+    """Answered with a `Page` of the items of these records, of all or of those behind a key."""
 
     namespace: str
     records: Sequence[bytes]
     limit_per_record: int | None = None
     after: bytes | None = None
+    behind: bytes | None = None
 
 
 class Scan(NamedTuple):
@@ -49,13 +51,22 @@ class Link(NamedTuple):
 
 
 class Reader:
-    """One run's reads. Nodes are read once, and asked about once; `guarded` says that they may be hidden."""
+    """One run's reads. Nodes are read once, and asked about once; `guarded` says that they may be hidden,
+    `late` whether to stop."""
 
-    def __init__(self, *, guarded: bool) -> None:
+    def __init__(self, *, guarded: bool, late: Callable[[], bool] | None = None) -> None:
         self.guarded = guarded
+        self._late = late
+        self.stopped = False
+        """Whether something was left unread because it got late."""
         self.nodes: dict[tuple[str, bytes], Node | None] = {}
         """What `load` read; None for a node without a record."""
         self._seen: dict[NodeRef, bool] = {}
+
+    def stop(self) -> bool:
+        """Whether to read no more of what there is to read."""
+        self.stopped = self.stopped or (self._late is not None and self._late())
+        return self.stopped
 
     def ids(self, scan: Scan, kind: str) -> Asking[tuple[list[bytes], bytes | None]]:
         """The visible records of one page, and where the next page starts."""
@@ -91,11 +102,17 @@ class Reader:
         return [node for node, ref in zip(ids, refs, strict=True) if self._seen[ref] is True]
 
     def load(self, kind: str, ids: Sequence[bytes]) -> Asking[None]:
-        """Have these nodes in `nodes`."""
+        """Have these nodes in `nodes`; when it gets late, only the first of them."""
         missing = [node for node in ids if (kind, node) not in self.nodes]
+        for start in range(0, len(missing), _NODES_PER_READ):
+            if start and self.stop():
+                break
+            yield from self._load(kind, missing[start : start + _NODES_PER_READ])
+
+    def _load(self, kind: str, missing: Sequence[bytes]) -> Asking[None]:
         items: dict[bytes, list[Item]] = {}
         after = None
-        while missing:
+        while True:
             page: Page = yield Read(layout.node_namespace(kind), missing, None, after)
             for record in page.records:
                 items.setdefault(record.record, []).extend(record.items)

@@ -13,13 +13,15 @@ T = TypeVar("T")
 
 
 class Result(Sequence[T], Generic[T]):
-    """A list that says whether it is the whole answer: if not `complete`, `reason` names what cut it."""
+    """A list that says whether it is the whole answer: if not `complete`, `reason` names what cut it. `next`
+    is what the same question is asked with to go on (`after=`), or None where it cannot or need not."""
 
-    __slots__ = ("items", "reason")
+    __slots__ = ("items", "next", "reason")
 
-    def __init__(self, items: list[T], reason: str = "") -> None:
+    def __init__(self, items: list[T], reason: str = "", next: str | None = None) -> None:  # noqa: A002
         self.items = items
         self.reason = reason
+        self.next = next
 
     @property
     def complete(self) -> bool:
@@ -64,3 +66,16 @@ class Group(msgspec.Struct, frozen=True):
 
     key: NodeRef | Any
     count: int
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """A property over nodes or edges: how many have it, and their least and greatest value in the order of
+    `where.sort_key`; sum and mean where all of them are numbers. All None where none has it."""
+
+    count: int
+    min: Any = None
+    max: Any = None
+    sum: int | float | None = None
+    avg: float | None = None
+    complete: bool = True
+    reason: str = ""

@@ -54,11 +54,17 @@ Step = Hop | Where | OrderBy | Limit | Distinct
 
 
 class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A start set, and steps. `ids=None` starts from every node of the type."""
+    """A start set, and steps. `ids=None` starts from every node of the type.
+
+    `as_of_us` walks only edges that are valid at that instant, of types that say from when to when (see
+    `where.valid_at`). `within_s` is how long the walk may read; then it ends with what it has found.
+    """
 
     type: str
     ids: list[str] | None = None
     steps: list[Step] = []
+    as_of_us: int | None = None
+    within_s: float | None = None
 
 
 def to_json(query: Query) -> str:

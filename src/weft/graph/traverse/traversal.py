@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from itertools import islice
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from weft.core import codec
+from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.core.errors import Bug
-from weft.core.limits import MAX_PATHS
-from weft.graph.model import Edge, Node, NodeRef, Path, id_text
-from weft.graph.schema import Schema
+from weft.graph.model import Edge, Node, Path
+from weft.graph.traverse import answers
 from weft.graph.traverse import where as conditions
-from weft.graph.traverse.plan import Planner
+from weft.graph.traverse.answers import Paged, Things
+from weft.graph.traverse.explain import Meter, Profile, StepPlan, explain, step_names
+from weft.graph.traverse.plan import Planner, positive
 from weft.graph.traverse.reads import Ask, Asking, Read, Request, Scan
-from weft.graph.traverse.result import Count, Group, Result
+from weft.graph.traverse.result import Count, Group, Result, Summary
+from weft.graph.traverse.resume import question, read_token, write_token
 from weft.graph.traverse.steps import Direction, Distinct, Hop, Limit, OrderBy, Query, Step, Where, to_json
 from weft.graph.traverse.visibility import Visibility
-from weft.graph.traverse.walk import Walk
-from weft.graph.traverse.where import sort_key
+from weft.graph.traverse.walk import EVERYTHING, Walk, Wanted
+from weft.kv.model import ALL, Range
 from weft.kv.store import KeyValueStore
 
 T = TypeVar("T")
 
 
 class Traversal:
-    """Steps from a start set. Each step returns a new traversal; `nodes`, `edges`, `paths`, `count` and
-    `count_by` read. What they return says whether it is complete."""
+    """Steps from a start set. Each step returns a new traversal; `nodes`, `edges`, `paths`, `count`,
+    `count_by`, `summary` and `profile` read. What they return says whether it is complete."""
 
-    __slots__ = ("_planner", "_store", "_visibility", "query")
+    __slots__ = ("_clock", "_planner", "_store", "_visibility", "query")
 
     def __init__(
-        self, query: Query, planner: Planner, store: KeyValueStore, visibility: Visibility | None = None
+        self,
+        query: Query,
+        planner: Planner,
+        store: KeyValueStore,
+        visibility: Visibility | None = None,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.query = query
+        self._clock = clock
         self._planner = planner
         self._store = store
         self._visibility = visibility
@@ -96,36 +104,36 @@ class Traversal:
         """The traversal as JSON, for `Graph.traverse`."""
         return to_json(self.query)
 
-    def nodes(self) -> Result[Node]:
-        """The distinct nodes where the walks end, with their properties."""
+    def as_of(self, instant_us: int) -> Traversal:
+        """Walk only edges that are valid at that instant, of types that declare `valid_from_us` or
+        `valid_to_us`; edges of other types are valid always."""
+        return self._with(as_of_us=instant_us)
 
-        def answer(walk: Walk) -> Asking[list[Node]]:
-            return (yield from walk.nodes(walk.last, walk.last.walks))
+    def within(self, seconds: float) -> Traversal:
+        """Stop reading after so long, and return what was found: `complete` is False then. A page of the
+        store, of at most 10,000 items, is finished first."""
+        return self._with(within_s=seconds)
 
-        return self._result(answer)
+    def nodes(self, *, page: int | None = None, after: str | None = None) -> Result[Node]:
+        """The distinct nodes where the walks end, with their properties.
 
-    def edges(self) -> Result[Edge]:
-        """The distinct edges of the last hop; none without a hop."""
+        `page` returns at most so many; the result's `next`, given as `after`, returns those that follow.
+        `Conflict` when they no longer follow what was returned.
+        """
+        return self._page("nodes", page, after)
 
-        def answer(walk: Walk) -> Asking[list[Edge]]:
-            yield from ()
-            return [walk.last.edge(link) for link in walk.last.links]
+    def edges(self, *, page: int | None = None, after: str | None = None) -> Result[Edge]:
+        """The distinct edges of the last hop, none without a hop; pages as in `nodes`."""
+        return self._page("edges", page, after)
 
-        return self._result(answer)
-
-    def paths(self) -> Result[Path]:
-        """Every walk with its nodes and edges, at most `limits.MAX_PATHS`."""
-        return self._result(_paths)
+    def paths(self, *, page: int | None = None, after: str | None = None) -> Result[Path]:
+        """Every walk with its nodes and edges; at most `limits.MAX_PATHS` at once; pages as in `nodes`."""
+        return self._page("paths", page, after)
 
     def count(self) -> Count:
         """How many nodes `nodes()` would return."""
-
-        def answer(walk: Walk) -> Asking[list[int]]:
-            yield from ()
-            return [len(walk.last.walks)]
-
-        result = self._result(answer)
-        return Count(result.items[0], result.reason)
+        walk = self._run(lambda walk: walk.run())[0]
+        return Count(len(walk.last.walks), self._reason(walk))
 
     def count_by(self, by: str | None = None, *, top: int | None = None) -> Result[Group]:
         """How many walks end at each node, or with each value of the property `by`; the largest first.
@@ -134,18 +142,41 @@ class Traversal:
         """
 
         def answer(walk: Walk) -> Asking[list[Group]]:
-            if by is None:
-                kind = walk.last.type
-                groups = [Group(NodeRef(kind, id_text(n)), count) for n, count in walk.last.walks.items()]
-            else:
-                groups = yield from _by_value(walk, by, self._planner.schema)
-            groups.sort(key=lambda group: (-group.count, sort_key(_sortable(group.key))))
-            if top is not None and len(groups) > top:
-                walk.cut(f"the top {top:,} of {len(groups):,} groups")
-                del groups[top:]
-            return groups
+            yield from walk.run()
+            return (yield from answers.groups(walk, by, self._planner.schema))
 
-        return self._result(answer)
+        walk, groups = self._run(answer)
+        if top is not None and len(groups) > top:
+            walk.cut(f"the top {top:,} of {len(groups):,} groups")
+            del groups[top:]
+        return Result(groups, self._reason(walk))
+
+    def summary(self, by: str, *, of: Literal["nodes", "edges"] = "nodes") -> Summary:
+        """Count, least, greatest, sum and mean of a property of the distinct nodes where the walks end, or
+        of the edges of the last hop."""
+
+        def answer(walk: Walk) -> Asking[list[Any]]:
+            yield from walk.run()
+            return (yield from answers.values(walk, by, of))
+
+        self._planner.check_property(self.query, by, of)
+        walk, values = self._run(answer)
+        return answers.summary(values, self._reason(walk))
+
+    def explain(self) -> list[StepPlan]:
+        """What each step is going to read, and the most that it can leave. Reads nothing."""
+        return explain(self.query, self._planner.plan(self.query))
+
+    def profile(self) -> Profile:
+        """Run `nodes()` and tell what each step read and how long it took."""
+        plan = self._planner.plan(self.query)
+        meter = Meter(step_names(self.query, plan), self._clock)
+        paged = Paged("nodes", None, None)
+        walk, nodes = self._run(paged.read, meter=meter)
+        meter.entered(0)
+        seconds = sum(step.seconds for step in meter.steps)
+        reason = self._reason(walk)
+        return Profile(meter.steps, len(nodes), seconds, not reason, reason)
 
     def _hop(
         self,
@@ -159,22 +190,55 @@ class Traversal:
         return self._then(Hop(direction, edge, dict(where or {}), order_by, per_node, limit))
 
     def _then(self, step: Step) -> Traversal:
-        query = msgspec.structs.replace(self.query, steps=[*self.query.steps, step])
-        return Traversal(query, self._planner, self._store, self._visibility)
+        return self._with(steps=[*self.query.steps, step])
 
-    def _result(self, answer: Any) -> Result[Any]:
-        walk = Walk(self._planner.plan(self.query), guarded=self._visibility is not None)
+    def _with(self, **changes: Any) -> Traversal:
+        query = msgspec.structs.replace(self.query, **changes)
+        return Traversal(query, self._planner, self._store, self._visibility, clock=self._clock)
 
-        def whole() -> Asking[list[Any]]:
-            yield from walk.run()
-            found: list[Any] = yield from answer(walk)
-            return found
+    def _page(self, things: Things, page: int | None, after: str | None) -> Result[Any]:
+        positive("page", page)
+        place = None if after is None else read_token(after, question(self.query, things))
+        paged = Paged(things, page, place)
+        walk, items = self._run(paged.read, paged.wanted())
+        token = None
+        if paged.rest is not None:
+            asked = question(self.query, things)
+            token = write_token(msgspec.structs.replace(paged.rest, question=asked))
+        return Result(items, paged.reason or self._reason(walk), token)
 
-        items = drive(whole(), self._store, self._visibility)
-        return Result(items, walk.reason)
+    def _run(
+        self,
+        answer: Callable[[Walk], Asking[T]],
+        wanted: Wanted = EVERYTHING,
+        meter: Meter | None = None,
+    ) -> tuple[Walk, T]:
+        walk = Walk(
+            self._planner.plan(self.query),
+            guarded=self._visibility is not None,
+            late=self._late(),
+            wanted=wanted,
+            entered=meter.entered if meter else None,
+        )
+        return walk, drive(answer(walk), self._store, self._visibility, meter)
+
+    def _late(self) -> Callable[[], bool] | None:
+        if self.query.within_s is None:
+            return None
+        monotonic_s = self._clock.monotonic_s
+        end_s = monotonic_s() + self.query.within_s
+        return lambda: monotonic_s() >= end_s
+
+    def _reason(self, walk: Walk) -> str:
+        return f"{self.query.within_s:g} s were over" if walk.stopped else walk.reason
 
 
-def drive(asking: Generator[Request, Any, T], store: KeyValueStore, visibility: Visibility | None) -> T:
+def drive(
+    asking: Generator[Request, Any, T],
+    store: KeyValueStore,
+    visibility: Visibility | None,
+    meter: Meter | None = None,
+) -> T:
     """Answer a walk's requests until it returns, all at one moment of the store."""
     with store.snapshot():
         reply: Any = None
@@ -185,48 +249,18 @@ def drive(asking: Generator[Request, Any, T], store: KeyValueStore, visibility: 
                 result: T = done.value
                 return result
             reply = _answer(request, store, visibility)
+            if meter is not None:
+                meter.answered(request, reply)
 
 
 def _answer(request: Request, store: KeyValueStore, visibility: Visibility | None) -> Any:
     if type(request) is Read:
-        namespace, records, limit_per_record, after = request
-        return store.get_items(namespace, records, limit_per_record=limit_per_record, after=after)
+        namespace, records, limit_per_record, after, behind = request
+        selection = ALL if behind is None else Range(behind + b"\x00")
+        return store.get_items(namespace, records, selection, limit_per_record=limit_per_record, after=after)
     if isinstance(request, Scan):
         return store.scan_records(request.namespace, after=request.after)
     assert isinstance(request, Ask)
     if visibility is None:
         raise Bug("a traversal without visibility asked for it")
     return visibility.visible(request.nodes)
-
-
-def _paths(walk: Walk) -> Asking[list[Path]]:
-    chains = list(islice(walk.paths(), MAX_PATHS + 1))
-    if len(chains) > MAX_PATHS:
-        walk.cut(f"there are more than {MAX_PATHS:,} paths")
-        del chains[MAX_PATHS:]
-    known = []
-    for depth, layer in enumerate(walk.layers):
-        ids = dict.fromkeys(chain.node(depth) for chain in chains)
-        known.append(dict(zip(ids, (yield from walk.nodes(layer, ids)), strict=True)))
-    return [
-        Path(
-            [known[depth][chain.node(depth)] for depth in range(len(walk.layers))],
-            [walk.layers[depth].edge(link) for depth, link in enumerate(chain.links, 1)],
-        )
-        for chain in chains
-    ]
-
-
-def _by_value(walk: Walk, by: str, schema: Schema) -> Asking[list[Group]]:
-    conditions.property_kind(by, schema.node(walk.last.type))
-    facts = yield from walk.facts(walk.last)
-    groups: dict[bytes, Group] = {}
-    for node, count in walk.last.walks.items():
-        value = facts.get(node, {}).get(by)
-        before = groups.get(key := codec.encode(value))
-        groups[key] = Group(value, count + (before.count if before else 0))
-    return list(groups.values())
-
-
-def _sortable(key: Any) -> Any:
-    return key.id if isinstance(key, NodeRef) else key

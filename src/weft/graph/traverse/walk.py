@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from weft.core.limits import MAX_EDGES_PER_STEP
 from weft.graph import layout
@@ -53,20 +53,54 @@ class Layer:
         self.keep(nodes)
         self.links.sort(key=lambda link: place[link.there])
 
+    def facts(self, link: Link) -> dict[str, Any]:
+        """What conditions and orders may ask of an edge."""
+        return _edge_facts(link.item)
+
     def edge(self, link: Link) -> Edge:
         assert self.hop is not None
         source, target = (link.here, link.there) if link.forward else (link.there, link.here)
         return layout.edge_from(self.hop.edge.name, source, target, link.item)
 
 
-class Walk:
-    """One run of a plan. `guarded` says that nodes may be hidden."""
+class Wanted(NamedTuple):
+    """Which part of the last step's answer will be used, where it can be read alone: what lies `behind` a
+    key, and only so many nodes, or `edges`, that one more tells of the rest."""
 
-    def __init__(self, plan: Plan, *, guarded: bool) -> None:
+    behind: bytes | None = None
+    enough: int | None = None
+    edges: bool = False
+
+
+EVERYTHING: Final = Wanted()
+
+
+class Walk:
+    """One run of a plan. `guarded` says that nodes may be hidden; `late` tells when to stop reading, and
+    `entered` is told the number of each step as it begins."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        guarded: bool,
+        late: Callable[[], bool] | None = None,
+        wanted: Wanted = EVERYTHING,
+        entered: Callable[[int], None] | None = None,
+    ) -> None:
         self.layers: list[Layer] = []
         self.reason = ""
+        self.origin: bytes | None = None
+        """The node that the last step starts from, if it is one, and its edges come in the order of keys:
+        then a walk can begin behind any of them."""
+        self.more = False
+        """Whether the last step had more edges than it read."""
+        self.beginning = True
+        """Whether what was found is the beginning of what would have been found without a stop."""
         self._plan = plan
-        self._reader = Reader(guarded=guarded)
+        self._wanted = wanted
+        self._entered = entered or _nothing
+        self._reader = Reader(guarded=guarded, late=late)
 
     @property
     def last(self) -> Layer:
@@ -75,26 +109,36 @@ class Walk:
     def cut(self, reason: str) -> None:
         self.reason = self.reason or reason
 
+    @property
+    def stopped(self) -> bool:
+        """Whether something was left out because it got late."""
+        return self._reader.stopped
+
     def run(self) -> Asking[None]:
         """Fill `layers`."""
         steps = self._plan.steps
+        self._entered(0)
         self.layers = [(yield from self._start(steps[0] if steps else None))]
         for number, step in enumerate(steps, 1):
+            self._entered(number)
             yield from self._step(step, number)
         if self._plan.ids is not None and self.last.hop is None:
             # Nothing but the request says that these nodes exist.
             self.last.keep(list((yield from self.facts(self.last))))
+        self._entered(len(steps) + 1)
 
     def nodes(self, layer: Layer, ids: Iterable[bytes]) -> Asking[list[Node]]:
-        """The nodes of a layer with their properties; a node that only edges know of has none."""
-        wanted = list(ids)
-        yield from self._reader.load(layer.type, wanted)
-        return [self._reader.nodes[layer.type, node] or Node(layer.type, id_text(node)) for node in wanted]
+        """The nodes of a layer with their properties; a node that only edges know of has none. When it gets
+        late, only the first of them."""
+        wanted, nodes, kind = list(ids), self._reader.nodes, layer.type
+        yield from self._reader.load(kind, wanted)
+        return [nodes[kind, node] or Node(kind, id_text(node)) for node in wanted if (kind, node) in nodes]
 
     def facts(self, layer: Layer) -> Asking[dict[bytes, dict[str, Any]]]:
         """What conditions and orders may ask of the layer's nodes; nodes without a record are left out."""
         yield from self._reader.load(layer.type, list(layer.walks))
-        found = ((node, self._reader.nodes[layer.type, node]) for node in layer.walks)
+        self.beginning = self.beginning and not self.stopped
+        found = ((node, self._reader.nodes.get((layer.type, node))) for node in layer.walks)
         return {
             node: {**known.properties, "id": known.id, "event_time_us": known.event_time_us}
             for node, known in found
@@ -127,12 +171,18 @@ class Walk:
             scan = Scan(layout.node_namespace(self._plan.type), after)
             ids, after = yield from self._reader.ids(scan, self._plan.type)
             found += ids
-            if after is None:
+            if after is None or self._stop():
                 break
         if len(found) > MAX_EDGES_PER_STEP:
             self.cut(f"the start set has more than {MAX_EDGES_PER_STEP:,} nodes")
             del found[MAX_EDGES_PER_STEP:]
         return Layer(self._plan.type, dict.fromkeys(found, 1))
+
+    def _stop(self) -> bool:
+        """Whether to read no more, before the answer's last part."""
+        if self._reader.stop():
+            self.beginning = False
+        return self._reader.stopped
 
     def _step(self, step: PlannedStep, number: int) -> Asking[None]:
         layer = self.last
@@ -140,9 +190,11 @@ class Walk:
             case PlannedHop():
                 self.layers.append((yield from self._hop(layer, step, number)))
             case PlannedWhere():
-                known = yield from self.facts(layer)
+                known = {} if layer.walks and self._stop() else (yield from self.facts(layer))
                 layer.keep([node for node, facts in known.items() if step.test(facts)])
             case Order():
+                if layer.walks and self._stop():
+                    return
                 known = yield from self.facts(layer)
                 layer.order(_ordered(list(layer.walks), step, lambda node: known.get(node, {})))
             case Limit():
@@ -159,7 +211,7 @@ class Walk:
             place = {node: index for index, node in enumerate(layer.walks)}
             links.sort(key=lambda link: place[link.here])
         if hop.order is not None:
-            facts = {id(link): layout.properties_of(link.item) | _time(link.item) for link in links}
+            facts = {id(link): _edge_facts(link.item) for link in links}
             links = _ordered(links, hop.order, lambda link: facts[id(link)])
         if hop.per_node is not None:
             links = self._first_per_node(links, hop.per_node, number)
@@ -173,25 +225,48 @@ class Walk:
 
     def _links(self, layer: Layer, hop: PlannedHop, number: int) -> Asking[list[Link]]:
         """The links that satisfy the condition and lead to a visible node, as many as the limits need."""
+        if not layer.walks or self._stop():
+            return []
         streaming = hop.order is None and len(hop.reads) == 1
-        enough = MAX_EDGES_PER_STEP
-        if streaming and hop.per_node is None and hop.limit is not None:
-            enough = min(hop.limit, enough)
-        pushed = hop.per_node if streaming and hop.test is None and not self._reader.guarded else None
+        alone = len(layer.walks) == 1
+        last = number == len(self._plan.steps) and streaming and hop.per_node is None
+        if last and alone and hop.limit is None:
+            self.origin = next(iter(layer.walks))
+        enough = self._enough(hop, streaming=streaming, alone=alone, last=last)
+        pushed = None
+        if streaming and hop.test is None and not self._reader.guarded:
+            pushed = min(enough, hop.per_node or enough) + 1
+        behind = self._wanted.behind if self.origin is not None else None
+        nodes = list(layer.walks)
         links: list[Link] = []
-        for namespace, forward in hop.reads if layer.walks else ():
+        for namespace, forward in hop.reads:
+            keep = _keep(hop, loops=forward or len(hop.reads) == 1)
             after = None
             while len(links) <= enough:
-                read = Read(namespace, list(layer.walks), pushed and pushed + 1, after)
-                keep = _keep(hop, loops=forward or len(hop.reads) == 1)
+                read = Read(namespace, nodes, pushed, after, behind)
                 found, after = yield from self._reader.links(read, forward, hop.to, keep)
                 links += found
                 if after is None:
                     break
+                if len(links) <= enough and self._reader.stop():
+                    self.beginning = self.beginning and last
+                    return links
         if len(links) > MAX_EDGES_PER_STEP:
             self.cut(f"step {number} meets more than {MAX_EDGES_PER_STEP:,} edges")
             del links[MAX_EDGES_PER_STEP:]
+            self.more = True
         return links
+
+    def _enough(self, hop: PlannedHop, *, streaming: bool, alone: bool, last: bool) -> int:
+        """After how many edges a hop need not read on, except to see that there is one more."""
+        bounds = [MAX_EDGES_PER_STEP]
+        if streaming and hop.per_node is None and hop.limit is not None:
+            bounds.append(hop.limit)
+        if streaming and hop.per_node is not None and alone:
+            bounds.append(hop.per_node)
+        if last and self._wanted.enough is not None and (self._wanted.edges or alone):
+            bounds.append(self._wanted.enough)
+        return min(bounds)
 
     def _first_per_node(self, links: list[Link], per_node: int, number: int) -> list[Link]:
         taken: dict[bytes, int] = {}
@@ -205,18 +280,20 @@ class Walk:
         return first
 
 
+def _nothing(_: int) -> None:
+    pass
+
+
 def _keep(hop: PlannedHop, *, loops: bool) -> Callable[[Link], bool] | None:
     """Which links a read of the hop takes: without loops where the other direction's list has them too."""
     test = hop.test
     if test is None:
         return None if loops else lambda link: link.here != link.there
-    return lambda link: (
-        test(layout.properties_of(link.item) | _time(link.item)) and (loops or link.here != link.there)
-    )
+    return lambda link: test(_edge_facts(link.item)) and (loops or link.here != link.there)
 
 
-def _time(item: Item) -> dict[str, Any]:
-    return {"event_time_us": item.version.event_time_us}
+def _edge_facts(item: Item) -> dict[str, Any]:
+    return layout.properties_of(item) | {"event_time_us": item.version.event_time_us}
 
 
 def _ordered(things: list[T], order: Order, facts: Any) -> list[T]:

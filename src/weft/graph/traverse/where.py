@@ -17,6 +17,9 @@ from weft.graph.types import EdgeType, NodeType
 Where = Mapping[str, Any]
 Predicate = Callable[[Mapping[str, Any]], bool]
 
+VALID_FROM: Final = "valid_from_us"
+VALID_TO: Final = "valid_to_us"
+_VALIDITY: Final = (VALID_FROM, VALID_TO)
 _ABSENT: Final = object()
 
 
@@ -51,6 +54,26 @@ def compile_where(where: Where | None, kind: NodeType | EdgeType) -> Predicate |
         (value := properties.get(name, _ABSENT)) is not _ABSENT and _holds(compare, value, operand)
         for name, compare, operand in tests
     )
+
+
+def has_validity(kind: EdgeType) -> bool:
+    """Whether edges of the type say when they are valid, as int `valid_from_us` or `valid_to_us`."""
+    return any(kind.kinds.get(name) is int for name in _VALIDITY)
+
+
+def valid_at(as_of_us: int, kind: EdgeType) -> Predicate | None:
+    """A test of `valid_from_us <= as_of_us < valid_to_us`, where an absent end is open; None for a type
+    without validity, whose edges are valid always."""
+    if not has_validity(kind):
+        return None
+    starts, ends = (kind.kinds.get(name) is int for name in _VALIDITY)
+
+    def test(properties: Mapping[str, Any]) -> bool:
+        start = properties.get(VALID_FROM) if starts else None
+        end = properties.get(VALID_TO) if ends else None
+        return (start is None or start <= as_of_us) and (end is None or as_of_us < end)
+
+    return test
 
 
 def _tests(

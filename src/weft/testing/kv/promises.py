@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 
@@ -38,7 +39,7 @@ class PromiseContract(KeyValueStoreFixtures):
             lambda: store.scan_records("n"),
             lambda: store.stats("n"),
             store.sweep,
-            lambda: store.snapshot().__enter__(),
+            lambda: ExitStack().enter_context(store.snapshot()),
         ]
         for use in uses:
             with pytest.raises(Invalid, match="closed"):
