@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from weft.cli.output import emit, note
 from weft.cli.kv.options import (
     All,
     Cursor,
@@ -21,6 +20,7 @@ from weft.cli.kv.options import (
     parse_cursor,
 )
 from weft.cli.kv.text import parse_bytes, show_bytes
+from weft.cli.output import emit, note
 from weft.core.errors import Invalid
 from weft.kv import ALL, Item, ItemWrite, Keys, PageLimits, Prefix, Range, Selection
 

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from weft import kv
-from weft.cli.output import emit
 from weft.cli.kv.options import Data, Json, NamespaceName, data_path
+from weft.cli.output import emit
 from weft.core.errors import Invalid
 from weft.kv.lmdb import LmdbStore
 from weft.kv.move import Moving

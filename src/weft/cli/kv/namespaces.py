@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from weft.cli.output import emit, print_table
 from weft.cli.kv.options import Data, Json, NamespaceName, data_path, open_store
+from weft.cli.output import emit, print_table
 from weft.kv.lmdb import LmdbStore
 
 
