@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from weft.authz.schema.declarations import DeclarationParser
 from weft.authz.schema.errors import Problem, SchemaError
 from weft.authz.schema.fga_rules import refuse_problems, require
 from weft.authz.schema.model import (
@@ -19,7 +20,6 @@ from weft.authz.schema.model import (
     Intersection,
     NamespaceConfig,
     Nil,
-    Parameter,
     Relation,
     Rewrite,
     Schema,
@@ -27,11 +27,10 @@ from weft.authz.schema.model import (
     This,
     TupleToUserset,
     Union,
-    ValueType,
     did_you_mean,
     walk,
 )
-from weft.authz.schema.scanner import Scanner, Token
+from weft.authz.schema.scanner import Scanner
 from weft.authz.schema.validate import describe
 from weft.authz.tuples import NAME
 from weft.core.errors import Invalid
@@ -54,9 +53,9 @@ def parse(source: str) -> Schema:
     return schema
 
 
-class _Parser:
+class _Parser(DeclarationParser):
     def __init__(self, source: str) -> None:
-        self.scanner = Scanner(source, _TOKENS)
+        super().__init__(Scanner(source, _TOKENS), _RESERVED, colon=True)
         self.types: dict[str, NamespaceConfig] = {}
         self.repeated: list[NamespaceConfig] = []
         self.extensions: list[NamespaceConfig] = []
@@ -69,7 +68,7 @@ class _Parser:
             if scanner.at("type"):
                 self.add(self.type())
             elif scanner.at("condition"):
-                self.conditions.append(self.condition())
+                self.conditions.append(self.condition("condition", _CONDITION_HINT))
             elif scanner.at("extend"):
                 if not modular:
                     raise scanner.error("`extend` outside a module", "start the file with `module name`")
@@ -208,40 +207,6 @@ class _Parser:
             condition = self.name("a condition after `with`", _TYPES_HINT).text
         at = scanner.span(name.start, scanner.last.end)
         return AllowedSubject(name.text, relation, wildcard, condition, at=at)
-
-    def condition(self) -> Condition:
-        scanner = self.scanner
-        doc = scanner.doc
-        scanner.advance()
-        name = self.name("a name of a condition", _CONDITION_HINT)
-        scanner.expect("(", _CONDITION_HINT)
-        parameters: list[Parameter] = []
-        while not scanner.accept(")"):
-            if parameters:
-                scanner.expect(",", "separate parameters by `,`")
-            parameter = self.name("a name of a parameter", _CONDITION_HINT)
-            scanner.expect(":", f"write `{parameter.text}: string`")
-            parameters.append(Parameter(parameter.text, self.value_type(), at=scanner.span_of(parameter)))
-        text, at = scanner.cel_block(_CONDITION_HINT)
-        return Condition(
-            name.text, tuple(parameters), text, doc=doc, at=scanner.span_of(name), expression_at=at
-        )
-
-    def value_type(self) -> ValueType:
-        self.scanner.deeper()
-        name = self.name("a type of a parameter", "known are int, string, list<string> and others")
-        of = None
-        if self.scanner.accept("<"):
-            of = self.value_type()
-            self.scanner.expect(">", f"write `{name.text}<string>`")
-        self.scanner.shallower()
-        return ValueType(name.text, of)
-
-    def name(self, what: str, hint: str) -> Token:
-        token = self.scanner.token
-        if token.kind == "name" and token.text in _RESERVED:
-            raise self.scanner.error(f"expected {what}, found the keyword `{token.text}`", hint)
-        return self.scanner.expect_name(what, hint)
 
     def unknown_keyword(self) -> SchemaError:
         scanner = self.scanner

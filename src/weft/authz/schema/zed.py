@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from weft.authz.schema.declarations import DeclarationParser
 from weft.authz.schema.errors import SchemaError
 from weft.authz.schema.model import (
     AllowedSubject,
@@ -18,7 +19,6 @@ from weft.authz.schema.model import (
     Intersection,
     NamespaceConfig,
     Nil,
-    Parameter,
     Relation,
     Rewrite,
     Schema,
@@ -26,7 +26,6 @@ from weft.authz.schema.model import (
     This,
     TupleToUserset,
     Union,
-    ValueType,
     did_you_mean,
     walk,
 )
@@ -52,9 +51,9 @@ def parse(source: str) -> Schema:
     return _Parser(source).schema()
 
 
-class _Parser:
+class _Parser(DeclarationParser):
     def __init__(self, source: str) -> None:
-        self.scanner = Scanner(source, _TOKENS)
+        super().__init__(Scanner(source, _TOKENS), _KEYWORDS, colon=False)
         self.features: set[str] = set()
 
     def schema(self) -> Schema:
@@ -67,7 +66,7 @@ class _Parser:
             elif scanner.at("definition"):
                 namespaces.append(self.definition())
             elif scanner.at("caveat"):
-                conditions.append(self.caveat())
+                conditions.append(self.condition("caveat", _CAVEAT_HINT))
             elif not scanner.accept(";"):
                 raise self.unknown_keyword(("definition", "caveat", "use"))
         return Schema(tuple(namespaces), tuple(conditions))
@@ -224,41 +223,6 @@ class _Parser:
             raise self.scanner.error("an arrow follows an arrow", hint)
         at = self.scanner.span(tupleset.start, computed.end)
         return TupleToUserset(tupleset.text, computed.text, every, at=at)
-
-    def caveat(self) -> Condition:
-        scanner = self.scanner
-        doc = scanner.doc
-        scanner.advance()
-        name = self.name("a name of a caveat", _CAVEAT_HINT)
-        scanner.expect("(", _CAVEAT_HINT)
-        parameters: list[Parameter] = []
-        while not scanner.accept(")"):
-            if parameters:
-                scanner.expect(",", "separate parameters by `,`")
-            parameter = self.name("a name of a parameter", _CAVEAT_HINT)
-            if scanner.at(":"):
-                raise scanner.error("`:` before the type of a parameter", f"write `{parameter.text} type`")
-            parameters.append(Parameter(parameter.text, self.type(), at=scanner.span_of(parameter)))
-        text, at = scanner.cel_block(_CAVEAT_HINT)
-        return Condition(
-            name.text, tuple(parameters), text, doc=doc, at=scanner.span_of(name), expression_at=at
-        )
-
-    def type(self) -> ValueType:
-        self.scanner.deeper()
-        name = self.name("a type of a parameter", "known are int, string, list<string> and others")
-        of = None
-        if self.scanner.accept("<"):
-            of = self.type()
-            self.scanner.expect(">", f"write `{name.text}<string>`")
-        self.scanner.shallower()
-        return ValueType(name.text, of)
-
-    def name(self, what: str, hint: str) -> Token:
-        token = self.scanner.token
-        if token.kind == "name" and token.text in _KEYWORDS:
-            raise self.scanner.error(f"expected {what}, found the keyword `{token.text}`", hint)
-        return self.scanner.expect_name(what, hint)
 
     def unknown_keyword(self, known: tuple[str, ...]) -> SchemaError:
         token = self.scanner.token
