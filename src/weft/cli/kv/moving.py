@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +12,10 @@ import typer
 from weft import kv
 from weft.cli.kv.options import Data, Json, NamespaceName, data_path
 from weft.cli.output import emit
+from weft.cli.progress import Advance, progress
 from weft.core.errors import Invalid
 from weft.kv.lmdb import LmdbStore
-from weft.kv.move import Moving
-from weft.kv.move import Progress as Show
+from weft.kv.move import Moving, Progress
 
 
 def move(
@@ -41,9 +40,9 @@ def move(
     with (
         LmdbStore.open(home) as source,
         kv.open(place) as target,
-        _progress(namespace, quiet=json) as progress,
+        _progress(namespace, quiet=json) as show,
     ):
-        moving = Moving(source, target, namespace, location=str(place), progress=progress)
+        moving = Moving(source, target, namespace, location=str(place), progress=show)
         if abort:
             moving.abort()
         else:
@@ -54,27 +53,15 @@ def move(
 
 
 @contextmanager
-def _progress(namespace: str, *, quiet: bool) -> Iterator[Show]:
-    """A line with the step, the count and the rate on standard error, where somebody is looking."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda step, done: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TextColumn(f"{namespace}: {{task.description}}"),
-        BarColumn(),
-        TextColumn("{task.completed:,}, {task.fields[rate]:,.0f}/s"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        tasks: dict[str, TaskID] = {}
+def _progress(namespace: str, *, quiet: bool) -> Iterator[Progress]:
+    """A bar for each step of the move."""
+    with ExitStack() as stack:
+        bars: dict[str, Advance] = {}
 
         def show(step: str, done: int) -> None:
-            if step not in tasks:
-                tasks[step] = bar.add_task(step, total=None, rate=0.0)
-            elapsed_s = bar.tasks[bar.task_ids.index(tasks[step])].elapsed or 0.0
-            bar.update(tasks[step], completed=done, rate=done / elapsed_s if elapsed_s else 0.0)
+            if step not in bars:
+                stack.close()
+                bars[step] = stack.enter_context(progress(f"{step} {namespace}", None, "items", quiet=quiet))
+            bars[step](done, done)
 
         yield show
