@@ -232,6 +232,8 @@ class Evaluation:
                 cell.feed(not user.relation and user.id == object_.id and user.namespace == object_.namespace)
 
     def _alternative(self, rule: Rule, question: Question) -> Cell:
+        if type(rule) is ComputedUserset and not self._trace:
+            return self._cell((question[0], question[1], rule.relation))
         cell = Cell(ANY)
         self._add(cell, rule, question)
         cell.close()

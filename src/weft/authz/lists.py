@@ -20,7 +20,7 @@ from weft.authz.tuples import WILDCARD, ObjectRef, RelationTuple, User
 
 T = TypeVar("T")
 _CHECKED_TOGETHER = 200
-"""Candidates checked in one go: enough to share reads, few enough that a small page stays quick."""
+"""Candidates checked in one go, at most; a tenth of it at least, however few the page still lacks."""
 
 
 class Listed(NamedTuple):
@@ -196,8 +196,11 @@ def _checked(
     listed: list[tuple[str, Value]] = []
     denied: list[str] = []
     ids, proven, _ = candidates
-    for start in range(bisect_right(ids, after), len(ids), _CHECKED_TOGETHER):
-        chunk = ids[start : start + _CHECKED_TOGETHER]
+    at = bisect_right(ids, after)
+    while at < len(ids):
+        wanted = max(limit + 1 - len(listed), _CHECKED_TOGETHER // 10)
+        chunk = ids[at : at + min(wanted, _CHECKED_TOGETHER)]
+        at += len(chunk)
         unproven = [id_ for id_ in chunk if id_ not in proven]
         checked = yield from evaluation.check([question(id_) for id_ in unproven])
         values = dict(zip(unproven, checked, strict=True))
