@@ -18,12 +18,20 @@ def serve(
         str | None, typer.Option(help="Where to listen; beyond loopback it asks for keys.")
     ] = None,
     port: Annotated[int | None, typer.Option(help="0 takes a free one.")] = None,
+    jobs: Annotated[
+        Path | None, typer.Option(metavar="JOBS.py", help="Run its jobs over events that are pushed.")
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(metavar="FIELD", help="The field with the time of a pushed event.")
+    ] = None,
 ) -> None:
     """Serve permissions and graph over HTTP until interrupted."""
     settings = load(flags={"data": data, "server": {"host": host, "port": port}})
     for package in ("fastapi", "uvicorn"):
         require(package, "server")
+    from weft.cli.graph.jobs import load_jobs
     from weft.server.serve import serve as serve_until_stopped
 
     configure_logs(settings.log.level, settings.log.style)
-    serve_until_stopped(settings)
+    defined = [] if jobs is None else list(load_jobs(jobs).values())
+    serve_until_stopped(settings, defined, time_field=time)

@@ -34,6 +34,11 @@ class AuthzVisibility:
         self._public = frozenset(public)
         self._at: Zookie | EXACT | Latest = LATEST if at is None else at
 
+    @property
+    def zookie(self) -> Zookie | str | None:
+        """The point in time at which all answers hold; None before the first question."""
+        return self._at.zookie if isinstance(self._at, EXACT) else None
+
     def visible(self, nodes: Sequence[NodeRef]) -> list[bool]:
         """One answer per node. The first call fixes the point in time at which all answers hold."""
         asked = [place for place, node in enumerate(nodes) if node.type in self._permissions]

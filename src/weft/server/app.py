@@ -13,15 +13,22 @@ from weft.core.telemetry import Telemetry
 from weft.graph import Graph
 from weft.server.auth import Gate
 from weft.server.bodies import BoundedBodies
+from weft.server.pushes import Pushes
 from weft.server.routes_authz import authz_routes
 from weft.server.routes_graph import graph_routes
 from weft.server.wire import answer, install_refusals
 
 
-def build_app(authz: Authz, graph: Graph, telemetry: Telemetry, keys: Sequence[str] = ()) -> FastAPI:
+def build_app(
+    authz: Authz,
+    graph: Graph,
+    telemetry: Telemetry,
+    keys: Sequence[str] = (),
+    pushes: Pushes | None = None,
+) -> FastAPI:
     """The application. Who has a key may ask for everything; without keys, whoever reaches loopback.
 
-    Store calls run in the thread pool; the stores stay the caller's to close.
+    Store calls run in the thread pool; the stores stay the caller's to close, and `pushes` to start and end.
     """
     app = FastAPI(
         title="weft",
@@ -33,7 +40,7 @@ def build_app(authz: Authz, graph: Graph, telemetry: Telemetry, keys: Sequence[s
     )
     install_refusals(app)
     app.include_router(authz_routes(authz, telemetry))
-    app.include_router(graph_routes(graph))
+    app.include_router(graph_routes(graph, authz, pushes or Pushes(graph, authz, ())))
 
     @app.get("/healthz")
     def healthz() -> Response:

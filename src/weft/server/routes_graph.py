@@ -1,39 +1,53 @@
-"""weft.graph over HTTP: its types, one node, a traversal."""
+"""weft.graph over HTTP: its types, one node, traversals, queries, and events that are pushed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Response
-from pydantic import Field
+from fastapi import APIRouter, Header, Request, Response
+from starlette.concurrency import run_in_threadpool
 
+from weft.authz import Authz, Zookie
 from weft.core.errors import Invalid, NotFound
-from weft.graph import EdgeType, Graph, Group, NodeRef, NodeType, Result
+from weft.graph import EdgeType, Graph, GraphView, Group, NodeRef, NodeType, Result
 from weft.graph.traverse.traversal import Traversal
-from weft.server.wire import Body, answer
+from weft.integrations.visibility import AuthzVisibility
+from weft.server import bodies_graph as bodies
+from weft.server.pushes import Pushes
+from weft.server.streams import NDJSON, answer_items, wants_lines
+from weft.server.wire import answer
+
+_JSON: Final = "application/json"
+_REFUSED: Final[dict[int | str, dict[str, Any]]] = {
+    "4XX": {"model": bodies.Refused},
+    "5XX": {"model": bodies.Refused},
+}
+_STREAMED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": f'The answer; for `accept: {NDJSON}` a line `{{"item": …}}` for each of `items`, and '
+        "last a line with the other fields, without which it was broken off.",
+        "content": {NDJSON: {"schema": {"type": "string"}}},
+    }
+}
+_EVENTS: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            _JSON: {"schema": {"description": "One event, or an array of events."}},
+            NDJSON: {"schema": {"type": "string", "description": "An event per line."}},
+        },
+    }
+}
+Accept = Annotated[str, Header(description=f"`{NDJSON}` streams the answer.")]
 
 
-class Traverse(Body):
-    """A traversal as `Traversal.to_json` writes it, and what is asked about where it ends."""
+def graph_routes(graph: Graph, authz: Authz, pushes: Pushes) -> APIRouter:
+    """Routes over one graph; `authz` says who may see what, `pushes` takes events."""
+    routes = APIRouter(prefix="/v1/graph", tags=["graph"], responses=_REFUSED)
 
-    type: str
-    ids: list[str] | None = Field(None, description="None starts from every node of the type.")
-    steps: list[dict[str, Any]] = Field(
-        default_factory=list,
-        description="`hop`, `where`, `order_by`, `limit` or `distinct`, named by `step`, with its fields.",
-    )
-    answer: Literal["nodes", "edges", "paths", "count", "count_by"] = "nodes"
-    by: str | None = Field(None, description="For `count_by`: a property; without one, groups are nodes.")
-    top: int | None = Field(None, ge=1, description="For `count_by`: keep that many groups.")
-
-
-def graph_routes(graph: Graph) -> APIRouter:
-    """Routes over one graph."""
-    routes = APIRouter(prefix="/v1/graph", tags=["graph"])
-
-    @routes.get("/types")
+    @routes.get("/types", response_model=bodies.Types)
     def types() -> Response:
         """The node and edge types, with the kinds of their properties."""
         return answer(
@@ -43,7 +57,7 @@ def graph_routes(graph: Graph) -> APIRouter:
             }
         )
 
-    @routes.get("/nodes/{type}/{id:path}")
+    @routes.get("/nodes/{type}/{id:path}", response_model=bodies.NodeShape)
     def node(type: str, id: str) -> Response:  # noqa: A002
         """A node by its type and id."""
         found = graph.node(type, id)
@@ -51,11 +65,35 @@ def graph_routes(graph: Graph) -> APIRouter:
             raise NotFound(f"there is no {type} `{id}`")
         return answer(found)
 
-    @routes.post("/traverse")
-    def traverse(body: Traverse) -> Response:
+    @routes.post("/traverse", response_model=bodies.Found | bodies.Counted, responses=_STREAMED)
+    def traverse(body: bodies.Traverse, accept: Accept = _JSON) -> Response:
         """Walk, and answer with nodes, edges, paths, their count, or counts by group."""
-        query = body.model_dump(include={"type", "ids", "steps"})
-        return answer(_answered(graph.traverse(json.dumps(query)), body))
+        query = json.dumps(body.model_dump(include={"type", "ids", "steps"}))
+        eyes = _eyes(authz, body.seen_by)
+        found = _found(graph.traverse(query, visibility=eyes), body)
+        end = _end(found.complete, found.reason, eyes)
+        if not isinstance(found, Result):
+            return answer({"count": int(found), **end})
+        items = map(_group, found) if body.answer == "count_by" else found
+        return answer_items(items, end, lines=wants_lines(accept))
+
+    @routes.post("/query", response_model=bodies.Rows, responses=_STREAMED)
+    def query(body: bodies.Ask, accept: Accept = _JSON) -> Response:
+        """Ask in a read-only subset of openCypher."""
+        eyes = _eyes(authz, body.seen_by)
+        asked = graph if eyes is None else GraphView(graph, eyes)
+        rows = asked.query(body.text, **body.parameters)
+        end = {"columns": rows.columns, **_end(rows.complete, rows.reason, eyes)}
+        return answer_items(rows, end, lines=wants_lines(accept))
+
+    @routes.post("/push/{job}", response_model=bodies.Pushed, openapi_extra=_EVENTS)
+    async def push(job: str, request: Request) -> Response:
+        """Hand events to a job that the server runs. Answered once they are durable; push again what is not
+        acknowledged: with event times in the events, a repetition changes nothing."""
+        # Other kinds a web page may send across origins without being asked.
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in (_JSON, NDJSON):
+            raise Invalid("events are sent as JSON", hint=f"send `content-type: {_JSON}` or `{NDJSON}`")
+        return answer({"events": await run_in_threadpool(pushes.push, job, await request.body())})
 
     return routes
 
@@ -71,26 +109,35 @@ def _type(kind: NodeType | EdgeType) -> dict[str, Any]:
     }
 
 
-def _answered(traversal: Traversal, body: Traverse) -> dict[str, Any]:
+def _eyes(authz: Authz, seen_by: bodies.SeenBy | None) -> AuthzVisibility | None:
+    if seen_by is None:
+        return None
+    return AuthzVisibility(
+        authz,
+        seen_by.subject,
+        seen_by.permissions,
+        public=seen_by.public,
+        at=None if seen_by.at is None else Zookie(seen_by.at),
+    )
+
+
+def _end(complete: bool, reason: str, eyes: AuthzVisibility | None) -> dict[str, Any]:
+    end = {"complete": complete, "reason": reason}
+    return end if eyes is None else {**end, "zookie": eyes.zookie}
+
+
+def _found(traversal: Traversal, body: bodies.Traverse) -> Any:
     if body.answer != "count_by" and (body.by, body.top) != (None, None):
         raise Invalid("`by` and `top` belong to `count_by`", hint="leave them out, or ask for `count_by`")
-    if body.answer == "count":
-        count = traversal.count()
-        return {"count": int(count), "complete": count.complete, "reason": count.reason}
     if body.answer == "count_by":
-        groups = traversal.count_by(body.by, top=body.top)
-        return {
-            "items": [_group(group) for group in groups],
-            "complete": groups.complete,
-            "reason": groups.reason,
-        }
-    ask: dict[str, Callable[[], Result[Any]]] = {
+        return traversal.count_by(body.by, top=body.top)
+    ask: dict[str, Callable[[], object]] = {
         "nodes": traversal.nodes,
         "edges": traversal.edges,
         "paths": traversal.paths,
+        "count": traversal.count,
     }
-    found = ask[body.answer]()
-    return {"items": found.items, "complete": found.complete, "reason": found.reason}
+    return ask[body.answer]()
 
 
 def _group(group: Group) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import FrameType
@@ -20,10 +21,11 @@ from weft.authz import Authz
 from weft.core.errors import Denied, Invalid, Unavailable
 from weft.core.settings import ServerSettings, Settings
 from weft.core.telemetry import Telemetry
-from weft.graph import Graph
+from weft.graph import Graph, Job
 from weft.kv.wrappers.observed import ObservedStore
 from weft.server.app import build_app
 from weft.server.auth import checked_keys, is_loopback
+from weft.server.pushes import Pushes
 
 DRAIN_S: Final = 1
 """How long requests may go on once the server is told to stop."""
@@ -31,8 +33,9 @@ _GIVE_UP_S: Final = 1.5
 """A store call cannot be interrupted; by then the process ends over it, which no store minds."""
 
 
-def serve(settings: Settings) -> None:
-    """Serve the stores under `settings.data` until SIGINT or SIGTERM.
+def serve(settings: Settings, jobs: Iterable[Job] = (), *, time_field: str | None = None) -> None:
+    """Serve the stores under `settings.data` until SIGINT or SIGTERM, and run jobs over pushed events, whose
+    time is in `time_field`.
 
     `Invalid` for settings that would let in everybody, `Unavailable` where the port is in use.
     """
@@ -44,7 +47,8 @@ def serve(settings: Settings) -> None:
         _make_folder(settings.data)
         authz = stack.enter_context(Authz.open(str(settings.data / "authz")))
         graph = stack.enter_context(closing(_open_graph(settings.data / "graph", telemetry)))
-        run(build_app(authz, graph, telemetry, keys), listener)
+        pushes = stack.enter_context(Pushes(graph, authz, jobs, time_field=time_field))
+        run(build_app(authz, graph, telemetry, keys, pushes), listener)
 
 
 def listen(server: ServerSettings) -> socket.socket:

@@ -24,7 +24,12 @@ class Body(BaseModel):
 
 def answer(value: Any) -> Response:
     """Structs and plain values as JSON; bytes as base64."""
-    return Response(msgspec.json.encode(value, enc_hook=_plain), media_type="application/json")
+    return Response(encoded(value), media_type="application/json")
+
+
+def encoded(value: Any) -> bytes:
+    """The value as an answer has it."""
+    return msgspec.json.encode(value, enc_hook=_plain)
 
 
 def refusal(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from weft.core.errors import NotFound
+from weft.core.errors import Invalid, NotFound
 from weft.core.settings import load
 from weft.graph import Graph
 from weft.graph.ingest.protocols import RelationSink
@@ -24,7 +24,7 @@ Permissions = Annotated[
         "--authz",
         metavar="DIR_OR_URL",
         help="Takes the relation tuples that jobs emit.",
-        show_default="authz in the data folder, if there is one",
+        show_default="authz in the data folder, if it has a schema",
     ),
 ]
 JobsFile = Annotated[Path, typer.Argument(metavar="JOBS.py", help="Defines jobs.", show_default=False)]
@@ -52,7 +52,7 @@ def open_graph(data: str | None, types: Iterable[GraphType] = (), *, create: boo
 
 @contextmanager
 def open_relations(authz: str | None) -> Iterator[RelationSink | None]:
-    """Who takes relation tuples: the store that `--authz` names, or the data folder's if it has one."""
+    """Who takes relation tuples: the store that `--authz` names, or the data folder's if it has a schema."""
     location = authz if authz is not None else str(load().data / "authz")
     if authz is None and not Path(location).is_dir():
         yield None
@@ -61,4 +61,10 @@ def open_relations(authz: str | None) -> Iterator[RelationSink | None]:
     from weft.integrations.relations import AuthzRelations
 
     with Authz.open(location) as opened:
-        yield AuthzRelations(opened)
+        try:
+            relations = AuthzRelations(opened)
+        except Invalid:
+            if authz is not None:
+                raise
+            relations = None
+        yield relations

@@ -52,11 +52,12 @@ def run(
             try:
                 _finish(threads, stop)
             finally:
-                for report in (thread.report for thread in threads if thread.report is not None):
-                    show_report(report, json)
-    for thread in threads:
-        if thread.failure is not None:
-            raise thread.failure
+                for thread in threads:
+                    if thread.report is not None:
+                        show_report(thread.report, json)
+                for thread in threads:
+                    if thread.failure is not None:
+                        raise thread.failure
 
 
 class _Running(threading.Thread):

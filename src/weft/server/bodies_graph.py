@@ -1,0 +1,134 @@
+"""What weft.graph's routes take, and the shapes of what they answer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from weft.server.wire import Body
+
+Texts = Annotated[list[str], Field(default_factory=list)]
+
+
+class SeenBy(Body):
+    """Whose eyes a question is asked with: what they may not see is not in the answer, not walked through and
+    not counted. A node of type T and id I is the object `T:I` of weft.authz."""
+
+    subject: str = Field(description="Like `user:ann`.")
+    permissions: dict[str, str] = Field(
+        description="By node type: the permission that seeing it takes. Types that are not named are hidden."
+    )
+    public: Texts
+    at: str | None = Field(None, description="A zookie: answers are at least as fresh.")
+
+
+Reader = Annotated[SeenBy | None, Field(description="None sees everything.")]
+
+
+class Traverse(Body):
+    """A traversal as `Traversal.to_json` writes it, and what is asked about where it ends."""
+
+    type: str
+    ids: list[str] | None = Field(None, description="None starts from every node of the type.")
+    steps: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="`hop`, `where`, `order_by`, `limit` or `distinct`, named by `step`, with its fields.",
+    )
+    answer: Literal["nodes", "edges", "paths", "count", "count_by"] = "nodes"
+    by: str | None = Field(None, description="For `count_by`: a property; without one, groups are nodes.")
+    top: int | None = Field(None, ge=1, description="For `count_by`: keep that many groups.")
+    seen_by: Reader = None
+
+
+class Ask(Body):
+    """A query in the read-only subset of openCypher, with the values of its `$parameters`."""
+
+    text: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    seen_by: Reader = None
+
+
+class NodeShape(BaseModel):
+    """`event_time_us` is when it became so, in microseconds since 1970; null where only edges know of it."""
+
+    type: str
+    id: str
+    properties: dict[str, Any]
+    event_time_us: int | None
+
+
+class EdgeShape(BaseModel):
+    type: str
+    source: str
+    target: str
+    properties: dict[str, Any]
+    event_time_us: int | None
+
+
+class PathShape(BaseModel):
+    """`edges[i]` joins `nodes[i]` and `nodes[i + 1]`, in either direction."""
+
+    nodes: list[NodeShape]
+    edges: list[EdgeShape]
+
+
+class GroupShape(BaseModel):
+    """How many walks end at one node, given by type and id, or at nodes with one value of a property."""
+
+    key: Any
+    count: int
+
+
+class End(BaseModel):
+    """Whether the answer is whole, and if not why. `zookie` is there where `seen_by` is: the moment at which
+    its subject was asked about, or null where nothing was to be asked."""
+
+    complete: bool
+    reason: str
+    zookie: str | None = None
+
+
+class Found(End):
+    items: list[NodeShape | EdgeShape | PathShape | GroupShape]
+
+
+class Counted(End):
+    count: int
+
+
+class Rows(End):
+    """Rows by column name; nodes, edges and paths in them have their shapes."""
+
+    columns: list[str]
+    items: list[dict[str, Any]]
+
+
+class Pushed(BaseModel):
+    """How many events are durable."""
+
+    events: int
+
+
+class KindShape(BaseModel):
+    """A node or edge type; `source` and `target` only of an edge type."""
+
+    name: str
+    source: str | None = None
+    target: str | None = None
+    properties: dict[str, str]
+    unknown: Literal["keep", "refuse"]
+    ttl_s: float | None
+
+
+class Types(BaseModel):
+    nodes: list[KindShape]
+    edges: list[KindShape]
+
+
+class Refused(BaseModel):
+    """What every refusal says."""
+
+    code: str
+    message: str
+    hint: str
