@@ -75,6 +75,7 @@ class _Running(threading.Thread):
         super().__init__(name=job.name)
         self.report: IngestReport | None = None
         self.failure: BaseException | None = None
+        self.ended = threading.Event()
         self._ingest = partial(graph.ingest, job, source, relations=relations, progress=told)
         self._stop_all = stop
 
@@ -84,6 +85,8 @@ class _Running(threading.Thread):
         except BaseException as error:
             self.failure = error
             self._stop_all.set()
+        finally:
+            self.ended.set()
 
 
 def _finish(threads: list[_Running], stop: threading.Event) -> None:
@@ -92,11 +95,12 @@ def _finish(threads: list[_Running], stop: threading.Event) -> None:
         thread.start()
     try:
         for thread in threads:
-            thread.join()
+            thread.ended.wait()
     finally:
         stop.set()
+        # A `join` that is interrupted takes its thread for ended (Python 3.11); a wait does not.
         for thread in threads:
-            thread.join()
+            thread.ended.wait()
 
 
 def _pairs(jobs: dict[str, Job], streams: list[str], time: str | None) -> list[tuple[Job, Source]]:
