@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from weft.authz import Authz, Check
+from weft.authz.plan import Plan
+from weft.authz.schema import parse_schema
 from weft.authz.tuples import ObjectRef, User
 from weft.core.errors import Invalid, LimitExceeded, NotFound
 from weft.testing.clock import VirtualClock
@@ -250,3 +253,27 @@ def test_a_cycle_decided_for_one_question_is_decided_for_all_that_wait() -> None
         assert value("root") is True
         assert value("a") == {"age"}
         assert value("slow") == {"age"}
+
+
+def test_unions_of_unions_are_put_in_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Along each of the ways that lead there it would be a million times."""
+    steps = 20
+    rungs = "".join(
+        f"permission a{n} = b{n} + c{n}  permission b{n} = a{n + 1}  permission c{n} = a{n + 1}\n"
+        for n in range(steps)
+    )
+    rungs += f"relation viewer: user  permission a{steps} = viewer"
+    text = f"definition user {{}} definition doc {{ {rungs} }}"
+    plan = Plan(parse_schema(text, "zed"))
+    asked: list[str] = []
+    rule = plan.rule
+
+    def noted(namespace: str, relation: str, user: User) -> Any:
+        asked.append(relation)
+        assert len(asked) <= 3 * steps + 2
+        return rule(namespace, relation, user)
+
+    monkeypatch.setattr(plan, "rule", noted)
+    ann = User("user", "ann")
+    assert plan.flat_rule("doc", "a0", ann) == rule("doc", "viewer", ann)
+    assert len(asked) == len(set(asked)) == 3 * steps + 2

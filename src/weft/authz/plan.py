@@ -98,7 +98,7 @@ class Plan:
         return rule
 
     def _flatten(self, rule: Rule, namespace: str, user: User, seen: set[str]) -> list[Rule] | None:
-        """The parts of a union; none for a relation that comes round again; None when it is no union."""
+        """The parts of a union, each relation's once; None when it is no union."""
         match rule:
             case Union(children):
                 found: list[Rule] = []
