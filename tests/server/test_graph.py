@@ -95,7 +95,7 @@ def test_a_stream_has_the_items_of_the_answer_and_then_the_rest_of_it(both: Both
         assert {"items": items, **end} == both.ask("traverse", **asked)
         assert len(items) >= 3
     items, end = both.lines("traverse", type="account", steps=[{"step": "limit", "limit": 1}])
-    assert (len(items), end) == (1, {"complete": False, "reason": "step 1 keeps 1 nodes"})
+    assert (len(items), end) == (1, {"complete": False, "reason": "step 1 keeps 1 nodes", "next": None})
     asked = {"text": "MATCH (a:account)-[w:watched]->(t) RETURN a, w, t.id ORDER BY a.id, t.id"}
     items, end = both.lines("query", **asked)
     assert {"items": items, **end} == both.ask("query", **asked)
@@ -107,6 +107,47 @@ def test_many_lines_are_one_for_each_item(both: Both) -> None:
     assert end["complete"]
     assert [item["id"] for item in items] == [node.id for node in both.graph.start("title").nodes()]
     assert len(items) >= 1_234
+
+
+@pytest.mark.parametrize("answer", ["nodes", "edges", "paths"])
+@pytest.mark.parametrize("eyes", [{}, {"seen_by": seen_by("user:ann")}], ids=["all", "ann"])
+def test_pages_are_the_whole_answer_in_pieces(both: Both, answer: str, eyes: dict[str, Any]) -> None:
+    asked = {"type": "account", "steps": [OUT, IN], "answer": answer, **eyes}
+    whole, pages, after = both.ask("traverse", **asked), [], None
+    while pages == [] or after is not None:
+        items, end = both.lines("traverse", **asked, page=2, after=after)
+        assert 1 <= len(items) <= 2
+        pages += items
+        after = end["next"]
+        assert end["complete"] == (after is None)
+    assert pages == whole["items"]
+    assert len(pages) >= 2
+    other = both.refused("traverse", json={**asked, "steps": [], "page": 2, "after": _token(both, asked)})
+    assert other[0] == 400
+
+
+def _token(both: Both, asked: dict[str, Any]) -> Any:
+    return both.ask("traverse", **asked, page=1)["next"]
+
+
+def test_a_summary_a_plan_and_a_profile(both: Both) -> None:
+    everybody = {"type": "account", "ids": ["ann", "bob"]}
+    ages = both.ask("traverse", **everybody, answer="summary", by="age")
+    assert ages == {"count": 2, "min": 30, "max": 40, "sum": 70, "avg": 35.0, "complete": True, "reason": ""}
+    devices = {**everybody, "steps": [OUT], "answer": "summary", "by": "device", "of": "edges"}
+    assert both.ask("traverse", **devices)["max"] == "tv"
+    plan = both.ask("traverse", **everybody, steps=[OUT], answer="explain")["steps"]
+    assert [step["reads"] for step in plan][1] == ["out/watched"]
+    done = both.ask("traverse", **everybody, steps=[OUT], answer="profile")
+    assert (done["complete"], len(done["steps"])) == (True, len(plan))
+    assert done["steps"][1]["items"] >= 3
+
+
+def test_a_walk_in_no_time_says_so(both: Both) -> None:
+    walk = {"type": "account", "steps": [OUT, IN], "within_s": 1e-9}
+    told = both.ask("traverse", **walk)
+    assert (told["complete"], "s were over" in told["reason"]) == (False, True)
+    assert both.refused("traverse", json={**walk, "as_of_us": 1})[0] == 400
 
 
 def test_a_refusal_is_no_stream(both: Both) -> None:
@@ -184,6 +225,11 @@ def test_a_revocation_counts_from_its_zookie_on(both: Both) -> None:
         ({"seen_by": seen_by("user:ann", at="AAAA")}, "zookie"),
         ({"seen_by": seen_by("user:ann") | {"permissions": {"title": "none"}}}, "`none`"),
         ({"answer": "count", "by": "age"}, "`by`"),
+        ({"answer": "count_by", "page": 1}, "`page`"),
+        ({"answer": "summary"}, "`summary`"),
+        ({"answer": "profile", "seen_by": seen_by("user:ann")}, "a profile counts what is hidden"),
+        ({"after": "AAAA"}, "after"),
+        ({"within_s": 0}, "`within_s`"),
     ],
 )
 def test_a_reader_that_does_not_fit_is_refused(both: Both, body: Any, named: str) -> None:

@@ -221,7 +221,7 @@ def test_a_traversal_in_each_form(both: Both) -> None:
     for form, whole in (("nodes", walk.nodes()), ("edges", walk.edges()), ("paths", walk.paths())):
         assert len(whole) == 2
         told = both.ask("graph/traverse", **query, answer=form)
-        assert told == {"items": plain(whole.items), "complete": True, "reason": ""}
+        assert told == {"items": plain(whole.items), "complete": True, "reason": "", "next": None}
     assert both.ask("graph/traverse", **query)["items"] == plain(walk.nodes().items)
     assert both.ask("graph/traverse", **query, answer="count")["count"] == walk.count() == 2
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from weft.core.limits import MAX_PAGE_ITEMS
 from weft.server.wire import Body
 
 Texts = Annotated[list[str], Field(default_factory=list)]
@@ -35,8 +36,17 @@ class Traverse(Body):
         default_factory=list,
         description="`hop`, `where`, `order_by`, `limit` or `distinct`, named by `step`, with its fields.",
     )
-    answer: Literal["nodes", "edges", "paths", "count", "count_by"] = "nodes"
-    by: str | None = Field(None, description="For `count_by`: a property; without one, groups are nodes.")
+    as_of_us: int | None = Field(None, description="Only edges that were valid at that instant.")
+    within_s: float | None = Field(None, gt=0, description="Stop reading after so long, with what was found.")
+    answer: Literal["nodes", "edges", "paths", "count", "count_by", "summary", "explain", "profile"] = "nodes"
+    page: int | None = Field(
+        None, ge=1, le=MAX_PAGE_ITEMS, description="For nodes, edges, paths: at most so many."
+    )
+    after: str | None = Field(None, description="The `next` of the page before.")
+    by: str | None = Field(
+        None, description="For `summary` and `count_by`: a property; for the latter, without one, nodes."
+    )
+    of: Literal["nodes", "edges"] | None = Field(None, description="For `summary`: whose property; nodes.")
     top: int | None = Field(None, ge=1, description="For `count_by`: keep that many groups.")
     seen_by: Reader = None
 
@@ -90,11 +100,55 @@ class End(BaseModel):
 
 
 class Found(End):
+    """`next` is where the next page begins; null where there is none, or the answer has no pages."""
+
     items: list[NodeShape | EdgeShape | PathShape | GroupShape]
+    next: str | None = None
 
 
 class Counted(End):
     count: int
+
+
+class Summarized(End):
+    """Of a property: how many have it, the least and the greatest; sum and mean where all are numbers."""
+
+    count: int
+    min: Any
+    max: Any
+    sum: int | float | None
+    avg: float | None
+
+
+class StepPlanShape(BaseModel):
+    """What a step is going to read, and the most nodes or edges that it can leave."""
+
+    step: str
+    reads: list[str]
+    at_most: int
+
+
+class Explained(BaseModel):
+    steps: list[StepPlanShape]
+
+
+class StepProfileShape(BaseModel):
+    """What a step read: calls, items and bytes; and its time."""
+
+    step: str
+    reads: int
+    items: int
+    bytes: int
+    asked: int
+    seconds: float
+
+
+class Profiled(BaseModel):
+    steps: list[StepProfileShape]
+    nodes: int
+    seconds: float
+    complete: bool
+    reason: str
 
 
 class Rows(End):

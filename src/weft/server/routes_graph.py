@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Annotated, Any, Final
 
+import msgspec
 from fastapi import APIRouter, Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from weft.authz import Authz, Zookie
 from weft.core.errors import Invalid, NotFound
-from weft.graph import EdgeType, Graph, GraphView, Group, NodeRef, NodeType, Result
+from weft.graph import Count, EdgeType, Graph, GraphView, Group, NodeRef, NodeType
+from weft.graph.traverse.result import Summary
 from weft.graph.traverse.traversal import Traversal
 from weft.integrations.visibility import AuthzVisibility
 from weft.server import bodies_graph as bodies
@@ -40,6 +41,16 @@ _EVENTS: Final[dict[str, Any]] = {
         },
     }
 }
+_QUERY: Final = {"type", "ids", "steps", "as_of_us", "within_s"}
+_PAGED: Final = ("nodes", "edges", "paths")
+_BELONGS: Final[dict[str, tuple[str, ...]]] = {
+    "page": _PAGED,
+    "after": _PAGED,
+    "by": ("count_by", "summary"),
+    "of": ("summary",),
+    "top": ("count_by",),
+}
+_TRAVERSED: Final = bodies.Found | bodies.Counted | bodies.Summarized | bodies.Explained | bodies.Profiled
 Accept = Annotated[str, Header(description=f"`{NDJSON}` streams the answer.")]
 
 
@@ -65,17 +76,27 @@ def graph_routes(graph: Graph, authz: Authz, pushes: Pushes) -> APIRouter:
             raise NotFound(f"there is no {type} `{id}`")
         return answer(found)
 
-    @routes.post("/traverse", response_model=bodies.Found | bodies.Counted, responses=_STREAMED)
+    @routes.post("/traverse", response_model=_TRAVERSED, responses=_STREAMED)
     def traverse(body: bodies.Traverse, accept: Accept = _JSON) -> Response:
-        """Walk, and answer with nodes, edges, paths, their count, or counts by group."""
-        query = json.dumps(body.model_dump(include={"type", "ids", "steps"}))
+        """Walk, and answer with nodes, edges, paths, their count, counts by group or a summary of a property;
+        or tell what the walk is going to read, or has read."""
+        _check(body)
+        query = json.dumps(body.model_dump(include=_QUERY))
         eyes = _eyes(authz, body.seen_by)
-        found = _found(graph.traverse(query, visibility=eyes), body)
+        traversal = graph.traverse(query, visibility=eyes)
+        if body.answer == "explain":
+            return answer({"steps": traversal.explain()})
+        if body.answer == "profile":
+            return answer(traversal.profile())
+        found = _found(traversal, body)
         end = _end(found.complete, found.reason, eyes)
-        if not isinstance(found, Result):
-            return answer({"count": int(found), **end})
+        match found:
+            case Count():
+                return answer({"count": int(found), **end})
+            case Summary():
+                return answer({**msgspec.structs.asdict(found), **end})
         items = map(_group, found) if body.answer == "count_by" else found
-        return answer_items(items, end, lines=wants_lines(accept))
+        return answer_items(items, {**end, "next": found.next}, lines=wants_lines(accept))
 
     @routes.post("/query", response_model=bodies.Rows, responses=_STREAMED)
     def query(body: bodies.Ask, accept: Accept = _JSON) -> Response:
@@ -126,18 +147,37 @@ def _end(complete: bool, reason: str, eyes: AuthzVisibility | None) -> dict[str,
     return end if eyes is None else {**end, "zookie": eyes.zookie}
 
 
+def _check(body: bodies.Traverse) -> None:
+    """Refuse what belongs to another answer, and a profile that would tell of what its reader may not see."""
+    given = {"page": body.page, "after": body.after, "by": body.by, "of": body.of, "top": body.top}
+    for name, value in given.items():
+        if value is not None and body.answer not in _BELONGS[name]:
+            raise Invalid(
+                f"`{name}` does not belong to `{body.answer}`",
+                hint=f"leave it out, or ask for {' or '.join(f'`{one}`' for one in _BELONGS[name])}",
+            )
+    if body.answer == "summary" and body.by is None:
+        raise Invalid("`summary` is of a property", hint="name it with `by`")
+    if body.answer == "profile" and body.seen_by is not None:
+        raise Invalid(
+            "a profile counts what is hidden, too", hint="leave `seen_by` out, or ask for `explain`"
+        )
+
+
 def _found(traversal: Traversal, body: bodies.Traverse) -> Any:
-    if body.answer != "count_by" and (body.by, body.top) != (None, None):
-        raise Invalid("`by` and `top` belong to `count_by`", hint="leave them out, or ask for `count_by`")
-    if body.answer == "count_by":
-        return traversal.count_by(body.by, top=body.top)
-    ask: dict[str, Callable[[], object]] = {
-        "nodes": traversal.nodes,
-        "edges": traversal.edges,
-        "paths": traversal.paths,
-        "count": traversal.count,
-    }
-    return ask[body.answer]()
+    match body.answer:
+        case "count":
+            return traversal.count()
+        case "count_by":
+            return traversal.count_by(body.by, top=body.top)
+        case "summary":
+            return traversal.summary(body.by or "", of=body.of or "nodes")
+        case "edges":
+            return traversal.edges(page=body.page, after=body.after)
+        case "paths":
+            return traversal.paths(page=body.page, after=body.after)
+        case _:
+            return traversal.nodes(page=body.page, after=body.after)
 
 
 def _group(group: Group) -> dict[str, Any]:
