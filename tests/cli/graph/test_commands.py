@@ -180,3 +180,17 @@ def test_the_jobs_file_may_import_what_lies_beside_it_and_its_mistakes_have_a_li
     ):
         done = files(f"ingest {file} plays.ndjson --time at")
         assert (done.code, message in done.err) == (2, True), done.err
+
+
+def test_pages_go_on_with_their_token(graph: Any) -> None:
+    walk = ("traverse", "account", "out:watched", "--page", "1", "--json")
+    found, after = [], []
+    for _ in range(3):
+        *items, end = map(json.loads, graph(*walk, *after).out.splitlines())
+        found += [item["item"]["id"] for item in items]
+        after = ["--after", end["next"]]
+        if end["next"] is None:
+            break
+    whole = graph("traverse account out:watched --json").out.splitlines()[:-1]
+    assert found == [json.loads(line)["item"]["id"] for line in whole]
+    assert len(found) == 2

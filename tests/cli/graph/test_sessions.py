@@ -26,9 +26,12 @@ def played(line: str, weft: Any, folder: Path) -> str:
     words = shlex.split(command.removeprefix(PROMPT).replace("FOLDER", str(folder)))
     done = weft(*words, stdin="\n".join(shlex.split(given))) if len(words) > 1 else weft(words[0])
     text = done.out + "".join(f"! {error}\n" for error in done.err.splitlines())
-    if str(folder) in text:
-        # How wide a column is depends on the folder's name.
+    if str(folder) in text or "--answer profile" in line:
+        # How wide a column is depends on the folder's name, or on how long it took.
         text = re.sub(r" {2,}", "  ", re.sub("─+", "─", text.replace(str(folder), "FOLDER")))
+    if "--answer profile" in line:
+        text = re.sub(r"\d+\.\d{3}", "TIME", text)
+    text = re.sub(r'(--after |"next": ")[\w-]{20,}', r"\1TOKEN", text)
     text = re.sub(r"stdin:\d+", "stdin:INSTANT", text)
     text = re.sub(r'"duration_s": [\d.e-]+', '"duration_s": TIME', text)
     return f"{line}\n{text}" + (f"[{done.code}]\n" if done.code else "")

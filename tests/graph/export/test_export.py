@@ -17,6 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from weft.core.errors import Conflict, Denied, Invalid, MissingExtra
+from weft.core.limits import MAX_PATHS
 from weft.graph import Edge, EdgeType, Graph, Node, NodeRef, NodeType
 from weft.graph.export import to_arrow, to_graphml, to_networkx, to_parquet, to_polars
 from weft.kv.model import PageLimits
@@ -272,6 +273,16 @@ def test_walks_export_what_lies_on_their_paths(tmp_path: Path) -> None:
     cut = to_graphml(graph, io.BytesIO(), walks=graph.start("account").limit(2))
     assert (cut.complete, cut.nodes["account"]) == (False, 2)
     assert "keeps 2 nodes" in cut.reason
+
+
+def test_walks_of_any_number_are_exported_whole() -> None:
+    graph, _ = filled([])
+    count = MAX_PATHS + 5
+    graph.put([], [Edge("watched", "hub", f"t{at}", {"n": at}) for at in range(count)])
+    walks = graph.start("account", "hub").out("watched")
+    assert not walks.paths().complete
+    done = to_graphml(graph, io.BytesIO(), walks=walks)
+    assert (done.edges["watched"], done.complete) == (count, True)
 
 
 class Everybody:

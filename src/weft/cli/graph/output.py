@@ -9,36 +9,76 @@ from typing import Any, Final
 
 import msgspec
 
-from weft.cli.output import emit, note, print_table
-from weft.graph import Edge, Group, Node, NodeRef, Path
+from weft.cli.output import emit, note, print_table, say
+from weft.graph import Edge, Group, Node, NodeRef, Path, Result
+from weft.graph.cypher.query import Rows
+from weft.graph.traverse.explain import Profile, StepPlan
+from weft.graph.traverse.result import Summary
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def print_items(items: Sequence[Any], reason: str, json: bool) -> None:
+def print_items(found: Result[Any], json: bool) -> None:
     """Nodes, edges, paths or groups, and whether they are all."""
     if json:
-        for item in items:
+        for item in found:
             emit(True, {"item": plain(item)}, "")
-        emit(True, {"complete": not reason, "reason": reason}, "")
+        emit(True, {"complete": found.complete, "reason": found.reason, "next": found.next}, "")
         return
-    if items:
-        columns, *rows = _table(items)
+    if found:
+        columns, *rows = _table(found.items)
         print_table(columns, rows)
-    if reason:
-        note(f"not everything: {reason}")
+    if not found.complete:
+        note(f"not everything: {found.reason}")
+    if found.next is not None:
+        note(f"to go on from here: --after {found.next}")
 
 
-def print_rows(columns: Sequence[str], rows: Sequence[dict[str, Any]], reason: str, json: bool) -> None:
+def print_rows(rows: Rows, json: bool) -> None:
     """The rows of a query, and whether they are all."""
     if json:
         for row in rows:
             emit(True, {"item": {name: plain(value) for name, value in row.items()}}, "")
-        emit(True, {"complete": not reason, "reason": reason}, "")
+        emit(True, {"complete": rows.complete, "reason": rows.reason}, "")
         return
-    print_table(columns, [[text(row[name]) for name in columns] for row in rows])
-    if reason:
-        note(f"not everything: {reason}")
+    print_table(rows.columns, [[text(row[name]) for name in rows.columns] for row in rows])
+    if not rows.complete:
+        note(f"not everything: {rows.reason}")
+
+
+def print_summary(summary: Summary, json: bool) -> None:
+    """What a property's values are like."""
+    told = [(name, text(getattr(summary, name))) for name in ("count", "min", "max", "sum", "avg")]
+    if json:
+        emit(True, plain(summary), "")
+        return
+    print_table(("of the property", ""), told)
+    if not summary.complete:
+        note(f"not everything: {summary.reason}")
+
+
+def print_plan(steps: Sequence[StepPlan], json: bool) -> None:
+    """What each step is going to read."""
+    if json:
+        emit(True, {"steps": plain(steps)}, "")
+        return
+    rows = [(step.step, ", ".join(step.reads), f"{step.at_most:,}") for step in steps]
+    print_table(("step", "reads", "at most"), rows)
+
+
+def print_profile(profile: Profile, json: bool) -> None:
+    """What each step read, and how long it took."""
+    if json:
+        emit(True, plain(profile), "")
+        return
+    rows = [
+        (step.step, f"{step.reads:,}", f"{step.items:,}", f"{step.bytes:,}", f"{step.seconds * 1e3:,.3f}")
+        for step in profile.steps
+    ]
+    print_table(("step", "reads", "items", "bytes", "ms"), rows)
+    say(f"{profile.nodes:,} nodes in {profile.seconds * 1e3:,.3f} ms")
+    if not profile.complete:
+        note(f"not everything: {profile.reason}")
 
 
 def plain(value: Any) -> Any:

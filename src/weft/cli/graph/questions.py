@@ -10,24 +10,54 @@ from typing import Annotated, Any, Final
 import typer
 
 from weft.cli.graph.options import Data, open_graph
-from weft.cli.graph.output import plain, print_items, print_rows, text, when
+from weft.cli.graph.output import (
+    plain,
+    print_items,
+    print_plan,
+    print_profile,
+    print_rows,
+    print_summary,
+    text,
+    when,
+)
 from weft.cli.graph.steps import parse_walk
 from weft.cli.output import Json, emit, note, print_table, say
 from weft.core.errors import Invalid, NotFound
 from weft.graph import Edge, Graph, Result
+from weft.graph.ingest.sources.event_time import time_us
 from weft.graph.traverse.steps import Direction, Hop, Query
 
 _EDGES_SHOWN: Final = 20
 
 
 class Answer(enum.StrEnum):
-    """What is asked about where a traversal ends."""
+    """What is asked about where a traversal ends, or about its steps."""
 
     NODES = "nodes"
     EDGES = "edges"
     PATHS = "paths"
     COUNT = "count"
     COUNT_BY = "count_by"
+    SUMMARY = "summary"
+    EXPLAIN = "explain"
+    PROFILE = "profile"
+
+
+class Things(enum.StrEnum):
+    """What a summary may be of."""
+
+    NODES = "nodes"
+    EDGES = "edges"
+
+
+_PAGED: Final = (Answer.NODES, Answer.EDGES, Answer.PATHS)
+_BELONGS: Final = {
+    "--by": (Answer.COUNT_BY, Answer.SUMMARY),
+    "--of": (Answer.SUMMARY,),
+    "--top": (Answer.COUNT_BY,),
+    "--page": _PAGED,
+    "--after": _PAGED,
+}
 
 
 def traverse(
@@ -41,9 +71,21 @@ def traverse(
     ],
     answer: Annotated[Answer, typer.Option(help="What to tell of where the walks end.")] = Answer.NODES,
     by: Annotated[
-        str | None, typer.Option(metavar="PROPERTY", help="For count_by; without it, groups are nodes.")
+        str | None,
+        typer.Option(metavar="PROPERTY", help="For summary and count_by; in the latter else by node."),
     ] = None,
+    of: Annotated[Things | None, typer.Option(help="For summary: whose property.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="For count_by: keep that many groups.")] = None,
+    page: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="At most N; a token says how to go on.")
+    ] = None,
+    after: Annotated[str | None, typer.Option(metavar="TOKEN", help="Go on behind the page before.")] = None,
+    within: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Stop reading then, with what was found.")
+    ] = None,
+    as_of: Annotated[
+        str | None, typer.Option(metavar="INSTANT", help="Only edges that were valid then.")
+    ] = None,
     data: Data = None,
     json: Json = False,
 ) -> None:
@@ -52,24 +94,33 @@ def traverse(
 
     Example: weft graph traverse account:ann out:watched in:watched --answer count_by --top 5
     """
-    if answer is not Answer.COUNT_BY and (by, top) != (None, None):
-        raise Invalid("--by and --top belong to --answer count_by", hint="leave them out, or ask for that")
+    _check(answer, {"--by": by, "--of": of, "--top": top, "--page": page, "--after": after})
     query = parse_walk(walk)
     with open_graph(data) as graph:
         traversal = graph.traverse(query)
-        if answer is Answer.COUNT:
-            count = traversal.count()
-            told = f"{count:,}" + (f" or more: {count.reason}" if count.reason else "")
-            emit(json, {"count": int(count), "complete": count.complete, "reason": count.reason}, told)
-            return
-        ask: dict[Answer, Callable[[], Result[Any]]] = {
-            Answer.NODES: traversal.nodes,
-            Answer.EDGES: traversal.edges,
-            Answer.PATHS: traversal.paths,
-            Answer.COUNT_BY: lambda: traversal.count_by(by, top=top),
-        }
-        found = ask[answer]()
-    print_items(found.items, found.reason, json)
+        if within is not None:
+            traversal = traversal.within(within)
+        if as_of is not None:
+            traversal = traversal.as_of(_instant(as_of))
+        match answer:
+            case Answer.EXPLAIN:
+                print_plan(traversal.explain(), json)
+            case Answer.PROFILE:
+                print_profile(traversal.profile(), json)
+            case Answer.SUMMARY:
+                print_summary(traversal.summary(by or "", of=of.value if of else "nodes"), json)
+            case Answer.COUNT:
+                count = traversal.count()
+                told = f"{count:,}" + (f" or more: {count.reason}" if count.reason else "")
+                emit(json, {"count": int(count), "complete": count.complete, "reason": count.reason}, told)
+            case _:
+                ask: dict[Answer, Callable[[], Result[Any]]] = {
+                    Answer.NODES: lambda: traversal.nodes(page=page, after=after),
+                    Answer.EDGES: lambda: traversal.edges(page=page, after=after),
+                    Answer.PATHS: lambda: traversal.paths(page=page, after=after),
+                    Answer.COUNT_BY: lambda: traversal.count_by(by, top=top),
+                }
+                print_items(ask[answer](), json)
 
 
 def query(
@@ -90,7 +141,7 @@ def query(
     parameters = dict(_parameter(one) for one in param or [])
     with open_graph(data) as graph:
         rows = graph.query(text, **parameters)
-    print_rows(rows.columns, rows.items, rows.reason, json)
+    print_rows(rows, json)
 
 
 def show(
@@ -139,6 +190,21 @@ def _row(way: str, edge: Edge) -> tuple[str, ...]:
     other = edge.target if way == "out" else edge.source
     told = ", ".join(f"{name}={text(value)}" for name, value in edge.properties.items())
     return ("->" if way == "out" else "<-", edge.type, other, when(edge.event_time_us), told)
+
+
+def _check(answer: Answer, given: dict[str, Any]) -> None:
+    for name, value in given.items():
+        if value is not None and answer not in _BELONGS[name]:
+            raise Invalid(f"{name} belongs to --answer {' or '.join(_BELONGS[name])}", hint="leave it out")
+    if answer is Answer.SUMMARY and given["--by"] is None:
+        raise Invalid("a summary is of a property", hint="name it with --by")
+
+
+def _instant(text: str) -> int:
+    try:
+        return time_us({"--as-of": int(text) if text.isdecimal() else text}, "--as-of")
+    except Invalid as error:
+        raise Invalid(error.message, hint="write it like 2026-01-31T10:00:00Z") from error
 
 
 def _parameter(given: str) -> tuple[str, Any]:

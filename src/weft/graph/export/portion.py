@@ -84,14 +84,19 @@ class _Walked:
     """The distinct nodes and edges of all paths."""
 
     def __init__(self, walks: Traversal) -> None:
-        paths = walks.paths()
-        self.reason = paths.reason
         self.nodes: dict[NodeRef, Node] = {}
         self.edges: dict[EdgeRef, Edge] = {}
-        for path in paths:
-            known = (node for node in path.nodes if node.event_time_us is not None)
-            self.nodes.update((node.ref, node) for node in known)
-            self.edges.update((edge.ref, edge) for edge in path.edges)
+        after = None
+        while True:
+            paths = walks.paths(after=after)
+            for path in paths:
+                known = (node for node in path.nodes if node.event_time_us is not None)
+                self.nodes.update((node.ref, node) for node in known)
+                self.edges.update((edge.ref, edge) for edge in path.edges)
+            after = paths.next
+            if after is None:
+                break
+        self.reason = paths.reason
 
 
 def _node_pages(store: KeyValueStore, name: str) -> Iterator[list[Node]]:
