@@ -69,9 +69,12 @@ class _Members:
                     subtract, against, of, not sure
                 )
             case "all":
-                some = any(self._stands(child.condition, sure) for child in node.children)
+                holds = {id(child): self._holds(child, of, against, sure) for child in node.children}
+                some = any(
+                    holds[id(child)] and self._stands(child.condition, sure) for child in node.children
+                )
                 there = [child for child in node.children if self._stands(child.condition, not sure)]
-                return some and all(self._holds(child, of, against, sure) for child in there)
+                return some and all(holds[id(child)] for child in there)
 
     def _named(self, node: Tree, sure: bool) -> bool:
         """Whether one of the node's tuples names the user, or everybody like the user."""
