@@ -83,3 +83,15 @@ def test_a_page_behind_another_is_of_the_same_moment_or_an_error(authz: Authz) -
     for name, (question, ask) in cursors.items():
         with pytest.raises(ExpiredZookie):
             ask(*question, limit=1, cursor=pages[name])
+
+
+def test_short_processes_forget_too(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    for day in range(6):
+        with Authz.open(tmp_path / "store", clock=clock) as authz:
+            if not day:
+                authz.write_schema("definition user {} definition doc { relation viewer: user }")
+            authz.write(touch=[f"doc:{day}#viewer@user:ann"])
+            oldest = authz._store.oldest()
+        clock.advance(2 * 24 * 3_600)
+    assert oldest >= 4

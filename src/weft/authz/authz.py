@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -48,7 +49,7 @@ class Authz(Questions):
     ) -> None:
         super().__init__(store, clock=clock, window_s=window_s, max_depth=max_depth)
         self._max_writes = max_writes
-        self._collected_s = clock.monotonic_s()
+        self._collected_s = -math.inf
 
     @classmethod
     def open(
@@ -221,7 +222,7 @@ class Authz(Questions):
 
     def collect(self) -> int:
         """Forget history that is older than the retention window; how many rows that removed. Writes do so
-        by themselves every ten minutes."""
+        by themselves: the first of a process, and then every ten minutes."""
         self._collected_s = self._clock.monotonic_s()
         return self._store.collect()
 
