@@ -30,3 +30,15 @@ def test_after_a_failure_the_job_goes_on(monkeypatch: pytest.MonkeyPatch) -> Non
                 running.push("none", b"{}")
         with pytest.raises(Unavailable, match="takes no more events"):
             running.push("titles", b'"Heat"')
+
+
+def test_two_servers_over_one_graph_lose_no_dead_letter() -> None:
+    def transform(event: Event) -> list[Node]:
+        raise ValueError(event.value)
+
+    with Graph.open("memory:", [NodeType("title")]) as graph, Authz.open("memory:") as authz:
+        jobs = [Job("titles", transform)]
+        with Pushes(graph, authz, jobs) as one, Pushes(graph, authz, jobs) as other:
+            assert one.push("titles", b'"Dune"') == other.push("titles", b'"Heat"') == 1
+        reasons = [letter.reason for letter in graph.dead_letters("titles")]
+    assert sorted(reasons) == ["ValueError: Dune", "ValueError: Heat"]

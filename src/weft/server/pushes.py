@@ -8,6 +8,7 @@ from typing import Final, Self
 
 from weft.authz import Authz
 from weft.core.errors import Invalid, NotFound
+from weft.core.ids import IdSource
 from weft.core.telemetry import logger
 from weft.graph import Graph, Job
 from weft.graph.ingest.sources import PushSource
@@ -29,10 +30,15 @@ class Pushes:
         self._authz = authz
         self._stopped = threading.Event()
         self._sources: dict[str, PushSource] = {}
+        ids = IdSource()
         self._threads: list[threading.Thread] = []
         for job in jobs:
-            source = self._sources[job.name] = PushSource(f"push:{job.name}", time_field=time_field)
-            self._threads.append(threading.Thread(target=self._run, args=(job, source), name=source.name))
+            # Each start is a stream of its own, so that two servers over one graph never share offsets.
+            source = PushSource(f"push:{ids.new()}", time_field=time_field)
+            self._sources[job.name] = source
+            self._threads.append(
+                threading.Thread(target=self._run, args=(job, source), name=f"push-{job.name}")
+            )
 
     def push(self, job: str, body: bytes) -> int:
         """Hand over the body of a request; how many events, once they are durable. `NotFound` for a job that

@@ -32,7 +32,7 @@ def played(line: str, weft: Any, folder: Path) -> str:
     if "--answer profile" in line:
         text = re.sub(r"\d+\.\d{3}", "TIME", text)
     text = re.sub(r'(--after |"next": ")[\w-]{20,}', r"\1TOKEN", text)
-    text = re.sub(r"stdin:\d+", "stdin:INSTANT", text)
+    text = re.sub(r"stdin:\w{26}", "stdin:ID", text)
     text = re.sub(r'"duration_s": [\d.e-]+', '"duration_s": TIME', text)
     return f"{line}\n{text}" + (f"[{done.code}]\n" if done.code else "")
 

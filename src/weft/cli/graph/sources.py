@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 
 from weft.cli.inputs import STDIN, open_binary, read_lines
-from weft.core.clock import SYSTEM_CLOCK
 from weft.core.errors import Invalid, NotFound
+from weft.core.ids import IdSource
 from weft.graph.ingest.model import Event, Offset
 from weft.graph.ingest.protocols import Source
 from weft.graph.ingest.sources import Decoded, GitSource, IterSource, file_source
@@ -47,7 +47,7 @@ def _sources(name: str, time_field: str | None) -> Iterator[Source]:
 
 def _standard_input(time_field: str | None) -> Source:
     """Its stream is a new one each time: nothing says that the same text is piped again."""
-    name = f"stdin:{SYSTEM_CLOCK.now_us()}"
+    name = f"stdin:{IdSource().new()}"
     return Decoded(IterSource(name, _lines()), msgspec.json.decode, time_field=time_field)
 
 

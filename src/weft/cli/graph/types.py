@@ -13,6 +13,7 @@ from weft.cli.output import Json, emit, print_table
 from weft.core.errors import Invalid
 from weft.graph import layout, types_from_toml
 from weft.graph.types import EdgeType, GraphType
+from weft.kv.store import KeyValueStore
 
 
 def init(
@@ -43,7 +44,7 @@ def stats(data: Data = None, json: Json = False) -> None:
     Example: weft graph stats
     """
     with open_graph(data) as graph:
-        counts = [(kind, *_counted(graph.store.stats, kind)) for kind in graph.schema.types()]
+        counts = [(kind, *_counted(graph.store, kind)) for kind in graph.schema.types()]
     if json:
         for kind, number, size in counts:
             emit(True, {**_name(kind), "count": number, "bytes": size}, "")
@@ -52,13 +53,13 @@ def stats(data: Data = None, json: Json = False) -> None:
     print_table(("type", "count", "bytes"), rows)
 
 
-def _counted(stats: object, kind: GraphType) -> tuple[int, int]:
+def _counted(store: KeyValueStore, kind: GraphType) -> tuple[int, int]:
     """How many there are, and their bytes: an edge lies in two adjacency lists."""
-    assert callable(stats)
     if isinstance(kind, EdgeType):
-        out, into = stats(layout.out_namespace(kind.name)), stats(layout.in_namespace(kind.name))
+        out = store.stats(layout.out_namespace(kind.name))
+        into = store.stats(layout.in_namespace(kind.name))
         return out.live_items, out.stored_bytes + into.stored_bytes
-    nodes = stats(layout.node_namespace(kind.name))
+    nodes = store.stats(layout.node_namespace(kind.name))
     return nodes.records, nodes.stored_bytes
 
 
