@@ -101,14 +101,16 @@ def test_killed_at_any_instant_and_run_again_it_ends_with_the_same_graph(
     repository: Path, undisturbed: tuple[dict[str, Any], Path], tmp_path: Path
 ) -> None:
     rng = random.Random(11)
-    kills = 0
+    seconds, kills = undisturbed[0]["seconds"], 0
     for _ in range(4):
         process = subprocess.Popen(
             [sys.executable, "-m", "weft", "demo", str(repository), "--data", str(tmp_path), "--json"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        time.sleep(rng.uniform(0.6, 2.2))
+        while not list(tmp_path.glob("demo/*")) and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0.05, 0.6) * seconds)
         kills += process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
