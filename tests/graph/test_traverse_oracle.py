@@ -82,6 +82,7 @@ def test_complete_means_that_no_limit_changed_the_answer(model, query):
             for step in query.steps
             if not (hasattr(step, "limit") and not hasattr(step, "per_node"))
         ],
+        query.as_of_us,
     )
     if graph.traverse(query).nodes().complete:
         assert walk_model(model, SCHEMA, query).nodes == walk_model(model, SCHEMA, unlimited).nodes

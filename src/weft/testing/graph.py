@@ -17,7 +17,12 @@ TYPES: list[NodeType | EdgeType] = [
     NodeType("person", properties={"n": int, "s": str}),
     NodeType("thing", properties={"n": int, "s": str}),
     EdgeType("knows", source="person", target="person", properties={"n": int, "s": str}),
-    EdgeType("likes", source="person", target="thing", properties={"n": int, "s": str}),
+    EdgeType(
+        "likes",
+        source="person",
+        target="thing",
+        properties={"n": int, "s": str, "valid_from_us": int, "valid_to_us": int},
+    ),
 ]
 
 
@@ -59,7 +64,7 @@ class ModelAnswer(NamedTuple):
 
     @property
     def edges(self) -> list[Edge]:
-        return [edge for _, _, edge in self.steps]
+        return list({edge.ref: edge for _, _, edge in self.steps}.values())
 
 
 def walk_model(
@@ -73,10 +78,27 @@ def walk_model(
     hopped = False
     for step in query.steps:
         hopped = hopped or isinstance(step, Hop)
-        answer = _model_step(graph, schema, answer, step, visible)
+        answer = _model_step(_as_of(graph, query.as_of_us), schema, answer, step, visible)
     if not hopped:
         answer = _keep(answer, [node for node in answer.nodes if NodeRef(query.type, node) in graph.nodes])
     return answer
+
+
+def _as_of(graph: ModelGraph, as_of_us: int | None) -> ModelGraph:
+    """The graph without the edges that are not valid at an instant."""
+    if as_of_us is None:
+        return graph
+    return ModelGraph(
+        [
+            *graph.nodes.values(),
+            *(
+                edge
+                for edge in graph.edges.values()
+                if edge.properties.get("valid_from_us", as_of_us) <= as_of_us
+                and edge.properties.get("valid_to_us", as_of_us + 1) > as_of_us
+            ),
+        ]
+    )
 
 
 def _model_step(
@@ -190,6 +212,9 @@ IDS: Sequence[str] = ("a", "A", "b ", "é\0")
 _properties = st.fixed_dictionaries(
     {}, optional={"n": st.integers(0, 3), "s": st.sampled_from(["", "x", "xy", "é"])}
 )
+_validity = st.fixed_dictionaries(
+    {}, optional={"valid_from_us": st.integers(0, 3), "valid_to_us": st.integers(0, 3)}
+)
 _ends = {"knows": "person", "likes": "person"}
 
 
@@ -227,8 +252,10 @@ _limits = st.none() | st.none() | st.integers(1, 4)
 
 def graphs() -> st.SearchStrategy[ModelGraph]:
     """Small and dense, with loops, bare nodes and an event time of its own for each write."""
-    edges = st.builds(
-        Edge, st.sampled_from(list(_ends)), st.sampled_from(IDS), st.sampled_from(IDS), _properties
+    ids = st.sampled_from(IDS)
+    edges = st.one_of(
+        st.builds(Edge, st.just("knows"), ids, ids, _properties),
+        st.builds(Edge, st.just("likes"), ids, ids, st.builds(dict.__or__, _properties, _validity)),
     )
     written = st.tuples(st.lists(outputs(), max_size=15), st.lists(edges, min_size=6, max_size=24))
     return written.map(
@@ -251,7 +278,8 @@ def queries(draw: st.DrawFn) -> Query:
             steps.append(hop)
         else:
             steps.append(draw(_node_steps))
-    return Query(start, ids, steps)
+    dated = any(isinstance(step, Hop) and step.edge == "likes" for step in steps)
+    return Query(start, ids, steps, draw(st.none() | st.integers(-1, 4)) if dated else None)
 
 
 _node_steps: st.SearchStrategy[Step] = st.one_of(

@@ -62,7 +62,7 @@ class Paged:
         if self._things == "nodes":
             return list(walk.last.walks)
         if self._things == "edges":
-            return walk.last.links
+            return walk.last.distinct_links()
         assert self._page is not None
         return list(islice(walk.paths(), self._place.count + self._page + 1))
 
@@ -149,7 +149,7 @@ def _sortable(key: Any) -> Any:
 def values(walk: Walk, by: str, of: Literal["nodes", "edges"]) -> Asking[list[Any]]:
     """A property of the distinct nodes or edges at the end; without those that lack it."""
     if of == "edges":
-        found = [walk.last.facts(link).get(by) for link in walk.last.links]
+        found = [walk.last.facts(link).get(by) for link in walk.last.distinct_links()]
     else:
         known = yield from walk.facts(walk.last)
         found = [facts.get(by) for facts in known.values()]

@@ -57,6 +57,15 @@ class Layer:
         """What conditions and orders may ask of an edge."""
         return _edge_facts(link.item)
 
+    def distinct_links(self) -> list[Link]:
+        """The links, one for each edge: `both` may walk an edge from either end."""
+        if self.hop is None or len(self.hop.reads) == 1:
+            return self.links
+        first: dict[tuple[bytes, bytes], Link] = {}
+        for link in self.links:
+            first.setdefault((link.here, link.there) if link.forward else (link.there, link.here), link)
+        return list(first.values())
+
     def edge(self, link: Link) -> Edge:
         assert self.hop is not None
         source, target = (link.here, link.there) if link.forward else (link.there, link.here)
