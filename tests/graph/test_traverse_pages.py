@@ -189,7 +189,7 @@ def test_an_instant_needs_edges_with_validity():
     graph = _fan(1)
     with pytest.raises(Invalid, match="no edge type on the way has a validity"):
         graph.start("person", "hub").out("knows").as_of(1).nodes()
-    with pytest.raises(Invalid, match="`as_of_us` is `1.5`"):
+    with pytest.raises(Invalid, match=r"`as_of_us` is `1\.5`"):
         graph.start("person", "hub").out("likes").as_of(1.5).nodes()
     with pytest.raises(Invalid, match=r"`within_s` is `-1`"):
         graph.start("person", "hub").within(-1).nodes()
