@@ -208,3 +208,11 @@ def test_a_query_says_all_this_in_json():
     walk = graph.start("person", "a").out("likes").as_of(3).within(0.5)
     assert walk.query == query
     assert graph.traverse(walk.to_json()).query == query
+
+
+def test_an_order_that_time_cut_has_no_next():
+    graph = _stored(ModelGraph(), 2, Ticking())
+    graph.put(edges=[Edge("knows", "hub", f"{n}", {"n": n}) for n in range(6)])
+    walk = graph.start("person", "hub").out("knows", order_by="-n").within(2.5)
+    assert [(edge.target) for edge in walk.edges()] == ["3", "2", "1", "0"]
+    assert walk.edges().next is None

@@ -4,6 +4,9 @@
 - `out/TYPE` and `in/TYPE`: adjacency lists; record = one end's id, one item per other end, keyed by its id.
   Both hold the properties, so that either direction needs one read per hop. They are written in one batch.
 
+A super-node needs no shards here: an edge is an item of its own, so a write touches one key and a page
+begins at any. At 1 M edges of one node, 100 of them take as long as at 20 k, and memory is that of a page.
+
 Deleting is a tombstone in the same place, so a late event loses to it like to any newer write.
 """
 

@@ -143,10 +143,15 @@ class RoutedStore(StoreWrapper):
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """One moment of each place; not the same one where something has moved."""
-        with ExitStack() as stack:
-            for store in (self._home, *self._all_places()):
-                stack.enter_context(store.snapshot())
-            yield
+        with self._home.snapshot():
+            places = self._all_places()
+            if not places:
+                yield
+                return
+            with ExitStack() as stack:
+                for store in places:
+                    stack.enter_context(store.snapshot())
+                yield
 
     def close(self) -> None:
         with self._lock:
