@@ -194,3 +194,23 @@ def test_pages_go_on_with_their_token(graph: Any) -> None:
     whole = graph("traverse account out:watched --json").out.splitlines()[:-1]
     assert found == [json.loads(line)["item"]["id"] for line in whole]
     assert len(found) == 2
+
+
+def test_bench_times_a_traversal_from_drawn_nodes(graph: Any) -> None:
+    done = graph("bench account out:watched --starts 20 --json")
+    told = json.loads(done.out)
+    assert told["traversals"] == 20
+    assert 1.0 < told["nodes"] < 2.0, "ann watched one title, bob two"
+    assert 0 < told["p50_us"] <= told["p95_us"] <= told["p99_us"]
+    assert "p95" in graph("bench title in:watched --starts 3").out
+    for words, message in (
+        ("account:ann", "starts from one node"),
+        ("account out:played", "no edge type `played`"),
+    ):
+        refused = graph(f"bench {words}")
+        assert (refused.code, message in refused.err) == (2, True), refused.err
+
+
+def test_bench_needs_nodes(files: Any) -> None:
+    files("init types.toml")
+    assert "the graph has no account" in files("bench account").err

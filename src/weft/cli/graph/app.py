@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "stats": Entry(f"{_HERE}.types:stats", "Count nodes, edges and bytes per type."),
     "dead-letters": Entry(f"{_HERE}.dead_letters:app", "Show and replay events that a job could not take."),
     "export": Entry(f"{_HERE}.exporting:export", "Write Parquet files or GraphML."),
+    "bench": Entry(f"{_HERE}.bench:bench", "Time a traversal from nodes drawn at random."),
 }
 
 app = typer.Typer(cls=lazy_group(COMMANDS), no_args_is_help=True, add_completion=False)
