@@ -10,10 +10,15 @@ from typing import Any
 import msgspec
 
 from weft.agent.models.protocol import (
+    DEFAULTS,
     CallDelta,
     Delta,
     Message,
+    Opaque,
+    Options,
     ReasoningDelta,
+    Stopped,
+    StopReason,
     TextDelta,
     ToolSpec,
     Usage,
@@ -21,9 +26,18 @@ from weft.agent.models.protocol import (
 from weft.core.errors import Invalid, NotFound
 
 
-class ScriptedCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ScriptedCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A call; `arguments` as text are given to the agent as they are, be they JSON or not."""
+
     tool: str
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] | str = {}
+    id: str = ""
+
+    def text(self) -> str:
+        """The arguments as a model would write them."""
+        if isinstance(self.arguments, str):
+            return self.arguments
+        return msgspec.json.encode(self.arguments).decode()
 
 
 class ScriptedStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -34,6 +48,8 @@ class ScriptedStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     reasoning: str = ""
     calls: list[ScriptedCall] = []
     usage: Usage = Usage()
+    stop: StopReason | None = None
+    opaque: Opaque | None = None
 
 
 class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,6 +57,20 @@ class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     steps: list[ScriptedStep]
     name: str = "script"
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Script:
+        """The script in a file; `NotFound` or `Invalid` with the reason."""
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise NotFound(f"the script `{path}` cannot be read: {error.strerror}") from error
+        try:
+            return msgspec.json.decode(data, type=cls)
+        except msgspec.MsgspecError as error:
+            raise Invalid(
+                f"`{path}` is not a script: {error}", hint="see weft.agent.models.scripted"
+            ) from error
 
 
 class OffScript(Invalid):
@@ -60,22 +90,15 @@ class ScriptedModel:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ScriptedModel:
         """The model of a script file; `NotFound` or `Invalid` with the reason."""
-        try:
-            data = Path(path).read_bytes()
-        except OSError as error:
-            raise NotFound(f"the script `{path}` cannot be read: {error.strerror}") from error
-        try:
-            return cls(msgspec.json.decode(data, type=Script))
-        except msgspec.MsgspecError as error:
-            raise Invalid(
-                f"`{path}` is not a script: {error}", hint="see weft.agent.models.scripted"
-            ) from error
+        return cls(Script.load(path))
 
     @property
     def name(self) -> str:
         return f"scripted:{self._script.name}"
 
-    def stream(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> Iterator[Delta]:
+    def stream(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], options: Options = DEFAULTS
+    ) -> Iterator[Delta]:
         number = sum(message.role == "assistant" for message in messages)
         if number >= len(self._script.steps):
             raise OffScript(
@@ -106,8 +129,11 @@ class ScriptedModel:
         if step.say:
             yield TextDelta(step.say)
         for index, call in enumerate(step.calls):
-            yield CallDelta(index, id=f"call_{number + 1}_{index + 1}", name=call.tool)
-            yield CallDelta(index, arguments=msgspec.json.encode(call.arguments).decode())
+            yield CallDelta(index, id=call.id or f"call_{number + 1}_{index + 1}", name=call.tool)
+            yield CallDelta(index, arguments=call.text())
+        if step.opaque:
+            yield step.opaque
+        yield Stopped(step.stop or ("calls" if step.calls else "done"))
         yield step.usage
 
 
