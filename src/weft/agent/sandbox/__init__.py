@@ -1,6 +1,7 @@
 """Sandboxes: run commands on a throw-away copy of a workspace, with no way out."""
 
 from weft.agent.sandbox.changes import Change
+from weft.agent.sandbox.jobs import Job, Output
 from weft.agent.sandbox.provider import (
     DEFAULT_LIMITS,
     Denial,
@@ -18,7 +19,9 @@ __all__ = [
     "Change",
     "Denial",
     "Entry",
+    "Job",
     "Limits",
+    "Output",
     "Promise",
     "Result",
     "Sandbox",

@@ -11,6 +11,7 @@ from typing import Protocol, Self
 import msgspec
 
 from weft.agent.sandbox.changes import Change
+from weft.agent.sandbox.jobs import Job
 from weft.core.errors import Unavailable
 
 
@@ -138,6 +139,22 @@ class Sandbox(Protocol):
 
         Standard input is empty. At the end or the timeout everything that the command started is killed, also
         what left its process group. `on_output` sees output as it comes, up to half of the limit.
+        """
+
+    def start(
+        self,
+        command: str | Sequence[str],
+        *,
+        timeout_s: float = 3_600.0,
+        folder: str = ".",
+        environment: Mapping[str, str] | None = None,
+        output_bytes: int | None = None,
+        feed: bool = False,
+    ) -> Job:
+        """Run one command beside the requests that follow: poll, feed and stop it by what is returned.
+
+        It ends at its timeout, with the sandbox, and where the workspace inside starts anew. Output that is
+        not taken is kept up to the limit, the newest of it. Standard input is empty unless it is to be fed.
         """
 
     def read(self, path: str) -> bytes:

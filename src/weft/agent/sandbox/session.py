@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import socket
@@ -16,6 +17,7 @@ import msgspec
 from weft.agent.sandbox import commit, diff
 from weft.agent.sandbox.changes import Change, Pair, content_at, folder
 from weft.agent.sandbox.inside.keeper import clean_up
+from weft.agent.sandbox.jobs import Job
 from weft.agent.sandbox.provider import Denial, Entry, Limits, Promise, Result, Sandbox, SandboxFailed
 from weft.core.clock import SYSTEM_CLOCK
 from weft.core.errors import Conflict, Denied, Invalid, LimitExceeded, NotFound, WeftError
@@ -60,6 +62,8 @@ class _Reply(msgspec.Struct):
     size_bytes: int = 0
     mode: int = 0
     entries: list[_Entry] = []
+    count: int = 0
+    ended: bool = False
 
 
 class _Entry(msgspec.Struct):
@@ -167,6 +171,7 @@ class Session(Sandbox):
         self._limits = limits
         self._promises = promises
         self._lock = threading.RLock()
+        self._jobs = itertools.count(1)
         self._begin()
 
     def _begin(self) -> None:
@@ -192,20 +197,8 @@ class Session(Sandbox):
         output_bytes: int | None = None,
         on_output: Callable[[bytes], None] | None = None,
     ) -> Result:
-        argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
-        if not argv:
-            raise Invalid("the command is empty", hint="name a program")
-        if timeout_s <= 0:
-            raise Invalid(f"the timeout `{timeout_s}` is not positive", hint="give seconds")
         limit = self._limits.output_bytes if output_bytes is None else output_bytes
-        request = {
-            "op": "run",
-            "argv": [os.fsencode(each) for each in argv],
-            "timeout_s": float(timeout_s),
-            "folder": folder,
-            "environment": dict(environment or {}),
-            "output_bytes": limit,
-        }
+        request = _command("run", command, timeout_s, folder, environment, limit)
         head = bytearray()
 
         def take(data: bytes) -> None:
@@ -226,6 +219,22 @@ class Session(Sandbox):
             omitted_bytes=reply.omitted_bytes,
             denied=denials(output),
         )
+
+    def start(
+        self,
+        command: str | Sequence[str],
+        *,
+        timeout_s: float = 3_600.0,
+        folder: str = ".",
+        environment: Mapping[str, str] | None = None,
+        output_bytes: int | None = None,
+        feed: bool = False,
+    ) -> Job:
+        limit = self._limits.output_bytes if output_bytes is None else output_bytes
+        request = _command("start", command, timeout_s, folder, environment, limit)
+        number = next(self._jobs)
+        self._ask(request | {"job": number, "feed": feed}, _GRACE_S)
+        return Job(lambda op, **fields: self._ask({"op": op, "job": number, **fields}, _GRACE_S))
 
     def read(self, path: str) -> bytes:
         return self._file("read", path, limit_bytes=MAX_FILE_BYTES).data
@@ -327,6 +336,29 @@ class Session(Sandbox):
     def _check_open(self) -> None:
         if not self._open:
             raise SandboxFailed("the sandbox is closed", hint="open a new one")
+
+
+def _command(
+    op: str,
+    command: str | Sequence[str],
+    timeout_s: float,
+    folder: str,
+    environment: Mapping[str, str] | None,
+    output_bytes: int,
+) -> dict[str, object]:
+    argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
+    if not argv:
+        raise Invalid("the command is empty", hint="name a program")
+    if timeout_s <= 0:
+        raise Invalid(f"the timeout `{timeout_s}` is not positive", hint="give seconds")
+    return {
+        "op": op,
+        "argv": [os.fsencode(each) for each in argv],
+        "timeout_s": float(timeout_s),
+        "folder": folder,
+        "environment": dict(environment or {}),
+        "output_bytes": output_bytes,
+    }
 
 
 def _refuse(request: Mapping[str, Any], reply: _Reply) -> NoReturn:

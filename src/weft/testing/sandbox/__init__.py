@@ -9,11 +9,12 @@ from weft.testing.sandbox.attempts import ATTEMPTS, Attempt
 from weft.testing.sandbox.bounds import BoundsContract
 from weft.testing.sandbox.commands import CommandContract
 from weft.testing.sandbox.escapes import EscapeContract
+from weft.testing.sandbox.jobs import JobContract
 from weft.testing.sandbox.outside import Outside, run_control
 from weft.testing.sandbox.workspaces import WorkspaceContract
 
 __all__ = ["ATTEMPTS", "Attempt", "Outside", "SandboxContract", "run_control"]
 
 
-class SandboxContract(EscapeContract, BoundsContract, CommandContract, WorkspaceContract):
+class SandboxContract(EscapeContract, BoundsContract, CommandContract, JobContract, WorkspaceContract):
     """Every promise of a provider. The subclass gives the fixture `provider`."""

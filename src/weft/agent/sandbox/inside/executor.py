@@ -12,7 +12,7 @@ import select
 import stat
 import time
 
-from . import kernel, wire
+from . import jobs, kernel, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 1 << 16
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+# Only a fork bomb is not dead after so many rounds; it takes the running jobs along.
+_MAX_ROUNDS = 1_000
 
 
 class Refused(Exception):
@@ -37,10 +39,11 @@ def serve(sock: _socket.socket, workspace: str, environment: dict[str, str]) -> 
     """Answer one request after the other until the host closes the socket."""
     executor = _Executor(sock, workspace, environment)
     while True:
+        executor.wait_for_request()
         request: Any = wire.receive(sock)
         try:
             reply = executor.answer(request)
-        except Refused as refusal:
+        except (Refused, jobs.NoJob) as refusal:
             reply = {"error": refusal.kind, "reason": str(refusal)}
         except OSError as error:
             reply = {"error": _kind_of(error), "reason": error.strerror or str(error)}
@@ -49,27 +52,19 @@ def serve(sock: _socket.socket, workspace: str, environment: dict[str, str]) -> 
         wire.send(sock, reply)
 
 
-def end_children() -> None:
-    """Kill and reap every process below this one; as init of a pid namespace, every other process in it."""
+def end_children(spare: set[int] | None = None) -> None:
+    """Kill and reap every process below this one; as init of a pid namespace, every other process in it.
+
+    `spare` are children that stay, with all below them; unless it takes for ever to tell what is theirs.
+    """
+    if spare and jobs.end_descendants(spare, _MAX_ROUNDS):
+        return
     if os.getpid() == 1:
         try:
             os.kill(-1, kernel.SIGKILL)
         except ProcessLookupError:
             pass
-    try:
-        while True:
-            if os.getpid() != 1:
-                _kill_direct_children()
-            os.waitpid(-1, 0)
-    except ChildProcessError:
-        pass
-
-
-def _kill_direct_children() -> None:
-    """Orphans of the killed become children of this subreaper, so repeating it reaches every descendant."""
-    with open("/proc/thread-self/children") as file:
-        for pid in file.read().split():
-            os.kill(int(pid), kernel.SIGKILL)
+    jobs.end_descendants()
 
 
 def _kind_of(error: OSError) -> str:
@@ -88,6 +83,7 @@ class _Executor:
         self._workspace = workspace
         self._environment = environment
         self._null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        self._jobs = jobs.Jobs(sock.fileno(), self._end_others)
         self._requests: dict[str, Callable[[Any], dict[str, object]]] = {
             "run": self._run,
             "read": self._read,
@@ -97,6 +93,10 @@ class _Executor:
             "delete": self._delete,
             "move": self._move,
             "resolve": self._resolve,
+            "start": self._start,
+            "poll": self._jobs.poll,
+            "feed": self._jobs.feed,
+            "stop": self._jobs.stop,
         }
         os.chdir(workspace)
         os.umask(0o022)
@@ -107,6 +107,20 @@ class _Executor:
 
     def answer(self, request: Any) -> dict[str, object]:
         return self._requests[request["op"]](request)
+
+    def wait_for_request(self) -> None:
+        self._jobs.wait_for_request()
+
+    def _end_others(self) -> None:
+        end_children(self._jobs.pids())
+
+    def _start(self, request: Any) -> dict[str, object]:
+        environment = {**self._environment, **request["environment"]}
+        folder = os.path.join(self._workspace, request["folder"])
+        if not os.path.isdir(folder):
+            raise Refused("not_found", f"there is no folder `{request['folder']}`")
+        program = _find(os.fsdecode(request["argv"][0]), environment.get("PATH", os.defpath))
+        return self._jobs.start(request, program, folder, environment)
 
     def _run(self, request: Any) -> dict[str, object]:
         """Run one command to its end or its deadline; nothing that it started outlives it."""
@@ -129,7 +143,7 @@ class _Executor:
         if timed_out:
             os.kill(pid, kernel.SIGKILL)
         status = os.waitpid(pid, 0)[1]
-        end_children()
+        self._end_others()
         while data := os.read(read_end, _CHUNK_BYTES):
             output.add(data)
         os.close(read_end)
@@ -170,11 +184,15 @@ class _Executor:
         poll.register(read_end, select.POLLIN)
         poll.register(ended, select.POLLIN)
         poll.register(self._sock, 0)
+        for fd in self._jobs.outputs():
+            poll.register(fd, select.POLLIN)
         try:
             while (left := deadline - time.monotonic()) > 0:
                 ready = {fd for fd, _ in poll.poll(min(left * 1_000 + 1, 1e9))}
                 if self._sock.fileno() in ready:
                     raise wire.Closed
+                for fd in self._jobs.take(ready):
+                    poll.unregister(fd)
                 if read_end in ready:
                     data = os.read(read_end, _CHUNK_BYTES)
                     if data:
