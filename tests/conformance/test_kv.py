@@ -19,7 +19,7 @@ from weft.testing.clock import VirtualClock
 from weft.testing.kv import Backend, KeyValueStoreContract
 from weft.testing.kv.questions import NAMESPACES
 
-IN_MEMORY = frozenset({Capability.ATOMIC_BATCH, Capability.TOKEN_TIE_BREAK, Capability.GENERATION})
+IN_MEMORY = frozenset(Capability) - {Capability.DURABLE, Capability.SHARED}
 
 
 def open_lmdb(path: Path, clock: VirtualClock) -> Backend:

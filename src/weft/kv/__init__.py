@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.kv.model import (
     ALL,
+    Change,
+    Changes,
     Delete,
     Item,
     ItemWrite,
@@ -27,11 +29,14 @@ from weft.kv.model import (
     TokenSource,
     Version,
 )
-from weft.kv.store import Capability, KeyValueStore
+from weft.kv.store import Capability, ChangesForgotten, KeyValueStore
 
 __all__ = [
     "ALL",
     "Capability",
+    "Change",
+    "Changes",
+    "ChangesForgotten",
     "Delete",
     "Item",
     "ItemWrite",

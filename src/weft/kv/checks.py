@@ -41,6 +41,8 @@ def check_namespace(namespace: Namespace) -> None:
         raise Invalid(
             f"`{namespace.cache_records}` is not a number of records", hint="use 0 to cache nothing"
         )
+    if namespace.changes_bytes < 0:
+        raise Invalid(f"`{namespace.changes_bytes}` is not a size of a log", hint="use 0 to keep none")
     if namespace.max_value_bytes is not None:
         if namespace.max_value_bytes < 0:
             raise Invalid(f"`{namespace.max_value_bytes}` is not a size", hint="use a positive number")
@@ -135,6 +137,11 @@ def check_query(
     check_selection(selection)
     check_page(page)
     _check_at_least_one("limit_per_record", limit_per_record)
+
+
+def check_limit(limit: int) -> None:
+    """Refuse to look for nothing."""
+    _check_at_least_one("limit", limit)
 
 
 def check_page(page: PageLimits | None) -> None:

@@ -15,9 +15,17 @@ from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.core.codec import decode, encode
 from weft.core.lmdb_env import LmdbEnv
 from weft.kv.base import StoreBase
-from weft.kv.checks import check_mutations, check_namespace, check_page, check_query, find_namespace
+from weft.kv.checks import (
+    check_limit,
+    check_mutations,
+    check_namespace,
+    check_page,
+    check_query,
+    find_namespace,
+)
 from weft.kv.exporting import fill_export, place_after
 from weft.kv.lmdb_batch import Batch
+from weft.kv.lmdb_changes import configure_log, log_batch, log_records, read_changes
 from weft.kv.lmdb_export import erase_rows, export_entries
 from weft.kv.lmdb_moving import MovingNamespace, logged
 from weft.kv.lmdb_read import Moment, Reader, record_rows
@@ -33,6 +41,7 @@ from weft.kv.lmdb_rows import (
 from weft.kv.lmdb_sweep import Sweep
 from weft.kv.model import (
     ALL,
+    Changes,
     Delete,
     Exported,
     Mutation,
@@ -89,6 +98,7 @@ class LmdbStore(StoreBase):
 
         def write(txn: lmdb.Transaction) -> None:
             rows = Rows(self._handles, txn)
+            generation = rows.bump_generation()
             found = {row.config.name: row for row in rows.namespace_rows()}
             for namespace in namespaces:
                 last = max((row.id for row in found.values()), default=0)
@@ -96,7 +106,7 @@ class LmdbStore(StoreBase):
                 _check_here(row)
                 row = msgspec.structs.replace(row, config=namespace)
                 txn.put(namespace.name.encode(), encode(row), db=rows.namespaces)
-            rows.bump_generation()
+                configure_log(rows, generation, row)
 
         self._env.write(write)
 
@@ -111,11 +121,11 @@ class LmdbStore(StoreBase):
         def write(txn: lmdb.Transaction) -> None:
             rows = Rows(self._handles, txn)
             current = self._find_all(txn, names)
-            (batch if current == namespaces else Batch(mutations, current)).apply(rows, now_us)
+            written = (batch if current == namespaces else Batch(mutations, current)).apply(rows, now_us)
             for row in current.values():
                 if row.move is not None:
                     rows.log_move(row.prefix, logged(mutations, row.config))
-            rows.bump_generation()
+            log_batch(rows, rows.bump_generation(), written, current.values())
 
         self._env.write(write)
 
@@ -222,10 +232,11 @@ class LmdbStore(StoreBase):
     def erase(self, namespace: str, *, limit: int = 10_000) -> int:
         def write(txn: lmdb.Transaction) -> int:
             rows = Rows(self._handles, txn)
-            erased = erase_rows(rows, self._found(txn, namespace).prefix, limit)
-            if erased:
-                rows.bump_generation()
-            return erased
+            row = self._found(txn, namespace)
+            erased = erase_rows(rows, row.prefix, limit)
+            if erased.total:
+                log_records(rows, rows.bump_generation(), erased.records, row)
+            return erased.total
 
         return self._env.write(write)
 
@@ -254,6 +265,11 @@ class LmdbStore(StoreBase):
     def generation(self) -> int:
         with self._moment() as moment:
             return moment.rows.generation()
+
+    def changes(self, namespace: str, *, after: int, limit: int = 10_000) -> Changes:
+        check_limit(limit)
+        with self._moment() as moment:
+            return read_changes(moment.rows, namespace, self._prefix(moment, namespace), after, limit)
 
     def snapshot(self) -> AbstractContextManager[object]:
         return self._moment()

@@ -15,6 +15,7 @@ from weft.kv.cells import (
     wins,
 )
 from weft.kv.expiry import NEVER_US, ttl_end_us
+from weft.kv.lmdb_changes import Written
 from weft.kv.lmdb_rows import (
     NUMBER_BYTES,
     Head,
@@ -76,10 +77,10 @@ class Batch:
         else:
             self._tombstones.append((record, Tombstone(version, *bounds(delete.selection))))
 
-    def apply(self, rows: Rows, now_us: int) -> None:
+    def apply(self, rows: Rows, now_us: int) -> Written:
         """Merge the batch into the store; may run again in another transaction."""
         numbers, heads = self._open_records(rows)
-        self._apply_to_heads(rows, numbers, heads, now_us)
+        whole = self._apply_to_heads(rows, numbers, heads, now_us)
         staged = self._stage(rows, numbers, heads)
         ordered = sorted(staged)
         stored = dict(rows.txn.cursor(db=rows.items).getmulti(ordered))
@@ -98,6 +99,7 @@ class Batch:
             if outlives(loser, winner):
                 rows.keep_loser(key, loser)
         rows.put_cells(won)
+        return Written(self._records, numbers, whole, won)
 
     def _open_records(self, rows: Rows) -> tuple[dict[bytes, bytes], dict[bytes, Head]]:
         """The number of every record, given out to new ones, and the heads of those that have one."""
@@ -126,8 +128,10 @@ class Batch:
 
     def _apply_to_heads(
         self, rows: Rows, numbers: dict[bytes, bytes], heads: dict[bytes, Head], now_us: int
-    ) -> None:
+    ) -> set[bytes]:
+        """The records of which anything may have changed."""
         changed: set[bytes] = set()
+        touched: set[bytes] = set()
         for key, tombstone in self._tombstones:
             head = heads.setdefault(key, Head())
             if not head.add(tombstone):
@@ -139,10 +143,12 @@ class Batch:
             rows.finish_expiry(numbers[key], head, now_us)
             if (version, expires_us) > (head.expiry_version, head.expires_us):
                 head.expiry_version, head.expires_us = version, expires_us
-            changed.add(key)
-        for key in changed:
+                changed.add(key)
+            touched.add(key)
+        for key in changed | touched:
             rows.txn.put(key, heads[key].row(numbers[key]), db=rows.records)
             rows.log_record(numbers[key], heads[key])
+        return changed
 
     def _stage(self, rows: Rows, numbers: dict[bytes, bytes], heads: dict[bytes, Head]) -> dict[bytes, bytes]:
         """The batch's own winner under each key, without what tombstones hide."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from weft.core.codec import pack_u64, unpack_u64
 from weft.kv.cells import event_time_us, unpack_version, value_of, version_kept_until_us
@@ -82,14 +83,24 @@ def _cells(
         yield Entry(Place(position, item), [mutation], len(key) + len(value))
 
 
-def erase_rows(rows: Rows, prefix: bytes, limit: int) -> int:
-    """Forget items and records from the front of a namespace; how many."""
+class Erased(NamedTuple):
+    """How many items and records were forgotten, and of which records."""
+
+    total: int
+    records: list[bytes]
+
+
+def erase_rows(rows: Rows, prefix: bytes, limit: int) -> Erased:
+    """Forget items and records from the front of a namespace."""
     erased = 0
+    records = []
     while erased < limit:
         cursor = rows.txn.cursor(db=rows.records)
         if not cursor.set_range(prefix) or not cursor.key().startswith(prefix):
             break
-        record, number = cursor.key(), cursor.value()[:NUMBER_BYTES]
+        record = cursor.key()
+        number, head = parse_record(cursor.value())
+        records.append(record_id(record, head))
         for key, cell in _first(rows, number, limit - erased):
             rows.delete_cell(key, cell)
             erased += 1
@@ -97,7 +108,7 @@ def erase_rows(rows: Rows, prefix: bytes, limit: int) -> int:
             rows.txn.delete(record, db=rows.records)
             rows.txn.delete(number, db=rows.numbers)
             erased += 1
-    return erased
+    return Erased(erased, records)
 
 
 def _first(rows: Rows, number: bytes, limit: int) -> list[tuple[bytes, bytes]]:

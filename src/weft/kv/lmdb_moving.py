@@ -11,6 +11,7 @@ import msgspec
 from weft.core.codec import decode, encode
 from weft.core.errors import Conflict, NotFound
 from weft.core.lmdb_env import LmdbEnv
+from weft.kv.lmdb_changes import drop_log
 from weft.kv.lmdb_export import erase_rows
 from weft.kv.lmdb_rows import MOVE_LOG, Move, NamespaceRow, Rows
 from weft.kv.model import Delete, Mutation, Namespace, Put
@@ -77,6 +78,7 @@ class MovingNamespace:
             self._keep(txn, row, msgspec.structs.replace(row.move, switched=True))
             for key, _ in log:
                 txn.delete(key, db=self._handles["meta"])
+            drop_log(Rows(self._handles, txn), row.prefix)
 
         self._env.write(write)
 
@@ -87,7 +89,7 @@ class MovingNamespace:
             row = self._row(txn)
             if row.move is None or not row.move.switched:
                 return 0
-            return erase_rows(Rows(self._handles, txn), row.prefix, limit)
+            return erase_rows(Rows(self._handles, txn), row.prefix, limit).total
 
         return self._env.write(write)
 

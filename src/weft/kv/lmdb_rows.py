@@ -2,6 +2,7 @@
 
     meta          "generation"              -> how often the store was written
                   "move", namespace id, no. -> mutations since a move of the namespace began
+                  "changes", ...            -> what changed lately; see `weft.kv.lmdb_changes`
     namespaces    name                      -> id, configuration
     records       namespace id, record id   -> number, then a Head where the record needs one
     numbers       number                    -> key in records
@@ -173,8 +174,10 @@ class Rows:
     def generation(self) -> int:
         return unpack_u64(self.txn.get(_GENERATION, bytes(8), db=self.meta))
 
-    def bump_generation(self) -> None:
-        self.txn.put(_GENERATION, pack_u64(self.generation() + 1), db=self.meta)
+    def bump_generation(self) -> int:
+        generation = self.generation() + 1
+        self.txn.put(_GENERATION, pack_u64(generation), db=self.meta)
+        return generation
 
     def log_move(self, prefix: bytes, mutations: Sequence[Mutation]) -> None:
         """Note what was written to a namespace while it is moved."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
@@ -11,6 +12,7 @@ from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.core.errors import Invalid
 from weft.kv.base import StoreBase
 from weft.kv.checks import (
+    check_limit,
     check_mutations,
     check_namespace,
     check_page,
@@ -21,6 +23,8 @@ from weft.kv.expiry import NEVER_US, effective_us, kept_until_us, ttl_end_us
 from weft.kv.exporting import Entry, Place, RecordExport, fill_export, place_after
 from weft.kv.model import (
     ALL,
+    Change,
+    Changes,
     Delete,
     Exported,
     Item,
@@ -37,7 +41,7 @@ from weft.kv.model import (
     Version,
 )
 from weft.kv.paging import DEFAULT_LIMITS, bounds, export_query, fill_page, fill_record_page
-from weft.kv.store import Capability
+from weft.kv.store import Capability, ChangesForgotten
 
 
 class _Cell(NamedTuple):
@@ -86,20 +90,31 @@ class _Record:
             if start <= key and (end is None or key < end) and cell.version <= version:
                 yield version
 
-    def write(self, key: bytes, cell: _Cell) -> None:
-        loser, winner = sorted((self.cells.get(key, cell), cell))
+    def write(self, key: bytes, cell: _Cell) -> bool:
+        """Whether it changed anything."""
+        before = self.cells.get(key)
+        loser, winner = sorted((before or cell, cell))
         self.cells[key] = winner
         if _kept_until_us(loser.version) > _kept_until_us(winner.version):
             self.tombstones.add((loser.version, key, key + b"\x00"))
+        return winner != before and not self._deleted(key, cell)
 
     def _may_go(self, key: bytes, cell: _Cell) -> bool:
         """Whether a range tombstone hides the cell, for at least as long as the cell would hide others."""
         kept_until_us = _kept_until_us(cell.version)
         return any(_kept_until_us(version) >= kept_until_us for version in self._hiding(key, cell))
 
-    def expire_at(self, expiry: _RecordExpiry, now_us: int) -> None:
+    def delete(self, tombstone: tuple[Version, bytes, bytes | None]) -> bool:
+        """Whether it may have changed anything."""
+        known = tombstone in self.tombstones
+        self.tombstones.add(tombstone)
+        return not known
+
+    def expire_at(self, expiry: _RecordExpiry, now_us: int) -> bool:
+        """Whether it changed anything."""
         self.finish_expiry(now_us)
-        self.expiry = max(self.expiry, expiry)
+        before, self.expiry = self.expiry, max(self.expiry, expiry)
+        return self.expiry != before
 
     def final_us(self) -> int:
         """From when on nothing can move the record's expiry any more."""
@@ -160,6 +175,37 @@ class _Record:
         return len(keys)
 
 
+class _Log:
+    """What changed lately in a namespace; everything after the generation `floor`."""
+
+    def __init__(self, floor: int) -> None:
+        self.floor = floor
+        self._told: deque[tuple[int, list[Change]]] = deque()
+        self._bytes = 0
+
+    def append(self, generation: int, changed: list[Change]) -> None:
+        self._told.append((generation, changed))
+        self._bytes += _size(changed)
+
+    def trim(self, budget: int) -> None:
+        while self._bytes > budget:
+            self.floor, changed = self._told.popleft()
+            self._bytes -= _size(changed)
+
+    def read(self, after: int, limit: int, now: int) -> Changes:
+        found: list[Change] = []
+        for generation, changed in self._told:
+            if generation > after:
+                found += changed
+                if len(found) >= limit:
+                    return Changes(found, generation)
+        return Changes(found, now)
+
+
+def _size(changed: list[Change]) -> int:
+    return sum(len(change.record) + len(change.key or b"") for change in changed)
+
+
 def _order(place: Place) -> tuple[bytes, bool, bytes]:
     return place.record, place.key is not None, place.key or b""
 
@@ -171,13 +217,14 @@ def _kept_until_us(version: Version) -> int:
 class MemoryStore(StoreBase):
     """A `KeyValueStore` in this process's memory."""
 
-    capabilities = frozenset({Capability.ATOMIC_BATCH, Capability.TOKEN_TIE_BREAK, Capability.GENERATION})
+    capabilities = frozenset(Capability) - {Capability.DURABLE, Capability.SHARED}
 
     def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
         super().__init__(clock)
         self._lock = threading.RLock()
         self._namespaces: dict[str, Namespace] = {}
         self._records: dict[tuple[str, bytes], _Record] = {}
+        self._logs: dict[str, _Log] = {}
         self._generation = 0
         self._closed = False
 
@@ -191,28 +238,49 @@ class MemoryStore(StoreBase):
         with self._open():
             self._namespaces |= {namespace.name: namespace for namespace in namespaces}
             self._generation += 1
+            for namespace in namespaces:
+                if not namespace.changes_bytes:
+                    self._logs.pop(namespace.name, None)
+                else:
+                    log = self._logs.setdefault(namespace.name, _Log(self._generation))
+                    log.trim(namespace.changes_bytes)
 
     def mutate(self, mutations: Sequence[Mutation]) -> None:
         with self._open():
             now_us = self._clock.now_us()
             check_mutations(mutations, self._namespaces, now_us)
+            changed: dict[str, list[Change]] = {}
             for mutation in mutations:
                 record = self._records.setdefault((mutation.namespace, mutation.record), _Record())
                 version = Version(mutation.event_time_us, mutation.token)
                 if isinstance(mutation, Put):
-                    self._put(record, mutation, version, now_us)
+                    keys = self._put(record, mutation, version, now_us)
                 else:
-                    _delete(record, mutation, version)
+                    keys = _delete(record, mutation, version)
+                told = changed.setdefault(mutation.namespace, [])
+                told.extend(Change(mutation.record, key) for key in keys)
             self._generation += 1
+            for name, part in changed.items():
+                self._log(name, part)
 
-    def _put(self, record: _Record, put: Put, version: Version, now_us: int) -> None:
+    def _log(self, name: str, changed: list[Change]) -> None:
+        if changed and name in self._logs:
+            self._logs[name].append(self._generation, changed)
+            self._logs[name].trim(self._namespaces[name].changes_bytes)
+
+    def _put(self, record: _Record, put: Put, version: Version, now_us: int) -> list[bytes | None]:
+        """The keys that it changed."""
+        changed: list[bytes | None] = []
         namespace_end_us = ttl_end_us(put.event_time_us, self._namespaces[put.namespace].ttl_s)
         for item in put.items:
             expires_us = min(namespace_end_us, ttl_end_us(put.event_time_us, item.ttl_s))
-            record.write(item.key, _Cell(version, False, item.value, expires_us))
+            if record.write(item.key, _Cell(version, False, item.value, expires_us)):
+                changed.append(item.key)
         if put.record_ttl_s is not None:
             expires_us = ttl_end_us(put.event_time_us, put.record_ttl_s)
-            record.expire_at(_RecordExpiry(version, expires_us), now_us)
+            if record.expire_at(_RecordExpiry(version, expires_us), now_us):
+                changed.append(None)
+        return changed
 
     def get_items(
         self,
@@ -317,6 +385,7 @@ class MemoryStore(StoreBase):
             for where in found:
                 del self._records[where]
             self._generation += bool(found)
+            self._log(namespace, [Change(record, None) for _, record in found])
             return len(found)
 
     def sweep(self, *, limit: int = 10_000) -> int:
@@ -341,6 +410,17 @@ class MemoryStore(StoreBase):
         with self._open():
             return self._generation
 
+    def changes(self, namespace: str, *, after: int, limit: int = 10_000) -> Changes:
+        check_limit(limit)
+        with self._open():
+            find_namespace(self._namespaces, namespace)
+            if after == self._generation:
+                return Changes([], after)
+            log = self._logs.get(namespace)
+            if log is None or not log.floor <= after <= self._generation:
+                raise ChangesForgotten(namespace)
+            return log.read(after, limit, self._generation)
+
     def close(self) -> None:
         self._closed = True
         self._records.clear()
@@ -353,12 +433,12 @@ class MemoryStore(StoreBase):
             yield
 
 
-def _delete(record: _Record, delete: Delete, version: Version) -> None:
+def _delete(record: _Record, delete: Delete, version: Version) -> list[bytes | None]:
+    """The keys that it changed."""
     if isinstance(delete.selection, Keys):
-        for key in delete.selection.keys:
-            record.write(key, _Cell(version, True, b"", NEVER_US))
-    else:
-        record.tombstones.add((version, *bounds(delete.selection)))
+        cell = _Cell(version, True, b"", NEVER_US)
+        return [key for key in delete.selection.keys if record.write(key, cell)]
+    return [None] if record.delete((version, *bounds(delete.selection))) else []
 
 
 def _selects(selection: Selection, key: bytes) -> bool:

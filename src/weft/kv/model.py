@@ -60,6 +60,8 @@ class Namespace(msgspec.Struct, frozen=True, kw_only=True):
     """How many records the `cached` wrapper keeps; 0 caches nothing."""
     max_value_bytes: int | None = None
     """A tighter limit than `limits.MAX_VALUE_BYTES`."""
+    changes_bytes: int = 0
+    """How large a log of its changes it keeps, for `KeyValueStore.changes`; 0 keeps none."""
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
@@ -168,6 +170,21 @@ class Exported(msgspec.Struct, frozen=True):
 
     mutations: list[Mutation]
     next: bytes | None = None
+
+
+class Change(NamedTuple):
+    """What a write changed, not what to."""
+
+    record: bytes
+    key: bytes | None
+    """None: anything of the record may have changed."""
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What changed, in the order of writing, up to and including a generation; ask again after it."""
+
+    changed: list[Change]
+    generation: int
 
 
 class NamespaceStats(msgspec.Struct, frozen=True):

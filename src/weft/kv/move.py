@@ -17,7 +17,7 @@ order and any number, so a step that is cut off is simply done again. A mover wr
 and one that was overtaken finds another name there and stops.
 
 The target has no TTL while it is filled, since items that came before a TTL do not have it; the switch gives
-it the namespace's own configuration.
+it the namespace's own configuration. So its log of changes, too, begins at the switch.
 """
 
 from __future__ import annotations
@@ -215,4 +215,4 @@ def _puts(mutations: Iterable[Mutation]) -> list[Mutation]:
 
 
 def _while_filled(namespace: Namespace) -> Namespace:
-    return msgspec.structs.replace(namespace, ttl_s=None, max_value_bytes=None)
+    return msgspec.structs.replace(namespace, ttl_s=None, max_value_bytes=None, changes_bytes=0)

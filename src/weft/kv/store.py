@@ -10,6 +10,7 @@ from typing import Protocol, Self
 from weft.core.errors import Conflict
 from weft.kv.model import (
     ALL,
+    Changes,
     Exported,
     ItemWrite,
     Mutation,
@@ -30,6 +31,7 @@ class Capability(enum.Enum):
     SHARED = "other processes may open the same store at the same time"
     TOKEN_TIE_BREAK = "equal event times are settled by the token, not by the value"
     GENERATION = "the store tells whether anything was written since, by any process"
+    CHANGES = "a namespace may keep a log of what changed lately"
 
 
 class Moved(Conflict):
@@ -43,6 +45,17 @@ class Moved(Conflict):
             location=location,
         )
         self.location = location
+
+
+class ChangesForgotten(Conflict):
+    """The log of a namespace's changes does not reach back to where it was asked from."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(
+            f"the changes of namespace `{namespace}` since then are forgotten",
+            hint="read it all again, and follow the changes after a generation that was read before that",
+            namespace=namespace,
+        )
 
 
 class KeyValueStore(Protocol):
@@ -161,6 +174,20 @@ class KeyValueStore(Protocol):
     def generation(self) -> int | None:
         """A number that grows by one with every `mutate` and `configure` of any process, and with a `sweep`
         or `erase` that took something away; None without `Capability.GENERATION`."""
+
+    def changes(self, namespace: str, *, after: int, limit: int = 10_000) -> Changes:
+        """What was changed in a namespace by writes of a generation greater than `after`.
+
+        Told up to the generation of this moment, or to one with which about `limit` changes are told; always
+        whole generations.
+
+        It names what changed, not what to: whoever reads that as it is now ends up with the state, whatever
+        was missed in between. A write that changed nothing, since it lost, is left out; so is what expires,
+        which is no write. The log is `Namespace.changes_bytes` large and begins when that is configured, or
+        in a new place when the namespace has moved there. Where it does not reach back to `after` this raises
+        `ChangesForgotten`: then everything is to be read again, after asking for the `generation` to go on
+        from.
+        """
 
     def close(self) -> None:
         """Release everything; later calls raise `Invalid`. Closing twice is allowed."""

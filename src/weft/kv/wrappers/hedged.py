@@ -53,7 +53,8 @@ class HedgedStore(StoreWrapper):
     Whoever answers first is heard, and the other one ends in its own time, unheard.
 
     `second` is another way to the same data, such as another replica: what it answers may be as old as that
-    replica is. Hedges are at most `extra_load` of all calls. A store that is `Unavailable` has not answered.
+    replica is, and `changes` are the first's, so whoever follows them is to read from the first. Hedges are
+    at most `extra_load` of all calls. A store that is `Unavailable` has not answered.
     Writes are hedged too: their tokens make a second arrival, however late, change nothing.
     """
 

@@ -10,6 +10,7 @@ from weft.core.errors import WeftError
 from weft.core.telemetry import KV_BYTES, KV_CALL_SECONDS, KV_ERRORS, KV_ITEMS, KV_RECLAIMED, Recorder
 from weft.kv.model import (
     ALL,
+    Changes,
     Item,
     ItemWrite,
     Mutation,
@@ -93,6 +94,10 @@ class ObservedStore(StoreWrapper):
             reclaimed = self._inner.sweep(limit=limit)
         self._recorder.count(KV_RECLAIMED, reclaimed)
         return reclaimed
+
+    def changes(self, namespace: str, *, after: int, limit: int = 10_000) -> Changes:
+        with self._observe("changes", namespace):
+            return self._inner.changes(namespace, after=after, limit=limit)
 
     @contextmanager
     def _observe(self, call: str, namespace: str) -> Iterator[None]:

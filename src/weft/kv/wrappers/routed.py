@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
+import msgspec
+
 from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.kv.checks import check_mutations
 from weft.kv.lmdb import LmdbStore
 from weft.kv.model import (
     ALL,
+    Changes,
     Exported,
     Mutation,
     Namespace,
@@ -139,6 +142,21 @@ class RoutedStore(StoreWrapper):
     def generation(self) -> int:
         """The sum over all places: it grows with every write to any."""
         return self._home.generation() + sum(store.generation() or 0 for store in self._all_places())
+
+    def changes(self, namespace: str, *, after: int, limit: int = 10_000) -> Changes:
+        """Asked and told in the sum over all places, as `generation` is.
+
+        What others have grown by since `after` is taken off it, so a change may be told again; and a place
+        that is new in the sum takes off all of its own, which is before its log.
+        """
+
+        def ask(store: KeyValueStore) -> Changes:
+            others = self.generation() - (store.generation() or 0)
+            found = store.changes(namespace, after=after - others, limit=limit)
+            return msgspec.structs.replace(found, generation=found.generation + others)
+
+        with self.snapshot():
+            return self._follow(ask)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.kv.base import StoreBase
 from weft.kv.model import (
     ALL,
+    Changes,
     Exported,
     Mutation,
     Namespace,
@@ -91,6 +92,9 @@ class StoreWrapper(StoreBase):
 
     def generation(self) -> int | None:
         return self._inner.generation()
+
+    def changes(self, namespace: str, *, after: int, limit: int = 10_000) -> Changes:
+        return self._inner.changes(namespace, after=after, limit=limit)
 
     def close(self) -> None:
         self._inner.close()

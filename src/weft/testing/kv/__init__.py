@@ -3,6 +3,7 @@
 Capabilities are checked both ways: what a store declares must hold, and what it does not declare must fail.
 """
 
+from weft.testing.kv.changes import ChangesContract
 from weft.testing.kv.expiry import ExpiryContract
 from weft.testing.kv.exporting import ExportContract
 from weft.testing.kv.fixtures import Backend
@@ -23,5 +24,6 @@ class KeyValueStoreContract(
     ExportContract,
     RefusalContract,
     PromiseContract,
+    ChangesContract,
 ):
     """Every promise of a store. The subclass gives `open_backend`."""
