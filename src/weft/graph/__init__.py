@@ -4,7 +4,7 @@ from weft.graph.graph import Graph, GraphView
 from weft.graph.ingest.dedup import Dedup
 from weft.graph.ingest.job import Job, job
 from weft.graph.ingest.model import Event, RelationWrite
-from weft.graph.model import Edge, EdgeRef, Node, NodeRef, Path, Remove
+from weft.graph.model import Edge, EdgeRef, Node, NodeRef, PartialNode, Path, Remove
 from weft.graph.traverse.result import Count, Group, Result
 from weft.graph.traverse.visibility import Visibility
 from weft.graph.types import EdgeType, NodeType, types_from_toml
@@ -23,6 +23,7 @@ __all__ = [
     "Node",
     "NodeRef",
     "NodeType",
+    "PartialNode",
     "Path",
     "RelationWrite",
     "Remove",

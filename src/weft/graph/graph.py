@@ -18,7 +18,7 @@ from weft.graph.traverse.steps import Query, from_json
 from weft.graph.traverse.traversal import Traversal
 from weft.graph.traverse.visibility import Visibility
 from weft.graph.types import GraphType, decode_types, encode_types
-from weft.graph.updates import Update, compile_update, mutations
+from weft.graph.updates import Update, compile_updates, mutations
 from weft.kv.model import ALL, ItemWrite, Namespace, Put, TokenSource
 from weft.kv.store import KeyValueStore
 
@@ -203,12 +203,14 @@ class Graph:
     def _write(self, outputs: Sequence[Node | Edge | Remove]) -> None:
         now_us = self.clock.now_us()
         token = self._tokens.new()
-        updates: list[Update] = [
-            compile_update(output, self.schema, now_us, token.nonce[:12] + number.to_bytes(4, "big"))
-            for number, output in enumerate(outputs)
-        ]
+        updates: list[Update] = []
+        for number, output in enumerate(outputs):
+            nonce = token.nonce[:12] + number.to_bytes(4, "big")
+            updates += compile_updates(output, self.schema, now_us, nonce)
         if updates:
-            self.store.mutate([one for update in updates for one in mutations(update, token.instant_us)])
+            self.store.mutate(
+                [one for update in updates for one in mutations(update, self.schema, token.instant_us)]
+            )
 
     def _edges_at(self, ref: NodeRef) -> Iterator[EdgeRef]:
         self.schema.node(ref.type)

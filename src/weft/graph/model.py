@@ -43,6 +43,11 @@ class Node(msgspec.Struct, frozen=True, gc=False):
         return NodeRef(self.type, self.id)
 
 
+class PartialNode(Node, frozen=True, gc=False):
+    """A node of which only some is written: the property groups that `properties` name, each as a whole. The
+    other groups stay as they are. Its type has `groups`; None clears a property."""
+
+
 class Edge(msgspec.Struct, frozen=True, gc=False):
     """An edge as it is written or read; `event_time_us` as for a node."""
 

@@ -69,6 +69,12 @@ class Schema:
 
 def _check_extends(before: GraphType, after: GraphType) -> None:
     hint = "declare it as it was, or open another graph"
+    if _laid_out(before, before) != _laid_out(after, before):
+        raise Conflict(
+            f"{after.label} is laid out by {_told(after, before)}, "
+            f"but in this graph by {_told(before, before)}",
+            hint="declare it as it was; or declare a new type beside it, or a new graph, and ingest again",
+        )
     if isinstance(before, EdgeType) and isinstance(after, EdgeType):
         ends, were = (after.source, after.target), (before.source, before.target)
         if ends != were:
@@ -85,6 +91,19 @@ def _check_extends(before: GraphType, after: GraphType) -> None:
                 f"property `{name}` of {after.label} is {said}; in this graph it is a {kind.__name__}",
                 hint=hint,
             )
+
+
+def _laid_out(kind: GraphType, before: GraphType) -> dict[str, object]:
+    """What says where the known properties lie. What was written by one layout is not found by another, and
+    other processes may be writing by the old one at this moment."""
+    if isinstance(kind, EdgeType):
+        return {"split": kind.split, "newest": kind.newest}
+    groups = {group: sorted(before.kinds.keys() & names) for group, names in kind.groups.items()}
+    return {"groups": groups}
+
+
+def _told(kind: GraphType, before: GraphType) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in _laid_out(kind, before).items())
 
 
 def _have(known: Iterable[str]) -> str:

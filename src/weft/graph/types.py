@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -110,9 +110,15 @@ def _check_name(name: object, what: str) -> None:
 
 @dataclass(frozen=True)
 class NodeType(_Properties):
-    """`NodeType("account", properties={"name": str}, unknown="keep", ttl_s=86_400)`."""
+    """`NodeType("account", properties={"name": str, "views": int}, unknown="keep", ttl_s=86_400)`.
+
+    `groups={"stats": ["views"]}` keeps these properties in an item of their own, so that a partial node can
+    write them alone; all others form the group "".
+    """
 
     name: str
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict, kw_only=True)
+    group_of: dict[str, str] = field(init=False, repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -121,15 +127,53 @@ class NodeType(_Properties):
     def __post_init__(self) -> None:
         _check_name(self.name, "a node type")
         super().__post_init__()
+        groups: dict[str, tuple[str, ...]] = {}
+        group_of: dict[str, str] = {}
+        for group, names in self.groups.items():
+            _check_name(group, f"a group of {self.label}")
+            groups[group] = tuple(names)
+            for name in groups[group]:
+                if name not in self.kinds:
+                    raise Invalid(
+                        f"group `{group}` of {self.label} has the undeclared property `{name}`",
+                        hint=f"declared are {_names(self.kinds)}",
+                    )
+                if name in group_of:
+                    raise Invalid(f"property `{name}` of {self.label} is in two groups")
+                group_of[name] = group
+        object.__setattr__(self, "groups", groups)
+        object.__setattr__(self, "group_of", group_of)
+
+    def encode_groups(self, properties: Mapping[str, Any], *, partial: bool) -> dict[str, bytes]:
+        """The stored bytes of every group, or, when `partial`, of those that the properties name."""
+        named: dict[str, dict[str, Any]] = {} if partial else {group: {} for group in ("", *self.groups)}
+        for name, value in properties.items():
+            named.setdefault(self.group_of.get(name, ""), {})[name] = value
+        if not named:
+            raise Invalid(
+                f"a partial {self.label} without properties changes nothing",
+                hint="name one; None clears it",
+            )
+        return {group: self.encode(values) for group, values in named.items()}
 
 
 @dataclass(frozen=True)
 class EdgeType(_Properties):
-    """`EdgeType("watched", source="account", target="title", properties={"device": str})`."""
+    """`EdgeType("watched", source="account", target="title", properties={"device": str})`.
+
+    `split` keeps the properties apart from the adjacency lists, once for both directions. `newest` also lists
+    the edges of a node by event time, so that the newest few are read alone. `cap` is how many edges a source
+    keeps: the newest; it needs `newest`.
+    """
 
     name: str
     source: str
     target: str
+    split: bool = field(default=False, kw_only=True)
+    newest: bool = field(default=False, kw_only=True)
+    cap: int | None = field(default=None, kw_only=True)
+    plain: bool = field(init=False, repr=False, compare=False)
+    """Whether the two adjacency lists are all there is."""
 
     @property
     def label(self) -> str:
@@ -138,24 +182,38 @@ class EdgeType(_Properties):
     def __post_init__(self) -> None:
         _check_name(self.name, "an edge type")
         super().__post_init__()
+        if self.cap is not None and (type(self.cap) is not int or self.cap < 1):
+            raise Invalid(f"{self.label} has cap=`{self.cap}`", hint="use a whole number above 0, or None")
+        if self.cap is not None and not self.newest:
+            raise Invalid(
+                f"{self.label} has a cap and no order to keep the newest by", hint="add newest=True"
+            )
+        object.__setattr__(self, "plain", not (self.split or self.newest))
 
 
 GraphType = NodeType | EdgeType
 
 
-class _Declared(msgspec.Struct, forbid_unknown_fields=True):
+class _Declared(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     properties: dict[str, str] = {}
     unknown: Unknown = "refuse"
     ttl_s: float | None = None
 
 
-class _DeclaredEdge(_Declared, kw_only=True):
+class _DeclaredNode(_Declared, omit_defaults=True):
+    groups: dict[str, list[str]] = {}
+
+
+class _DeclaredEdge(_Declared, kw_only=True, omit_defaults=True):
     source: str
     target: str
+    split: bool = False
+    newest: bool = False
+    cap: int | None = None
 
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
-    node: dict[str, _Declared] = {}
+    node: dict[str, _DeclaredNode] = {}
     edge: dict[str, _DeclaredEdge] = {}
 
 
@@ -172,11 +230,20 @@ def encode_types(types: list[GraphType]) -> bytes:
     """Types as stored bytes, in the shape of the TOML document."""
     document = _Document()
     for kind in types:
+        properties = {name: python.__name__ for name, python in kind.kinds.items()}
         if isinstance(kind, NodeType):
-            document.node[kind.name] = _Declared(_kind_names(kind), kind.unknown, kind.ttl_s)
+            groups = {group: list(names) for group, names in kind.groups.items()}
+            document.node[kind.name] = _DeclaredNode(properties, kind.unknown, kind.ttl_s, groups)
         else:
             document.edge[kind.name] = _DeclaredEdge(
-                _kind_names(kind), kind.unknown, kind.ttl_s, source=kind.source, target=kind.target
+                properties,
+                kind.unknown,
+                kind.ttl_s,
+                source=kind.source,
+                target=kind.target,
+                split=kind.split,
+                newest=kind.newest,
+                cap=kind.cap,
             )
     return codec.encode(document)
 
@@ -186,24 +253,7 @@ def decode_types(data: bytes) -> list[GraphType]:
     return _types(codec.decode(data, _Document, "the graph's types"))
 
 
-def _kind_names(kind: _Properties) -> dict[str, str]:
-    return {name: python.__name__ for name, python in kind.kinds.items()}
-
-
 def _types(document: _Document) -> list[GraphType]:
-    nodes: list[GraphType] = [
-        NodeType(name, properties=dict(one.properties), unknown=one.unknown, ttl_s=one.ttl_s)
-        for name, one in document.node.items()
-    ]
-    edges: list[GraphType] = [
-        EdgeType(
-            name,
-            one.source,
-            one.target,
-            properties=dict(one.properties),
-            unknown=one.unknown,
-            ttl_s=one.ttl_s,
-        )
-        for name, one in document.edge.items()
-    ]
-    return nodes + edges
+    nodes = [NodeType(name, **msgspec.structs.asdict(one)) for name, one in document.node.items()]
+    edges = [EdgeType(name, **msgspec.structs.asdict(one)) for name, one in document.edge.items()]
+    return [*nodes, *edges]

@@ -7,55 +7,62 @@ from collections.abc import Iterator, Sequence
 from weft.graph import layout
 from weft.graph.ingest.dedup import Folding
 from weft.graph.ingest.model import Batch
-from weft.graph.updates import Update, mutations
-from weft.kv.model import Item, Keys, Mutation, Selection
+from weft.graph.schema import Schema
+from weft.graph.updates import Key, Update, mutations
+from weft.kv.model import ALL, Item, Keys, Mutation, Selection
 from weft.kv.store import KeyValueStore
 
-_WHOLE = Keys((b"",))
 
-
-def folded_mutations(store: KeyValueStore, batch: Batch) -> list[tuple[Mutation, ...]]:
+def folded_mutations(store: KeyValueStore, schema: Schema, batch: Batch) -> list[tuple[Mutation, ...]]:
     """The mutations of those of the batch's outputs that fold, merged with what is stored."""
     groups = []
     for name, updates in batch.outputs.items():
         folding = batch.folds.get(name)
         if folding is not None:
-            stored = _stored(store, updates)
+            stored = _stored(store, schema, updates)
             for update in updates:
-                group = _merged(folding, update, stored.get(update.key[1:]))
+                group = _merged(folding, schema, update, stored.get(update.key))
                 if group:
                     groups.append(group)
     return groups
 
 
-def _merged(folding: Folding, update: Update, item: Item | None) -> tuple[Mutation, ...]:
+def _merged(folding: Folding, schema: Schema, update: Update, item: Item | None) -> tuple[Mutation, ...]:
     """The write that makes the stored item into both; nothing when it is both already."""
     if item is None:
-        return mutations(update)
+        return mutations(update, schema)
     time_us, token = item.version
-    before = Update(update.type, update.record, update.target, item.value, time_us, token.nonce)
+    before = update._replace(value=item.value, event_time_us=time_us, nonce=token.nonce)
     after = folding.fold(before, update)
     if after.value == item.value and after.order == before.order:
         return ()
     # The event time and nonce say which update was last; the instant says which folding of it.
-    return mutations(after, max(after.event_time_us, token.instant_us + 1))
+    return mutations(after, schema, max(after.event_time_us, token.instant_us + 1))
 
 
-def _stored(store: KeyValueStore, updates: Sequence[Update]) -> dict[tuple[bytes, bytes | None], Item]:
-    kind = updates[0].type
-    found: dict[tuple[bytes, bytes | None], Item] = {}
+def _stored(store: KeyValueStore, schema: Schema, updates: Sequence[Update]) -> dict[Key, Item]:
+    """What is stored of the updated nodes or edges, by the key of the update."""
+    kind, whole = updates[0].type, ALL
     if updates[0].target is None:
-        records = [update.record for update in updates]
-        for record, item in _items(store, layout.node_namespace(kind), records, _WHOLE):
-            found[record, None] = item
-        return found
+        nodes = list(dict.fromkeys(update.record for update in updates))
+        found = _items(store, layout.node_namespace(kind), nodes, whole)
+        return {_key(kind, node, item.key.decode()): item for node, item in found}
+    if schema.edges[kind].split:
+        by_pair = {layout.pair_record(update.record, update.target or b""): update.key for update in updates}
+        found = _items(store, layout.pair_namespace(kind), list(by_pair), whole)
+        return {by_pair[pair]: item for pair, item in found}
     targets: dict[bytes, list[bytes]] = {}
     for update in updates:
         targets.setdefault(update.record, []).append(update.target or b"")
-    for source, keys in targets.items():
-        for record, item in _items(store, layout.out_namespace(kind), [source], Keys(tuple(keys))):
-            found[record, item.key] = item
-    return found
+    return {
+        (kind, source, item.key): item
+        for source, keys in targets.items()
+        for _, item in _items(store, layout.out_namespace(kind), [source], Keys(tuple(keys)))
+    }
+
+
+def _key(kind: str, node: bytes, group: str) -> Key:
+    return (kind, node, None, group) if group else (kind, node, None)
 
 
 def _items(

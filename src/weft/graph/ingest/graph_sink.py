@@ -58,11 +58,11 @@ class GraphSink:
             self._write_groups(batch, [])
             return
         with _FOLDING:
-            self._write_groups(batch, folded_mutations(self._store, batch))
+            self._write_groups(batch, folded_mutations(self._store, self._schema, batch))
 
     def _write_groups(self, batch: Batch, folded: list[tuple[Mutation, ...]]) -> None:
         groups = folded + [
-            mutations(update)
+            mutations(update, self._schema)
             for name, updates in batch.outputs.items()
             if name not in batch.folds
             for update in updates

@@ -17,7 +17,7 @@ from weft.graph.ingest.protocols import Sink
 from weft.graph.ingest.report import IngestReport
 from weft.graph.ingest.window import Window, stream_of
 from weft.graph.model import Edge, Node, Remove
-from weft.graph.updates import Update, compile_update
+from weft.graph.updates import Update, compile_updates
 
 _NONCE: Final = struct.Struct(">IQI")
 _OUTPUTS: Final = (Node, Edge, Remove, RelationWrite)
@@ -128,10 +128,10 @@ class Pipeline:
             if isinstance(output, RelationWrite):
                 relations.append(self._relation(output, default_us, nonce))
                 continue
-            update = compile_update(output, schema, default_us, nonce)
-            if folds and (folding := folds.get(stream_of(update))):
-                folding.check(update)
-            updates.append(update)
+            compiled = compile_updates(output, schema, default_us, nonce)
+            if folds and (folding := folds.get(stream_of(compiled[0]))):
+                folding.check(compiled[0])
+            updates += compiled
         return updates, relations
 
     def _relation(self, write: RelationWrite, default_us: int, nonce: bytes) -> RelationUpdate:

@@ -8,9 +8,7 @@ from typing import Final
 
 from weft.graph.ingest.dedup import Folding
 from weft.graph.ingest.model import RelationUpdate
-from weft.graph.updates import Update
-
-Key = tuple[str, bytes, bytes | None]
+from weft.graph.updates import Key, Update
 
 # Deadlines fall together in this many buckets per window, so that one timer serves thousands of keys.
 _BUCKETS: Final = 16
@@ -48,7 +46,7 @@ class Window:
         return len(self._held) + len(self._due) + len(self._relations)
 
     def add(self, update: Update) -> None:
-        key = update[:3]
+        key = update.key if update[6] else update[:3]
         held = self._held
         before = held.get(key)
         if before is not None:
