@@ -32,7 +32,7 @@ class Follower:
 
     def __init__(self, store: KeyValueStore, namespace: str, *, limit: int = 10_000) -> None:
         self.store = store
-        self._namespace = namespace
+        self.namespace = namespace
         self._limit = limit
         self._generation = -1
         self._copy: dict[bytes, dict[bytes, Item]] = {}
@@ -42,7 +42,7 @@ class Follower:
     def catch_up(self) -> None:
         while True:
             try:
-                found = self.store.changes(self._namespace, after=self._generation, limit=self._limit)
+                found = self.store.changes(self.namespace, after=self._generation, limit=self._limit)
             except ChangesForgotten:
                 self._begin()
                 continue
@@ -63,14 +63,14 @@ class Follower:
     def _begin(self) -> None:
         self.began += 1
         self._generation = self.store.generation() or 0
-        self._copy = read_all(self.store, self._namespace)
+        self._copy = read_all(self.store, self.namespace)
 
     def _read(self, change: Change) -> None:
         items = self._copy.setdefault(change.record, {})
         selection: Selection = ALL if change.key is None else Keys((change.key,))
         for key in [key for key in items if selects(selection, key)]:
             del items[key]
-        for item in self.store.get_items(self._namespace, [change.record], selection).items():
+        for item in self.store.get_items(self.namespace, [change.record], selection).items():
             items[item.key] = item
 
 
