@@ -13,6 +13,7 @@ from weft.agent.models.protocol import ToolCall, ToolSpec
 from weft.agent.policy import Access
 from weft.agent.sandbox import Sandbox
 from weft.agent.secrets import MARK
+from weft.agent.tools.output import Outputs
 from weft.core.errors import Invalid
 
 
@@ -26,6 +27,10 @@ class ToolContext(msgspec.Struct, frozen=True):
     """How long a command may take, at most."""
     may_read: Callable[[str], bool] = lambda path: True
     """Whether the policy lets a file be read: for tools that come upon files they were not asked for."""
+    call: str = ""
+    """This call's name, unique within the session."""
+    outputs: Outputs = msgspec.field(default_factory=Outputs)
+    """Where an output that is too long to be shown is kept."""
 
 
 class Observation(msgspec.Struct, frozen=True):
@@ -35,6 +40,10 @@ class Observation(msgspec.Struct, frozen=True):
     ok: bool = True
     files: tuple[FileUse, ...] = ()
     command: CommandUse | None = None
+    child: str | None = None
+    """The session of a sub-agent that did it, which spent `tokens` and `cost_usd`."""
+    tokens: int = 0
+    cost_usd: float | None = 0.0
 
 
 class ToolError(Invalid):
@@ -53,6 +62,8 @@ class Tool(Protocol):
     - `run` reaches files and commands through `context.box` only. What goes wrong on account of the call is a
       `WeftError` whose text a model can act on; other errors are bugs.
     - A `read_only` tool changes nothing, so that several may run at the same time.
+    - A tool whose schema comes from elsewhere takes a plain dict as its `arguments` and has the schema in an
+      attribute `parameters`.
     """
 
     @property
@@ -65,8 +76,8 @@ class Tool(Protocol):
     def read_only(self) -> bool: ...
 
     @property
-    def arguments(self) -> type[msgspec.Struct]:
-        """The struct of its arguments."""
+    def arguments(self) -> type[Any]:
+        """The struct of its arguments; `dict[str, Any]` for a schema from elsewhere."""
 
     def accesses(self, arguments: Any) -> Sequence[Access]:
         """What this call would touch."""
@@ -84,13 +95,13 @@ class Toolbox:
     @cached_property
     def specs(self) -> tuple[ToolSpec, ...]:
         """The tools as a model sees them."""
-        return tuple(ToolSpec(t.name, t.description, schema(t.arguments)) for t in self._tools.values())
+        return tuple(ToolSpec(t.name, t.description, _parameters(t)) for t in self._tools.values())
 
     def is_read_only(self, name: str) -> bool:
         tool = self._tools.get(name)
         return tool is not None and tool.read_only
 
-    def parse(self, call: ToolCall) -> tuple[Tool, msgspec.Struct]:
+    def parse(self, call: ToolCall) -> tuple[Tool, Any]:
         """The tool and its arguments; `ToolError` when the call does not fit the schema."""
         tool = self._tools.get(call.name)
         if tool is None:
@@ -98,7 +109,7 @@ class Toolbox:
         try:
             arguments = msgspec.json.decode(call.arguments or "{}", type=tool.arguments)
         except msgspec.MsgspecError as error:
-            fields = ", ".join(field.name for field in msgspec.structs.fields(tool.arguments))
+            fields = ", ".join(_parameters(tool).get("properties", ()))
             raise ToolError(
                 f"the arguments of `{call.name}` do not fit: {error}", hint=f"its arguments are {fields}"
             ) from error
@@ -108,6 +119,11 @@ class Toolbox:
                 hint="leave lines with secrets as they are, and edit around them",
             )
         return tool, arguments
+
+
+def _parameters(tool: Tool) -> dict[str, Any]:
+    foreign: dict[str, Any] | None = getattr(tool, "parameters", None)
+    return schema(tool.arguments) if foreign is None else foreign
 
 
 def schema(arguments: type[msgspec.Struct]) -> dict[str, Any]:
