@@ -71,6 +71,8 @@ MAX_TOOL_LINES: Final = 1_000
 MAX_TOOL_LINE_CHARS: Final = 1_000
 MAX_TOOL_ENTRIES: Final = 500
 MAX_TOOL_HITS: Final = 100
+# All that one search may find before it is cut; the model reads a part of it.
+MAX_SEARCH_BYTES: Final = 2 << 20
 # A longer command is a service, and keeps the model waiting.
 MAX_COMMAND_S: Final = 600.0
 # Longer source files are generated; they would cost more than they tell.

@@ -73,12 +73,12 @@ def test_listing_shows_folders_to_the_depth_asked_for(use, box: Sandbox) -> None
 
 def test_searching_gives_places_and_says_what_went_wrong(use, box: Sandbox) -> None:
     assert use("grep", pattern="def (mean|none)").text == "calc.py:1:def mean(values):"
-    assert use("grep", pattern="MEAN", ignore_case=True, include="test_*").text.count("test_calc.py:") == 3
+    assert use("grep", pattern="MEAN", ignore_case=True, glob="test_*").text.count("test_calc.py:") == 3
     assert use("grep", pattern="-nothing-").text == "[no line matches]"
     with pytest.raises(ToolError, match="grep failed"):
         use("grep", pattern="(")
     box.write("many", b"x\n" * 500)
-    assert "[400 more matches" in use("grep", pattern="x", path="many").text
+    assert "[400 more rows]" in use("grep", pattern="x", path="many").text
 
 
 def test_editing_keeps_every_other_byte(use, box: Sandbox) -> None:

@@ -1,4 +1,4 @@
-"""Tools that look: read_file, list_dir, grep."""
+"""Tools that look at one place: read_file, list_dir, read_output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec import Meta
 from weft.agent.events import FileUse
 from weft.agent.policy import Access, Resource
 from weft.agent.sandbox import Sandbox
-from weft.agent.tools.output import clipped
+from weft.agent.tools.output import shortened
 from weft.agent.tools.protocol import Observation, ToolContext, ToolError
 from weft.core import limits
 
@@ -44,11 +44,11 @@ class ReadFile:
         if first > max(1, len(lines)):
             raise ToolError(f"`{arguments.path}` has {len(lines)} lines", hint="start at a line that it has")
         shown = lines[first - 1 : first - 1 + arguments.lines]
-        rows = [f"{number:6}\t{_shortened(text)}" for number, text in enumerate(shown, first)]
+        rows = [f"{number:6}\t{shortened(text)}" for number, text in enumerate(shown, first)]
         rest = len(lines) - (first - 1 + len(shown))
         if rest > 0:
             rows.append(f"[{rest:,} more lines; read on with start_line={first + len(shown)}]")
-        text = clipped("\n".join(rows)) if rows else "[the file is empty]"
+        text = context.outputs.shown("\n".join(rows)) if rows else "[the file is empty]"
         return Observation(text, files=(FileUse(arguments.path, "read"),))
 
 
@@ -76,42 +76,40 @@ class ListDir:
         return Observation("\n".join(rows) or "[the folder is empty]")
 
 
-class GrepArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    pattern: Annotated[
-        str, Meta(description="extended regular expression, matched line by line", min_length=1)
-    ]
-    path: Annotated[str, Meta(description="file or folder to search")] = "."
-    include: Annotated[str, Meta(description="only files whose name fits this glob, as in `*.py`")] = ""
-    ignore_case: bool = False
+class ReadOutputArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    handle: str
+    start_line: Annotated[int, Meta(ge=1)] = 1
+    lines: Annotated[int, Meta(ge=1, le=limits.MAX_TOOL_LINES)] = 200
+    contains: Annotated[str, Meta(description="only lines with this text")] = ""
 
 
-class Grep:
-    name = "grep"
-    description = "Search file contents; gives path:line:text. Leaves out binary files and .git."
+class ReadOutput:
+    name = "read_output"
+    description = "Read on in an output that was shown in part, by the handle that its note gives."
     read_only = True
-    arguments = GrepArguments
+    arguments = ReadOutputArguments
 
-    def accesses(self, arguments: GrepArguments) -> list[Access]:
-        return [file_access("read", arguments.path)]
+    def accesses(self, arguments: ReadOutputArguments) -> list[Access]:
+        return []
 
-    def run(self, arguments: GrepArguments, context: ToolContext) -> Observation:
-        options = ["-rnHIEZ", "--exclude-dir=.git", "--exclude-dir=__pycache__", "--exclude-dir=node_modules"]
-        options += ["-i"] * arguments.ignore_case
-        options += [f"--include={arguments.include}"] if arguments.include else []
-        command = ["grep", *options, "-e", arguments.pattern, "--", posixpath.normpath(arguments.path)]
-        result = context.box.run(command, timeout_s=context.deadline_s)
-        if result.exit_code == 1:
-            return Observation("[no line matches]")
-        lines = [line.removeprefix("./").partition("\0") for line in result.output.splitlines()]
-        hits = [(path, f"{path}:{_shortened(rest)}") for path, nul, rest in lines if nul]
-        if result.exit_code != 0 and not hits:
-            raise ToolError(f"grep failed: {result.output.strip()[:300]}", hint="check pattern and path")
-        readable = {path for path in dict.fromkeys(path for path, _ in hits) if context.may_read(path)}
-        hits = [hit for hit in hits if hit[0] in readable]
-        shown = [text for _, text in hits[: limits.MAX_TOOL_HITS]]
-        if len(hits) > len(shown):
-            shown.append(f"[{len(hits) - len(shown):,} more matches; narrow the pattern or the path]")
-        return Observation(clipped("\n".join(shown)) or "[no line matches]")
+    def run(self, arguments: ReadOutputArguments, context: ToolContext) -> Observation:
+        rows = list(enumerate(context.outputs.rows(arguments.handle), 1))
+        after = [row for row in rows if row[0] >= arguments.start_line and arguments.contains in row[1]]
+        if not after:
+            raise ToolError(
+                f"the output has {len(rows)} lines, and none to show from line {arguments.start_line} on",
+                hint="start earlier, or leave out `contains`",
+            )
+        shown, size = [], 0
+        for number, text in after[: arguments.lines]:
+            size += len(text) + 8
+            if size > limits.MAX_TOOL_OUTPUT_CHARS:
+                break
+            shown.append(f"{number:6}\t{text}")
+        if len(after) > len(shown):
+            rest = len(after) - len(shown)
+            shown.append(f"[{rest:,} more lines; read on with start_line={after[len(shown)][0]}]")
+        return Observation("\n".join(shown))
 
 
 def file_access(action: str, path: str) -> Access:
@@ -145,12 +143,3 @@ def _entries(context: ToolContext, path: str, depth: int, above: str) -> Iterato
         yield f"{above}{entry.name}/"
         if depth > 1:
             yield from _entries(context, inside, depth - 1, f"{above}{entry.name}/")
-
-
-def _shortened(text: str) -> str:
-    shown = text.rstrip("\r").encode("utf-8", "replace").decode()
-    return (
-        shown
-        if len(shown) <= limits.MAX_TOOL_LINE_CHARS
-        else shown[: limits.MAX_TOOL_LINE_CHARS] + " [line cut]"
-    )

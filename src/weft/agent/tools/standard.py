@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from weft.agent.tools.editing import ApplyPatch, EditFile, WriteFile
+from weft.agent.tools.finding import Glob, Grep
 from weft.agent.tools.protocol import Tool
-from weft.agent.tools.reading import Grep, ListDir, ReadFile
+from weft.agent.tools.reading import ListDir, ReadFile, ReadOutput
 from weft.agent.tools.running import RunCommand, RunTests
 
 
@@ -12,7 +13,9 @@ def standard_tools(test_command: str | None) -> list[Tool]:
     """Reading, editing and running; `test_command` is what run_tests runs."""
     return [
         ReadFile(),
+        ReadOutput(),
         ListDir(),
+        Glob(),
         Grep(),
         EditFile(),
         ApplyPatch(),

@@ -1,0 +1,131 @@
+"""Which files of a tree count: not what .gitignore files name, nor what tools leave behind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from weft.core.extras import require
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+IGNORE_FILE: Final = ".gitignore"
+# Left out also where nobody ignores them: not written by people, and large.
+SKIPPED: Final = frozenset(
+    {".git", ".hg", ".svn", "__pycache__", "node_modules", ".venv", ".tox", ".nox", ".eggs"}
+    | {".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".gradle", ".idea"}
+)
+
+
+class Found(NamedTuple):
+    """One entry of a folder; links and special files are `other`."""
+
+    name: str
+    kind: Literal["file", "folder", "other"]
+
+
+class Ignored:
+    """The rules of the .gitignore files of one tree; the rules nearest to a file decide."""
+
+    def __init__(self) -> None:
+        self._specs: dict[str, GitIgnoreSpec] = {}
+        self._answers: dict[str, bool] = {}
+
+    def learn(self, folder: str, rules: str | None) -> None:
+        """Take in what a folder's .gitignore says; None where there is none any more. `.` is the root."""
+        known = self._specs.get(folder)
+        if rules is None:
+            if known is None:
+                return
+            del self._specs[folder]
+        else:
+            spec = require("pathspec", "agent").GitIgnoreSpec.from_lines(rules.splitlines())
+            if known == spec:
+                return
+            self._specs[folder] = spec
+        self._answers.clear()
+
+    def __call__(self, path: str) -> bool:
+        """Whether to leave out a path, relative to the root; a folder's path ends with a slash."""
+        answer = self._answers.get(path)
+        if answer is None:
+            answer = self._answers[path] = self._decide(path)
+        return answer
+
+    def _decide(self, path: str) -> bool:
+        if path.rstrip("/").rpartition("/")[2] in SKIPPED:
+            return True
+        for folder in _above(path):
+            spec = self._specs.get(folder)
+            if spec is not None:
+                inner = path if folder == "." else path[len(folder) + 1 :]
+                verdict = spec.check_file(inner).include
+                if verdict is not None:
+                    return verdict
+        return False
+
+
+def walk(
+    entries: Callable[[str], list[Found]],
+    rules: Callable[[str], str | None],
+    ignored: Ignored,
+    folder: str = ".",
+) -> Iterator[str]:
+    """The files below a folder that count, sorted within each folder; links are not followed.
+
+    `entries` lists a folder, `rules` gives the text of the .gitignore in it.
+    """
+    found = entries(folder)
+    has_rules = any(entry.name == IGNORE_FILE and entry.kind == "file" for entry in found)
+    ignored.learn(folder, rules(folder) if has_rules else None)
+    prefix = "" if folder == "." else folder + "/"
+    for entry in sorted(found):
+        path = prefix + entry.name
+        if entry.kind == "folder":
+            if not ignored(path + "/"):
+                yield from walk(entries, rules, ignored, path)
+        elif entry.kind == "file" and not ignored(path):
+            yield path
+
+
+def glob_pattern(glob: str) -> re.Pattern[str]:
+    """A glob over whole paths: `*` and `?` stay within a name, `**` spans folders, `{a,b}` and `[a-z]` as in
+    shells; one without a slash is matched against the name alone, in any folder."""
+    anywhere = "" if "/" in glob else r"(?:.*/)?"
+    return re.compile(anywhere + "".join(_translated(glob.removeprefix("./"))) + r"\Z", re.DOTALL)
+
+
+_TOKEN: Final = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|[{},]|.", re.DOTALL)
+_FIXED: Final = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+
+
+def _translated(glob: str) -> Iterator[str]:
+    depth = 0
+    for token in _TOKEN.findall(glob):
+        if token in _FIXED:
+            yield _FIXED[token]
+        elif token == "{" and "}" in glob:
+            depth += 1
+            yield "(?:"
+        elif token == "}" and depth:
+            depth -= 1
+            yield ")"
+        elif token == "," and depth:
+            yield "|"
+        elif len(token) > 1:
+            inner = token[1:-1].replace("\\", "\\\\").replace("[", "\\[")
+            yield f"[{'^' + inner[1:] if inner.startswith('!') else inner}]"
+        else:
+            yield re.escape(token)
+    yield ")" * depth
+
+
+def _above(path: str) -> Iterator[str]:
+    """The folders that a path is in, the nearest first."""
+    folder = path.rstrip("/")
+    while "/" in folder:
+        folder = folder.rpartition("/")[0]
+        yield folder
+    yield "."
