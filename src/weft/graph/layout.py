@@ -41,6 +41,8 @@ RELATIONS: Final = "graph/relations"
 REMOVED: Final = b"\xc0"
 """What a list in the order of time holds of a removed edge: no map."""
 
+NO_PROPERTIES: Final = b"\x80"
+
 _LENGTH: Final = struct.Struct(">H")
 _TIME: Final = struct.Struct(">Q")
 _LAST_US: Final = (1 << 64) - 1
@@ -85,11 +87,15 @@ def type_namespaces(schema: Schema) -> Iterator[Namespace]:
     for node in schema.nodes.values():
         yield Namespace(name=node_namespace(node.name), ttl_s=node.ttl_s)
     for edge in schema.edges.values():
-        lists = [out_namespace(edge.name), in_namespace(edge.name)]
-        names = lists + [newest_namespace(name) for name in lists if edge.newest]
-        names += [pair_namespace(edge.name)] if edge.split else []
-        for name in names:
+        for name in edge_namespaces(edge):
             yield Namespace(name=name, ttl_s=edge.ttl_s)
+
+
+def edge_namespaces(kind: EdgeType) -> list[str]:
+    """All that edges of the type are written to."""
+    lists = [out_namespace(kind.name), in_namespace(kind.name)]
+    names = lists + [newest_namespace(name) for name in lists if kind.newest]
+    return names + [pair_namespace(kind.name)] * kind.split
 
 
 def node_mutation(

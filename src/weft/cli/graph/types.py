@@ -54,11 +54,11 @@ def stats(data: Data = None, json: Json = False) -> None:
 
 
 def _counted(store: KeyValueStore, kind: GraphType) -> tuple[int, int]:
-    """How many there are, and their bytes: an edge lies in two adjacency lists."""
+    """How many there are, and their bytes: an edge lies in two adjacency lists at least."""
     if isinstance(kind, EdgeType):
         out = store.stats(layout.out_namespace(kind.name))
-        into = store.stats(layout.in_namespace(kind.name))
-        return out.live_items, out.stored_bytes + into.stored_bytes
+        others = [name for name in layout.edge_namespaces(kind) if name != layout.out_namespace(kind.name)]
+        return out.live_items, out.stored_bytes + sum(store.stats(name).stored_bytes for name in others)
     nodes = store.stats(layout.node_namespace(kind.name))
     return nodes.records, nodes.stored_bytes
 
@@ -72,10 +72,17 @@ def _label(kind: GraphType) -> str:
 
 
 def _fields(kind: GraphType) -> dict[str, object]:
-    ends = {"source": kind.source, "target": kind.target} if isinstance(kind, EdgeType) else {}
+    own: dict[str, object] = {}
+    if isinstance(kind, EdgeType):
+        ends: dict[str, object] = {"source": kind.source, "target": kind.target}
+        own = {name: value for name in ("split", "newest", "cap") if (value := getattr(kind, name))}
+    else:
+        ends = {}
+        own = {"groups": dict(kind.groups)} if kind.groups else {}
     return {
         **_name(kind),
         **ends,
+        **own,
         "properties": dict(kind.properties),
         "unknown": kind.unknown,
         "ttl_s": kind.ttl_s,

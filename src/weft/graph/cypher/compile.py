@@ -54,10 +54,19 @@ class Scope:
 
 
 class Compiled(NamedTuple):
-    """`get` reads nodes' properties; those of the nodes in the slots `loads` have to be there."""
+    """`get` reads properties; those of the nodes in the slots `loads`, and of the edges in the slots `edges`,
+    have to be there."""
 
     get: Getter
     loads: frozenset[int]
+    edges: frozenset[int]
+
+
+class _Asked(NamedTuple):
+    """Slots whose nodes' and edges' properties are asked for."""
+
+    nodes: set[int]
+    edges: set[int]
 
 
 class Compiler:
@@ -79,8 +88,9 @@ class Compiler:
         return QueryError(message, hint, self._text, at, length)
 
     def compile(self, expression: Expression, scope: Scope) -> Compiled:
-        loads: set[int] = set()
-        return Compiled(self._get(expression, scope, loads), frozenset(loads))
+        asked = _Asked(set(), set())
+        get = self._get(expression, scope, asked)
+        return Compiled(get, frozenset(asked.nodes), frozenset(asked.edges))
 
     def constant(self, expression: Expression) -> Any:
         """The value of an expression without variables."""
@@ -103,13 +113,13 @@ class Compiler:
                 raise self.error(f"there is no {what} type `{name}`", hint, place, len(name))
         return frozenset(names or known)
 
-    def _get(self, expression: Expression, scope: Scope, loads: set[int]) -> Getter:
+    def _get(self, expression: Expression, scope: Scope, asked: _Asked) -> Getter:
         if expression in scope.known:
             slot = scope.known[expression]
             return lambda row: row[slot]
 
         def get(part: Expression) -> Getter:
-            return self._get(part, scope, loads)
+            return self._get(part, scope, asked)
 
         match expression:
             case syntax.Constant(value):
@@ -121,12 +131,12 @@ class Compiler:
                 place = self.bound(name, scope, expression.at).slot
                 return lambda row: row[place]
             case syntax.Property():
-                return self._property(expression, scope, loads)
+                return self._property(expression, scope, asked)
             case syntax.ListOf(items):
                 getters = [get(item) for item in items]
                 return lambda row: [one(row) for one in getters]
             case syntax.Call():
-                return self._call(expression, scope, loads)
+                return self._call(expression, scope, asked)
             case syntax.Not(of):
                 inner = get(of)
                 return lambda row: not found if isinstance(found := inner(row), bool) else None
@@ -147,7 +157,7 @@ class Compiler:
                 fold, each = _OF_ALL[operator], [get(one) for one in of_all]
                 return lambda row: fold(one(row) for one in each)
             case syntax.HasType():
-                return self._has_type(expression, scope, loads)
+                return self._has_type(expression, scope, asked)
             case syntax.Exists():
                 hint = "use it as a condition of WHERE"
                 raise self.error("a pattern is not a value", hint, expression.at)
@@ -166,16 +176,20 @@ class Compiler:
         hint = did_you_mean(name, self._parameters, "pass it by that name")
         raise self.error(f"the parameter `${name}` was not given", hint, expression.at, len(name) + 1)
 
-    def _property(self, expression: syntax.Property, scope: Scope, loads: set[int]) -> Getter:
+    def _property(self, expression: syntax.Property, scope: Scope, asked: _Asked) -> Getter:
         name, of, nodes = expression.name, expression.of, self._nodes
-        inner = self._get(of, scope, loads)
+        inner = self._get(of, scope, asked)
         bound = scope.names.get(of.name) if isinstance(of, syntax.Variable) else None
         if bound is not None:
             self._check_property(expression, bound)
-        if name != "id" and not (bound and bound.kind == "edge"):
-            # Whatever nodes the value may come from.
-            loads |= {scope.names[one].slot for one in syntax.names_in(of) if one in scope.names}
-            loads |= {scope.known[one] for one in syntax.within(of) if one in scope.known}
+        if name != "id" and bound and bound.kind == "edge":
+            asked.edges.add(bound.slot)
+        elif name != "id":
+            # Whatever nodes and edges the value may come from.
+            slots = {scope.names[one].slot for one in syntax.names_in(of) if one in scope.names}
+            slots |= {scope.known[one] for one in syntax.within(of) if one in scope.known}
+            asked.nodes.update(slots)
+            asked.edges.update(slots)
         return lambda row: property_of(inner(row), name, nodes)
 
     def _check_property(self, expression: syntax.Property, bound: Bound) -> None:
@@ -197,7 +211,7 @@ class Compiler:
             f"{labels} has no property `{name}`", did_you_mean(name, properties), expression.at, len(name)
         )
 
-    def _call(self, call: syntax.Call, scope: Scope, loads: set[int]) -> Getter:
+    def _call(self, call: syntax.Call, scope: Scope, asked: _Asked) -> Getter:
         if call.name in AGGREGATES:
             raise self.error(
                 f"`{call.name}(...)` counts over rows, which is not possible here",
@@ -217,16 +231,16 @@ class Compiler:
             if (call.name, kind) in INSTEAD:
                 hint = INSTEAD[call.name, kind]
                 raise self.error(f"`{call.name}` does not take this", hint, call.at, len(call.name))
-        arguments = [self._get(argument, scope, loads) for argument in call.arguments]
+        arguments = [self._get(argument, scope, asked) for argument in call.arguments]
         return lambda row: function.call(*(one(row) for one in arguments))
 
-    def _has_type(self, expression: syntax.HasType, scope: Scope, loads: set[int]) -> Getter:
+    def _has_type(self, expression: syntax.HasType, scope: Scope, asked: _Asked) -> Getter:
         of = expression.of
         if _kind(of, scope) == "edge":
             self.edge_types(expression.types, expression.at)
         else:
             self.node_types(expression.types, expression.at)
-        inner, types = self._get(of, scope, loads), frozenset(expression.types)
+        inner, types = self._get(of, scope, asked), frozenset(expression.types)
         return lambda row: (
             found.type in types if isinstance(found := inner(row), NodeKey | EdgeValue) else None
         )

@@ -5,7 +5,7 @@ A row is a tuple; its first slot is the row's number where rows have to be told 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from weft.core.errors import LimitExceeded
@@ -14,6 +14,7 @@ from weft.graph.cypher.compile import Compiled, Row
 from weft.graph.cypher.plan import Ask, Bind, Expand, Keep, MatchPlan, Start, Step
 from weft.graph.cypher.shape import Way
 from weft.graph.cypher.values import EdgeValue, NodeKey, PathValue
+from weft.graph.schema import Schema
 from weft.graph.traverse.reads import Asking, Link, Read, Reader, Scan
 
 _Hop = tuple[EdgeValue, NodeKey]
@@ -25,8 +26,9 @@ class Matcher:
     """One run. A cut leaves rows out and is told in `reason`; where it would make a row wrong (a null of
     OPTIONAL MATCH, a pattern in a condition) it is `LimitExceeded` instead."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, schema: Schema) -> None:
         self.reason = ""
+        self._schema = schema
         self._reader = reader
         self._strict = 0
 
@@ -60,10 +62,24 @@ class Matcher:
                     rows = [(*row, at in found) for at, row in enumerate(rows)]
         return rows
 
-    def load(self, loads: Iterable[int], rows: Iterable[Row]) -> Asking[None]:
-        """Have the properties of all nodes in these slots."""
-        slots = tuple(loads)
+    def load(self, asking: Iterable[Compiled], rows: Sequence[Row]) -> Asking[None]:
+        """Have the properties that these ask for."""
+        every = list(asking)
+        slots = {slot for one in every for slot in one.loads}
         yield from self.load_nodes(node for row in rows for slot in slots for node in nodes_in(row[slot]))
+        slots = {slot for one in every for slot in one.edges}
+        yield from self.load_edges(edge for row in rows for slot in slots for edge in edges_in(row[slot]))
+
+    def load_edges(self, edges: Iterable[EdgeValue]) -> Asking[None]:
+        by_type: dict[str, list[EdgeValue]] = {}
+        for edge in edges:
+            if not edge.item.value:
+                by_type.setdefault(edge.type, []).append(edge)
+        for name, found in by_type.items():
+            links = [Link(edge.source.id, edge.target.id, True, edge.item) for edge in found]
+            whole = yield from self._reader.whole(self._schema.edges[name], links)
+            for edge, link in zip(found, whole, strict=True):
+                edge.item = link.item
 
     def load_nodes(self, nodes: Iterable[NodeKey]) -> Asking[None]:
         for kind, ids in _by_type(nodes).items():
@@ -76,7 +92,7 @@ class Matcher:
         return found
 
     def _keep(self, test: Compiled, rows: list[Row]) -> Asking[list[Row]]:
-        yield from self.load(test.loads, rows)
+        yield from self.load([test], rows)
         return [row for row in rows if test.get(row) is True]
 
     def _satisfying(self, test: Compiled | None, nodes: Iterable[NodeKey]) -> Asking[dict[NodeKey, None]]:
@@ -140,11 +156,12 @@ class Matcher:
         count = 0
         for way in step.ways:
             ids = by_type.get(way.here)
+            whole = self._schema.edges[way.edge] if step.edge_test and step.edge_test.edges else None
             after = None
             while ids and count <= MAX_EDGES_PER_STEP:
                 read = Read(way.namespace, ids, None, after)
                 test = _link_test(step, way, among)
-                links, after = yield from self._reader.links(read, way.forward, way.there, test)
+                links, after = yield from self._reader.links(read, way.forward, way.there, test, whole)
                 count += len(links)
                 for link in links:
                     edge = _edge(way, link)
@@ -265,6 +282,17 @@ def _path(row: Row, nodes: tuple[int, ...], edges: tuple[int, ...]) -> PathValue
             taken.append(edge)
             walked.append(edge.other(walked[-1]))
     return PathValue(tuple(walked), tuple(taken))
+
+
+def edges_in(value: Any) -> Iterator[EdgeValue]:
+    """All edges in a value of a row."""
+    if isinstance(value, EdgeValue):
+        yield value
+    elif isinstance(value, PathValue):
+        yield from value.edges
+    elif isinstance(value, list):
+        for one in value:
+            yield from edges_in(one)
 
 
 def nodes_in(value: Any) -> Iterator[NodeKey]:

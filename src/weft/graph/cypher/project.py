@@ -165,7 +165,7 @@ def project(matcher: Matcher, plan: Project, rows: list[Row]) -> Asking[list[Row
     """The rows of the new columns; their first slot is unused."""
     if plan.group is not None:
         rows = yield from _grouped(matcher, plan.group, rows)
-    yield from matcher.load({slot for item in plan.items for slot in item.loads}, rows)
+    yield from matcher.load(plan.items, rows)
     made = [(0, *(item.get(row) for item in plan.items)) for row in rows]
     for row in made:
         for value in row:
@@ -184,7 +184,7 @@ def project(matcher: Matcher, plan: Project, rows: list[Row]) -> Asking[list[Row
 
 def _sorted(matcher: Matcher, plan: Project, pairs: list[tuple[Row, Row]]) -> Asking[list[tuple[Row, Row]]]:
     wide = [(old + new[1:] if plan.over_rows else new, (old, new)) for old, new in pairs]
-    yield from matcher.load({slot for by, _ in plan.order for slot in by.loads}, [row for row, _ in wide])
+    yield from matcher.load([by for by, _ in plan.order], [row for row, _ in wide])
     for by, descending in reversed(plan.order):
         wide.sort(key=lambda one: order_key(by.get(one[0])), reverse=descending)
     return [pair for _, pair in wide]
@@ -192,7 +192,7 @@ def _sorted(matcher: Matcher, plan: Project, pairs: list[tuple[Row, Row]]) -> As
 
 def _grouped(matcher: Matcher, group: Group, rows: list[Row]) -> Asking[list[Row]]:
     every = [*group.keys, *(one.of for one in group.aggregates if one.of is not None)]
-    yield from matcher.load({slot for one in every for slot in one.loads}, rows)
+    yield from matcher.load(every, rows)
     groups: dict[tuple[object, ...], tuple[Row, list[Row]]] = {}
     for row in rows:
         values = tuple(key.get(row) for key in group.keys)

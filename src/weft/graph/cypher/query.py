@@ -8,7 +8,7 @@ from typing import Any, Final
 from weft.core.errors import Invalid, LimitExceeded
 from weft.core.limits import MAX_EXPRESSION_DEPTH, MAX_PATHS
 from weft.graph.cypher.compile import Compiler, Row, Scope
-from weft.graph.cypher.match import Matcher, nodes_in
+from weft.graph.cypher.match import Matcher, edges_in, nodes_in
 from weft.graph.cypher.parser import parse
 from weft.graph.cypher.plan import MatchPlan, plan_match
 from weft.graph.cypher.project import Project, plan_projection, project
@@ -57,7 +57,7 @@ def run(
         else:
             plan, scope = plan_projection(clause, scope, compiler)
         plans.append(plan)
-    matcher = Matcher(reader)
+    matcher = Matcher(reader, schema)
     rows = drive(_run(plans, matcher), store, visibility)
     columns = tuple(scope.names)
     values = [[_value(value, reader) for value in row[1:]] for row in rows]
@@ -76,6 +76,7 @@ def _run(plans: list[MatchPlan | Project], matcher: Matcher) -> Asking[list[Row]
         del rows[MAX_PATHS:]
     shown = [value for row in rows for value in row[1:] if not isinstance(value, EdgeValue)]
     yield from matcher.load_nodes(nodes_in(shown))
+    yield from matcher.load_edges(edge for row in rows for value in row[1:] for edge in edges_in(value))
     return rows
 
 

@@ -26,7 +26,8 @@ class NodeKey(NamedTuple):
 
 
 class EdgeValue:
-    """An edge in a row; its identity is its type and ends, its properties are decoded when asked for."""
+    """An edge in a row; its identity is its type and ends, its properties are decoded when asked for. Where
+    they lie apart, somebody has to have put them into `item` before."""
 
     __slots__ = ("_edge", "identity", "item", "source", "target", "type")
 

@@ -10,6 +10,7 @@ from weft.graph import layout
 from weft.graph.graph import Graph
 from weft.graph.model import Edge, EdgeRef, Node, NodeRef
 from weft.graph.traverse.traversal import Traversal
+from weft.graph.types import EdgeType
 from weft.kv.store import KeyValueStore
 
 Progress = Callable[[int], object]
@@ -60,7 +61,7 @@ class Portion:
     def edges(self, name: str) -> Iterator[list[Edge]]:
         """Pages of the edges of a type."""
         if self._walked is None:
-            pages = _edge_pages(self._store, name)
+            pages = _edge_pages(self._store, self.schema.edges[name])
         else:
             pages = iter([[edge for edge in self._walked.edges.values() if edge.type == name]])
         for page in pages:
@@ -111,20 +112,25 @@ def _node_pages(store: KeyValueStore, name: str) -> Iterator[list[Node]]:
                 break
 
 
-def _edge_pages(store: KeyValueStore, name: str) -> Iterator[list[Edge]]:
-    namespace = layout.out_namespace(name)
+def _edge_pages(store: KeyValueStore, kind: EdgeType) -> Iterator[list[Edge]]:
+    name = kind.name
+    namespace = layout.pair_namespace(name) if kind.split else layout.out_namespace(name)
     for records in _record_pages(store, namespace):
         after = None
         while True:
             page = store.get_items(namespace, records, after=after)
             yield [
-                layout.edge_from(name, record.record, item.key, item)
+                layout.edge_from(name, *_ends(kind, record.record, item.key), item)
                 for record in page.records
                 for item in record.items
             ]
             after = page.next
             if after is None:
                 break
+
+
+def _ends(kind: EdgeType, record: bytes, key: bytes) -> tuple[bytes, bytes]:
+    return layout.pair_ends(record) if kind.split else (record, key)
 
 
 def _record_pages(store: KeyValueStore, namespace: str) -> Iterator[list[bytes]]:

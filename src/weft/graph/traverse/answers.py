@@ -100,7 +100,8 @@ def _built(things: Things, walk: Walk, chosen: list[Any]) -> Asking[list[Any]]:
     if things == "nodes":
         return (yield from walk.nodes(walk.last, chosen))
     if things == "edges":
-        return [walk.last.edge(link) for link in chosen]
+        links = yield from walk.whole(walk.last, chosen)
+        return [walk.last.edge(link) for link in links]
     return (yield from _paths(walk, chosen))
 
 
@@ -110,14 +111,25 @@ def _paths(walk: Walk, chains: list[Chain]) -> Asking[list[Path]]:
         ids = list(dict.fromkeys(chain.node(depth) for chain in chains))
         nodes = yield from walk.nodes(layer, ids)
         known.append(dict(zip(ids, nodes, strict=False)))
+    links = {}
+    for depth in range(1, len(walk.layers)):
+        links[depth] = yield from _links(walk, depth, chains)
     paths = []
     for chain in chains:
         ends = [known[depth].get(chain.node(depth)) for depth in range(len(walk.layers))]
-        if None in ends:
+        taken = [links[depth].get(link[:3]) for depth, link in enumerate(chain.links, 1)]
+        if None in ends or None in taken:
             break
-        edges = [walk.layers[depth].edge(link) for depth, link in enumerate(chain.links, 1)]
+        edges = [walk.layers[depth].edge(link) for depth, link in enumerate(taken, 1) if link is not None]
         paths.append(Path([end for end in ends if end is not None], edges))
     return paths
+
+
+def _links(walk: Walk, depth: int, chains: list[Chain]) -> Asking[dict[tuple[bytes, bytes, bool], Link]]:
+    """The links of one hop of the chains with their properties."""
+    wanted = {chain.links[depth - 1][:3]: chain.links[depth - 1] for chain in chains}
+    found = yield from walk.whole(walk.layers[depth], list(wanted.values()))
+    return {link[:3]: link for link in found}
 
 
 def groups(walk: Walk, by: str | None, schema: Schema) -> Asking[list[Group]]:
@@ -149,7 +161,8 @@ def _sortable(key: Any) -> Any:
 def values(walk: Walk, by: str, of: Literal["nodes", "edges"]) -> Asking[list[Any]]:
     """A property of the distinct nodes or edges at the end; without those that lack it."""
     if of == "edges":
-        found = [walk.last.facts(link).get(by) for link in walk.last.distinct_links()]
+        links = yield from walk.whole(walk.last, walk.last.distinct_links())
+        found = [walk.last.facts(link).get(by) for link in links]
     else:
         known = yield from walk.facts(walk.last)
         found = [facts.get(by) for facts in known.values()]

@@ -87,7 +87,10 @@ def _name(step: PlannedStep) -> str:
 
 def _reads(step: PlannedStep, kind: str) -> list[str]:
     if isinstance(step, PlannedHop):
-        return [namespace for namespace, _ in step.reads]
+        lists = [namespace for namespace, _ in step.reads]
+        if step.newest:
+            lists = [layout.newest_namespace(namespace) for namespace in lists]
+        return lists + [layout.pair_namespace(step.edge.name)] * (step.edge.split and step.asks)
     return [layout.node_namespace(kind)] if isinstance(step, PlannedWhere | Order) else []
 
 

@@ -40,6 +40,9 @@ class Order:
     descending: bool
 
 
+_NEWEST: Final = Order("event_time_us", True)
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedHop:
     """Which adjacency lists to read: (namespace, whether their record is the edge's source)."""
@@ -51,6 +54,14 @@ class PlannedHop:
     order: Order | None
     per_node: int | None
     limit: int | None
+    asks: bool
+    """Whether the condition or the order asks for the edges' properties."""
+
+    @property
+    def newest(self) -> bool:
+        """Whether the lists in the order of time have what it needs at their beginning."""
+        bounded = self.limit is not None or self.per_node is not None
+        return bounded and self.edge.newest and self.order == _NEWEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +193,18 @@ def _hop(hop: Hop, here: NodeType, schema: Schema, as_of_us: int | None) -> Plan
             f"`{hop.direction}` along `{edge.name}` cannot start at `{here.name}`",
             hint=f"`{edge.name}` goes from `{edge.source}` to `{edge.target}`",
         )
+    order = None if hop.order_by is None else order_of(hop.order_by, edge)
+    test = _both(compile_where(hop.where, edge), _valid(edge, as_of_us))
+    asked = {*(hop.where or ()), *([order.by] if order else [])}
     return PlannedHop(
         edge=edge,
         reads=tuple((namespace, forward) for namespace, forward, _ in ways),
         to=ways[0][2],
-        test=_both(compile_where(hop.where, edge), _valid(edge, as_of_us)),
-        order=None if hop.order_by is None else order_of(hop.order_by, edge),
+        test=test,
+        order=order,
         per_node=hop.per_node,
         limit=hop.limit,
+        asks=bool(asked - {"event_time_us"}) or _valid(edge, as_of_us) is not None,
     )
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
+import msgspec
+
 from weft.core.errors import Bug
 from weft.graph import layout
 from weft.graph.model import Node, NodeRef, id_text
+from weft.graph.types import EdgeType
 from weft.kv.model import Item, Page, RecordPage
 
 T = TypeVar("T")
@@ -50,6 +53,16 @@ class Link(NamedTuple):
     item: Item
 
 
+def _pair(link: Link) -> bytes:
+    ends = (link.here, link.there) if link.forward else (link.there, link.here)
+    return layout.pair_record(*ends)
+
+
+def _of_pair(link: Link, found: dict[bytes, Item]) -> Item:
+    # In one moment of a store the properties are there; between two moments they may go.
+    return found.get(_pair(link)) or msgspec.structs.replace(link.item, value=layout.NO_PROPERTIES)
+
+
 class Reader:
     """One run's reads. Nodes are read once, and asked about once; `guarded` says that they may be hidden,
     `late` whether to stop."""
@@ -74,19 +87,57 @@ class Reader:
         return (yield from self.visible(kind, page.records)), page.next
 
     def links(
-        self, read: Read, forward: bool, to: str, keep: Callable[[Link], bool] | None
+        self,
+        read: Read,
+        forward: bool,
+        to: str,
+        keep: Callable[[Link], bool] | None,
+        whole: EdgeType | None = None,
     ) -> Asking[tuple[list[Link], bytes | None]]:
-        """The links of one page that satisfy `keep` and lead to a visible node, and where the next starts."""
+        """The links of one page that satisfy `keep` and lead to a visible node, and where the next starts;
+        `keep` asks for properties if the edge type is given."""
         page: Page = yield read
         found = [
             Link(record.record, item.key, forward, item) for record in page.records for item in record.items
         ]
+        return (yield from self.kept(found, to, keep, whole)), page.next
+
+    def kept(
+        self, found: list[Link], to: str, keep: Callable[[Link], bool] | None, whole: EdgeType | None
+    ) -> Asking[list[Link]]:
+        """Those of the links that satisfy `keep` and lead to a visible node."""
+        if whole is not None:
+            found = yield from self.whole(whole, found)
         if keep is not None:
             found = list(filter(keep, found))
         if self.guarded:
             visible = set((yield from self.visible(to, [link.there for link in found])))
             found = [link for link in found if link.there in visible]
-        return found, page.next
+        return found
+
+    def whole(self, kind: EdgeType, links: list[Link]) -> Asking[list[Link]]:
+        """The links with their properties, in one more read where the type keeps these apart; when it gets
+        late, only the first of them."""
+        if not kind.split:
+            return links
+        found: list[Link] = []
+        for start in range(0, len(links), _NODES_PER_READ):
+            if start and self.stop():
+                break
+            found += yield from self._whole(kind, links[start : start + _NODES_PER_READ])
+        return found
+
+    def _whole(self, kind: EdgeType, links: list[Link]) -> Asking[list[Link]]:
+        pairs = list(dict.fromkeys(_pair(link) for link in links if not link.item.value))
+        found: dict[bytes, Item] = {}
+        after = None
+        while pairs:
+            page: Page = yield Read(layout.pair_namespace(kind.name), pairs, None, after)
+            found.update((record.record, record.items[0]) for record in page.records)
+            after = page.next
+            if after is None:
+                break
+        return [link if link.item.value else link._replace(item=_of_pair(link, found)) for link in links]
 
     def visible(self, kind: str, ids: Sequence[bytes]) -> Asking[list[bytes]]:
         """Those of the nodes that may be seen, in their order."""

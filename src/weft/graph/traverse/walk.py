@@ -14,11 +14,11 @@ from typing import Any, Final, NamedTuple, TypeVar
 from weft.core.limits import MAX_EDGES_PER_STEP
 from weft.graph import layout
 from weft.graph.model import Edge, Node, id_text
+from weft.graph.traverse.hops import edge_facts, keep_of, newest_links
 from weft.graph.traverse.plan import Order, Plan, PlannedHop, PlannedStep, PlannedWhere
 from weft.graph.traverse.reads import Asking, Link, Read, Reader, Scan
 from weft.graph.traverse.steps import Distinct, Limit
 from weft.graph.traverse.where import sort_key
-from weft.kv.model import Item
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class Layer:
 
     def facts(self, link: Link) -> dict[str, Any]:
         """What conditions and orders may ask of an edge."""
-        return _edge_facts(link.item)
+        return edge_facts(link.item)
 
     def distinct_links(self) -> list[Link]:
         """The links, one for each edge: `both` may walk an edge from either end."""
@@ -143,6 +143,12 @@ class Walk:
         yield from self._reader.load(kind, wanted)
         return [nodes[kind, node] or Node(kind, id_text(node)) for node in wanted if (kind, node) in nodes]
 
+    def whole(self, layer: Layer, links: list[Link]) -> Asking[list[Link]]:
+        """Links of a layer with the properties of their edges. When it gets late, only the first of them."""
+        if layer.hop is None or not layer.hop.edge.split:
+            return links
+        return (yield from self._reader.whole(layer.hop.edge, links))
+
     def facts(self, layer: Layer) -> Asking[dict[bytes, dict[str, Any]]]:
         """What conditions and orders may ask of the layer's nodes; nodes without a record are left out."""
         yield from self._reader.load(layer.type, list(layer.walks))
@@ -220,7 +226,7 @@ class Walk:
             place = {node: index for index, node in enumerate(layer.walks)}
             links.sort(key=lambda link: place[link.here])
         if hop.order is not None:
-            facts = {id(link): _edge_facts(link.item) for link in links}
+            facts = {id(link): edge_facts(link.item) for link in links}
             links = _ordered(links, hop.order, lambda link: facts[id(link)])
         if hop.per_node is not None:
             links = self._first_per_node(links, hop.per_node, number)
@@ -236,6 +242,8 @@ class Walk:
         """The links that satisfy the condition and lead to a visible node, as many as the limits need."""
         if not layer.walks or self._stop():
             return []
+        if hop.newest:
+            return self._bounded((yield from newest_links(self._reader, list(layer.walks), hop)), number)
         streaming = hop.order is None and len(hop.reads) == 1
         alone = len(layer.walks) == 1
         last = number == len(self._plan.steps) and streaming and hop.per_node is None
@@ -245,21 +253,26 @@ class Walk:
         pushed = None
         if streaming and hop.test is None and not self._reader.guarded:
             pushed = min(enough, hop.per_node or enough) + 1
+        whole = hop.edge if hop.asks else None
         behind = self._wanted.behind if self.origin is not None else None
         nodes = list(layer.walks)
         links: list[Link] = []
         for namespace, forward in hop.reads:
-            keep = _keep(hop, loops=forward or len(hop.reads) == 1)
+            keep = keep_of(hop, loops=forward or len(hop.reads) == 1)
             after = None
             while len(links) <= enough:
                 read = Read(namespace, nodes, pushed, after, behind)
-                found, after = yield from self._reader.links(read, forward, hop.to, keep)
+                found, after = yield from self._reader.links(read, forward, hop.to, keep, whole)
                 links += found
                 if after is None:
                     break
                 if len(links) <= enough and self._reader.stop():
                     self.beginning = self.beginning and last
                     return links
+        return self._bounded(links, number)
+
+    def _bounded(self, links: list[Link], number: int) -> list[Link]:
+        self.beginning = self.beginning and not self.stopped
         if len(links) > MAX_EDGES_PER_STEP:
             self.cut(f"step {number} meets more than {MAX_EDGES_PER_STEP:,} edges")
             del links[MAX_EDGES_PER_STEP:]
@@ -291,18 +304,6 @@ class Walk:
 
 def _nothing(_: int) -> None:
     pass
-
-
-def _keep(hop: PlannedHop, *, loops: bool) -> Callable[[Link], bool] | None:
-    """Which links a read of the hop takes: without loops where the other direction's list has them too."""
-    test = hop.test
-    if test is None:
-        return None if loops else lambda link: link.here != link.there
-    return lambda link: test(_edge_facts(link.item)) and (loops or link.here != link.there)
-
-
-def _edge_facts(item: Item) -> dict[str, Any]:
-    return layout.properties_of(item) | {"event_time_us": item.version.event_time_us}
 
 
 def _ordered(things: list[T], order: Order, facts: Any) -> list[T]:
