@@ -17,7 +17,7 @@ from weft.graph.ingest.sources import IterSource
 from weft.graph.ingest.window import Window
 from weft.graph.updates import Update
 from weft.testing.clock import VirtualClock
-from weft.testing.graph import TYPES, ModelGraph, outputs
+from weft.testing.graph import LAYOUTS, TYPES, ModelGraph, outputs
 from weft.testing.ingest import contents, run_until_done
 
 S = 1_000_000
@@ -33,13 +33,18 @@ def source(name, values):
     return IterSource(name, values, time_us=lambda value: value[0])
 
 
+def _events(types):
+    return st.lists(st.tuples(st.integers(0, 60), st.lists(outputs(types), max_size=4)), max_size=25)
+
+
 @given(
-    st.lists(st.tuples(st.integers(0, 60), st.lists(outputs(), max_size=4)), max_size=25),
+    st.sampled_from(LAYOUTS).flatmap(lambda types: st.tuples(st.just(types), _events(types))),
     st.data(),
     crashes,
     st.sampled_from([0, 0.000_001, 0.000_01, 0.001]),
 )
-def test_no_window_no_crash_and_no_order_shows_in_the_graph(groups, data, deaths, window_s):
+def test_no_window_no_crash_and_no_order_shows_in_the_graph(drawn, data, deaths, window_s):
+    types, groups = drawn
     clock = iter(range(1, 10_000))
     written = [
         (time, [msgspec.structs.replace(one, event_time_us=next(clock)) for one in group])
@@ -49,7 +54,7 @@ def test_no_window_no_crash_and_no_order_shows_in_the_graph(groups, data, deaths
         st.permutations(written + data.draw(st.lists(st.sampled_from(written or [(0, [])]))))
     )
     streams = data.draw(st.integers(1, 3))
-    graph = Graph.open("memory:", TYPES)
+    graph = Graph.open("memory:", types)
     limits = {
         "max_batch_writes": data.draw(st.integers(1, 6)),
         "max_batch_events": data.draw(st.integers(1, 6)),
@@ -58,13 +63,17 @@ def test_no_window_no_crash_and_no_order_shows_in_the_graph(groups, data, deaths
     for number in range(streams):
         stream = source(f"s{number}", delivered[number::streams])
         run_until_done(graph, replay(Dedup(window_s=window_s)), stream, deaths, **limits)
-    model = ModelGraph(one for _, group in written for one in group)
+    model = ModelGraph((one for _, group in written for one in group), types)
     assert contents(graph) == (model.nodes, model.edges)
 
 
 FOLDED = [
     NodeType("page", properties={"top": int, "low": float, "who": list, "last": str}),
     EdgeType("link", source="page", target="page", properties={"top": str, "who": list, "last": int}),
+]
+APART = [
+    NodeType("page", properties=FOLDED[0].properties, groups={"best": ["top", "who"]}),
+    EdgeType("link", source="page", target="page", properties=FOLDED[1].properties, split=True, newest=True),
 ]
 MERGE = {
     "node/page": {"top": "max", "low": "min", "who": "union"},
@@ -121,12 +130,13 @@ def exact(properties):
     st.data(),
     crashes,
     st.sampled_from([0, 0.000_005, 1]),
+    st.sampled_from([FOLDED, APART]),
 )
-def test_merged_properties_end_as_the_fold_over_all_events(things, data, deaths, window_s):
+def test_merged_properties_end_as_the_fold_over_all_events(things, data, deaths, window_s, types):
     written = [msgspec.structs.replace(one, event_time_us=1 + at) for at, one in enumerate(things)]
     delivered = data.draw(st.permutations(written + written[::2]))
     streams = data.draw(st.integers(1, 3))
-    graph = Graph.open("memory:", FOLDED)
+    graph = Graph.open("memory:", types)
     job = replay(Dedup(window_s=window_s, merge=MERGE))
     for number in range(streams):
         values = [(1, [one]) for one in delivered[number::streams]]

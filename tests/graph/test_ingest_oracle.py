@@ -11,7 +11,7 @@ from weft.graph import Graph, NodeRef, RelationWrite, job
 from weft.graph.ingest.embedded import EmbeddedRunner
 from weft.graph.ingest.graph_sink import GraphSink
 from weft.graph.ingest.sources import IterSource
-from weft.testing.graph import TYPES, ModelGraph, outputs
+from weft.testing.graph import LAYOUTS, TYPES, ModelGraph, outputs
 from weft.testing.ingest import Crash, Mortal, Tuples, contents, run_until_done
 
 
@@ -21,6 +21,9 @@ def replay(event):
 
 
 events = st.lists(st.lists(outputs(), max_size=5), max_size=25)
+laid_out = st.sampled_from(LAYOUTS).flatmap(
+    lambda types: st.tuples(st.just(types), st.lists(st.lists(outputs(types), max_size=5), max_size=25))
+)
 crashes = st.lists(st.sampled_from([None, "before", "after"]), max_size=12)
 batches = st.integers(1, 6)
 
@@ -31,26 +34,29 @@ def stamped(groups):
     return [[msgspec.structs.replace(one, event_time_us=next(clock)) for one in group] for group in groups]
 
 
-@given(events, st.data(), crashes, batches)
-def test_any_interleaving_ends_as_the_reference(groups, data, deaths, batch):
+@given(laid_out, st.data(), crashes, batches)
+def test_any_interleaving_ends_as_the_reference(drawn, data, deaths, batch):
+    types, groups = drawn
     written = stamped(groups)
     delivered = data.draw(st.permutations(written + data.draw(st.lists(st.sampled_from(written or [[]])))))
     streams = data.draw(st.integers(1, 3))
-    graph = Graph.open("memory:", TYPES)
+    graph = Graph.open("memory:", types)
     for number in range(streams):
         source = IterSource(f"s{number}", delivered[number::streams], time_us=lambda _: 1)
         run_until_done(graph, replay, source, deaths, max_batch_events=batch)
-    model = ModelGraph(one for group in written for one in group)
+    model = ModelGraph((one for group in written for one in group), types)
     assert contents(graph) == (model.nodes, model.edges)
 
 
-@given(events, crashes, batches)
-def test_ties_in_event_time_go_to_the_later_offset(groups, deaths, batch):
+@given(laid_out, crashes, batches)
+def test_ties_in_event_time_go_to_the_later_offset(drawn, deaths, batch):
+    types, groups = drawn
     source = IterSource("s", groups, time_us=lambda group: len(group) % 3)
-    graph = Graph.open("memory:", TYPES)
+    graph = Graph.open("memory:", types)
     run_until_done(graph, replay, source, deaths, max_batch_events=batch)
     model = ModelGraph(
-        msgspec.structs.replace(one, event_time_us=len(group) % 3) for group in groups for one in group
+        (msgspec.structs.replace(one, event_time_us=len(group) % 3) for group in groups for one in group),
+        types,
     )
     assert contents(graph) == (model.nodes, model.edges)
 

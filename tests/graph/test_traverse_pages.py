@@ -14,7 +14,7 @@ from weft.graph.traverse import reads
 from weft.graph.traverse.steps import Hop, Query
 from weft.kv import PageLimits
 from weft.testing.clock import VirtualClock
-from weft.testing.graph import TYPES, ModelGraph, graphs, outputs, queries, walk_model
+from weft.testing.graph import LAYOUTS, TYPES, ModelGraph, graphs, outputs, queries, walk_model
 
 SCHEMA = Schema(TYPES)
 THINGS = ("nodes", "edges", "paths")
@@ -45,8 +45,8 @@ class Ticking(VirtualClock):
         return super().monotonic_s()
 
 
-def _stored(model, items=None, clock=None):
-    graph = Graph.open("memory:", TYPES, clock=clock or VirtualClock())
+def _stored(model, items=None, clock=None, types=TYPES):
+    graph = Graph.open("memory:", types, clock=clock or VirtualClock())
     graph.put(nodes=model.nodes.values(), edges=model.edges.values())
     if items is not None:
         graph.store = SmallPages(graph.store, items)
@@ -69,9 +69,16 @@ def _rest(graph, query, things, page, after):
     return found
 
 
-@given(graphs(), queries(), st.sampled_from(THINGS), st.integers(1, 4), st.integers(1, 4))
-def test_pages_add_up_to_the_whole(model, query, things, page, items):
-    graph = _stored(model, items)
+@given(
+    graphs(),
+    queries(),
+    st.sampled_from(THINGS),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.sampled_from(LAYOUTS),
+)
+def test_pages_add_up_to_the_whole(model, query, things, page, items, types):
+    graph = _stored(model, items, types=types)
     whole = _ask(graph, query, things)
     first = _ask(graph, query, things, page=page)
     assert list(first) + _rest(graph, query, things, page, first.next) == list(whole)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 from hypothesis import strategies as st
 
-from weft.graph.model import Edge, EdgeRef, Node, NodeRef, Remove
+from weft.graph.model import Edge, EdgeRef, Node, NodeRef, PartialNode, Remove
 from weft.graph.schema import Schema
 from weft.graph.traverse.steps import Distinct, Hop, Limit, OrderBy, Query, Step, Where
 from weft.graph.types import EdgeType, NodeType
@@ -26,24 +26,73 @@ TYPES: list[NodeType | EdgeType] = [
 ]
 
 
+def _laid_out(
+    person: dict[str, list[str]], thing: dict[str, list[str]], knows: dict[str, Any], likes: dict[str, Any]
+) -> list[NodeType | EdgeType]:
+    kinds = [kind.properties for kind in TYPES]
+    return [
+        NodeType("person", properties=kinds[0], groups=person),
+        NodeType("thing", properties=kinds[1], groups=thing),
+        EdgeType("knows", source="person", target="person", properties=kinds[2], **knows),
+        EdgeType("likes", source="person", target="thing", properties=kinds[3], **likes),
+    ]
+
+
+LAYOUTS: list[list[NodeType | EdgeType]] = [
+    TYPES,
+    _laid_out({"count": ["n"]}, {"a": ["n"], "b": ["s"]}, {"split": True}, {"split": True, "newest": True}),
+    _laid_out({"count": ["n"]}, {}, {"newest": True}, {"split": True}),
+]
+"""The same types, laid out in every way: a graph of any of them answers alike."""
+
+
 class ModelGraph:
     """The dumbest graph: apply every output in the order of event time."""
 
-    def __init__(self, outputs: Iterable[Node | Edge | Remove] = ()) -> None:
-        self.nodes: dict[NodeRef, Node] = {}
+    def __init__(
+        self, outputs: Iterable[Node | Edge | Remove] = (), types: Sequence[NodeType | EdgeType] = TYPES
+    ) -> None:
+        self.outputs = list(outputs)
         self.edges: dict[EdgeRef, Edge] = {}
-        for output in sorted(outputs, key=lambda output: output.event_time_us or 0):
+        self._kinds = {kind.name: kind for kind in types if isinstance(kind, NodeType)}
+        self._groups: dict[NodeRef, dict[str, Node]] = {}
+        for output in sorted(self.outputs, key=lambda output: output.event_time_us or 0):
             self._apply(output)
+        self.nodes = {ref: _whole(list(groups.values())) for ref, groups in self._groups.items()}
 
     def _apply(self, output: Node | Edge | Remove) -> None:
         if isinstance(output, Node):
-            self.nodes[output.ref] = output
+            self._groups.setdefault(output.ref, {}).update(self._parts(output))
         elif isinstance(output, Edge):
             self.edges[output.ref] = output
         elif isinstance(output.what, NodeRef):
-            self.nodes.pop(output.what, None)
+            self._groups.pop(output.what, None)
         else:
             self.edges.pop(output.what, None)
+
+    def _parts(self, node: Node) -> dict[str, Node]:
+        """The groups that a node writes, each as a node of its own."""
+        kind = self._kinds[node.type]
+        named = {kind.group_of.get(name, "") for name in node.properties}
+        return {
+            group: Node(
+                node.type,
+                node.id,
+                {
+                    name: value
+                    for name, value in node.properties.items()
+                    if kind.group_of.get(name, "") == group and value is not None
+                },
+                node.event_time_us,
+            )
+            for group in ["", *kind.groups]
+            if group in named or not isinstance(node, PartialNode)
+        }
+
+
+def _whole(parts: list[Node]) -> Node:
+    properties = {name: value for part in parts for name, value in part.properties.items()}
+    return Node(parts[0].type, parts[0].id, properties, max(part.event_time_us or 0 for part in parts))
 
 
 class ModelWalk(NamedTuple):
@@ -212,14 +261,18 @@ IDS: Sequence[str] = ("a", "A", "b ", "é\0")
 _properties = st.fixed_dictionaries(
     {}, optional={"n": st.integers(0, 3), "s": st.sampled_from(["", "x", "xy", "é"])}
 )
+_some = st.dictionaries(st.just("n"), st.none() | st.integers(0, 3), min_size=1) | st.fixed_dictionaries(
+    {"s": st.none() | st.sampled_from(["", "x"])}, optional={"n": st.integers(0, 3)}
+)
 _validity = st.fixed_dictionaries(
     {}, optional={"valid_from_us": st.integers(0, 3), "valid_to_us": st.integers(0, 3)}
 )
 _ends = {"knows": "person", "likes": "person"}
 
 
-def outputs() -> st.SearchStrategy[Node | Edge | Remove]:
+def outputs(types: Sequence[NodeType | EdgeType] = TYPES) -> st.SearchStrategy[Node | Edge | Remove]:
     """Writes and removals over few names, so that they meet; without event times."""
+    grouped = [kind.name for kind in types if isinstance(kind, NodeType) and kind.groups]
     ids = st.sampled_from(IDS)
     nodes = st.builds(Node, st.sampled_from(["person", "thing"]), ids, _properties)
     edges = st.builds(Edge, st.sampled_from(list(_ends)), ids, ids, _properties)
@@ -229,6 +282,7 @@ def outputs() -> st.SearchStrategy[Node | Edge | Remove]:
         edges,
         nodes.map(lambda node: Remove(node.ref)),
         edges.map(lambda edge: Remove(edge.ref)),
+        *([st.builds(PartialNode, st.sampled_from(grouped), ids, _some)] if grouped else []),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from weft.graph import layout
 from weft.graph.graph import Graph
 from weft.graph.ingest.embedded import EmbeddedRunner
 from weft.graph.ingest.graph_sink import GraphSink
@@ -87,5 +88,24 @@ def contents(graph: Graph) -> tuple[dict[NodeRef, Node], dict[EdgeRef, Edge]]:
         forward = {edge.ref: edge for edge in graph.start("person", IDS).out(kind).edges()}
         end = "person" if kind == "knows" else "thing"
         assert forward == {edge.ref: edge for edge in graph.start(end, IDS).in_(kind).edges()}
+        if graph.schema.edges[kind].newest:
+            _check_newest(graph, kind, end, list(forward.values()))
+        if graph.schema.edges[kind].split:
+            assert graph.store.stats(layout.pair_namespace(kind)).live_items == len(forward)
         edges |= forward
     return nodes, edges
+
+
+def _check_newest(graph: Graph, kind: str, end: str, edges: list[Edge]) -> None:
+    """The newest few, of every node and in either direction, are those that sorting finds."""
+    by = "-event_time_us"
+    for node in IDS:
+        out = sorted((one for one in edges if one.source == node), key=lambda one: one.target.encode())
+        into = sorted((one for one in edges if one.target == node), key=lambda one: one.source.encode())
+        for listed, walk in (
+            (out, graph.start("person", node).out(kind, order_by=by, per_node=2)),
+            (into, graph.start(end, node).in_(kind, order_by=by, per_node=2)),
+        ):
+            listed.sort(key=lambda one: one.event_time_us or 0, reverse=True)
+            assert list(walk.edges()) == listed[:2]
+            assert walk.edges().complete == (len(listed) <= 2)

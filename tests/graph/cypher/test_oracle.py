@@ -13,7 +13,7 @@ from weft.core.errors import Invalid
 from weft.graph import Graph, NodeRef
 from weft.graph.cypher.parser import parse
 from weft.graph.schema import Schema
-from weft.testing.graph import IDS, TYPES
+from weft.testing.graph import IDS, LAYOUTS, TYPES
 from weft.testing.graph_cypher import TooMany, order, query_model
 from weft.testing.graph_cypher_queries import cypher_queries, small_graphs
 
@@ -31,8 +31,8 @@ class Blind:
         return [node not in self.hidden for node in nodes]
 
 
-def _stored(model):
-    graph = Graph.open("memory:", TYPES)
+def _stored(model, types):
+    graph = Graph.open("memory:", types)
     graph.put(nodes=model.nodes.values(), edges=model.edges.values())
     return graph
 
@@ -41,11 +41,11 @@ def _counted(rows):
     return Counter(repr([order(value) for value in row.values()]) for row in rows)
 
 
-@given(small_graphs(), cypher_queries(), hidden_sets)
-def test_every_answer_equals_brute_force(model, query, hidden):
+@given(small_graphs(), cypher_queries(), hidden_sets, st.sampled_from(LAYOUTS))
+def test_every_answer_equals_brute_force(model, query, hidden, types):
     clauses = parse(query.text)
     reader = None if hidden is None else Blind(hidden)
-    graph = _stored(model)
+    graph = _stored(model, types)
     refused = None
     try:
         expected = query_model(
