@@ -3,7 +3,8 @@
     version                       state  coding  expiry  value
     event time 8, instant 8, nonce 16   1      1       8     the rest
 
-The first 33 bytes of two cells compare as their versions do, tombstones over values.
+The first 33 bytes of two cells compare as their versions do, tombstones over values. A tombstone has no
+value, and its expiry says until when it must be kept.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import zstandard
 
 from weft.core import limits
 from weft.core.errors import Corrupt
-from weft.kv.expiry import NEVER_US, effective_us, kept_until_us
+from weft.kv import expiry
+from weft.kv.expiry import NEVER_US, effective_us
 from weft.kv.model import Item, Token, Version
 
 VERSION: Final = struct.Struct(">QQ16s")
@@ -24,10 +26,14 @@ HEADER: Final = struct.Struct(">QQ16sBBQ")
 _CHUNKS: Final = struct.Struct(">QI")
 RANK: Final = slice(0, 33)
 CODING: Final = 33
-PLAIN: Final = b"\x00\x00" + NEVER_US.to_bytes(8, "big")
+PLAIN_STATE: Final = b"\x00\x00"
+PLAIN: Final = PLAIN_STATE + NEVER_US.to_bytes(8, "big")
 """State, coding and expiry of a value as it is, without expiry."""
 PLAIN_SLICE: Final = slice(32, 42)
-_DEAD: Final = b"\x01\x00" + NEVER_US.to_bytes(8, "big")
+_DEAD: Final = b"\x01\x00"
+DUE: Final = slice(34, 42)
+"""When a sweep has something to do about a cell, as bytes that sort like it."""
+NEVER: Final = PLAIN[2:]
 _ZSTD: Final = 1
 _CHUNKED: Final = 2
 # Makes every event time that checks let through a positive number.
@@ -57,13 +63,21 @@ def event_time_us(version: bytes) -> int:
 
 def version_kept_until_us(version: bytes) -> int:
     """`expiry.kept_until_us` of a packed version or cell."""
-    return kept_until_us(event_time_us(version), int.from_bytes(version[8:16], "big"))
+    return expiry.kept_until_us(event_time_us(version), int.from_bytes(version[8:16], "big"))
+
+
+def kept_until_us(cell: bytes) -> int:
+    """Until when older writes must stay hidden because of a cell, whatever becomes of it."""
+    return due_us(cell) if cell[32] else version_kept_until_us(cell)
 
 
 def outlives(loser: bytes, winner: bytes) -> bool:
-    """Whether a cell must hide older writes for longer than what has replaced or hidden it will."""
-    # A loser has no later event time, so only a later token's instant lets it outlive the winner.
-    return loser[8:16] > winner[8:16] and version_kept_until_us(loser) > version_kept_until_us(winner)
+    """Whether older writes must stay hidden for longer because of the loser than the winner sees to it."""
+    # A loser has no later event time; so a value needs a later token's instant to outlive the winner.
+    if not loser[32] and loser[8:16] <= winner[8:16]:
+        return False
+    # A value hides what is older while it lives, too; a delete that ends it is kept from its writing on.
+    return kept_until_us(loser) > max(kept_until_us(winner), due_us(winner))
 
 
 def value_cell(version: bytes, value: bytes, expires_us: int, compress: bool) -> bytes:
@@ -75,23 +89,23 @@ def value_cell(version: bytes, value: bytes, expires_us: int, compress: bool) ->
     return version + b"\x00\x00" + expires_us.to_bytes(8, "big") + value
 
 
-def tombstone_cell(version: bytes) -> bytes:
-    """The cell of a deleted or reclaimed item."""
-    return version + _DEAD
+def tombstone_cell(version: bytes, until_us: int) -> bytes:
+    """The cell of a deleted or reclaimed item, and until when it must be kept."""
+    return version + _DEAD + until_us.to_bytes(8, "big")
 
 
 def wins(new: bytes, old: bytes, read_chunks: ChunkReader) -> bool:
     """Whether a cell replaces another one under the same key."""
     if new[RANK] != old[RANK]:
         return new[RANK] > old[RANK]
+    if new[32]:
+        return False
     new_value, old_value = value_of(new, read_chunks), value_of(old, read_chunks)
     return (new_value, new[34:42]) > (old_value, old[34:42])
 
 
 def due_us(cell: bytes) -> int:
     """When a sweep has something to do about a cell."""
-    if cell[32]:
-        return version_kept_until_us(cell)
     return int.from_bytes(cell[34:42], "big")
 
 

@@ -116,12 +116,13 @@ class LmdbStore(StoreBase):
         with self._env.read() as txn:
             namespaces = self._find_all(txn, names)
         check_mutations(mutations, {name: row.config for name, row in namespaces.items()}, now_us)
-        batch = Batch(mutations, namespaces)
+        batch = Batch(mutations, namespaces, now_us)
 
         def write(txn: lmdb.Transaction) -> None:
             rows = Rows(self._handles, txn)
             current = self._find_all(txn, names)
-            written = (batch if current == namespaces else Batch(mutations, current)).apply(rows, now_us)
+            as_checked = batch if current == namespaces else Batch(mutations, current, now_us)
+            written = as_checked.apply(rows)
             for row in current.values():
                 if row.move is not None:
                     rows.log_move(row.prefix, logged(mutations, row.config))

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weft.core import limits
-from weft.core.codec import pack_u64
 from weft.kv.cells import (
-    PLAIN,
+    PLAIN_STATE,
+    RANK,
+    kept_until_us,
     outlives,
     pack_version,
     tombstone_cell,
     value_cell,
     wins,
 )
-from weft.kv.expiry import NEVER_US, ttl_end_us
+from weft.kv.expiry import NEVER_US, delete_kept_until_us, ttl_end_us
 from weft.kv.lmdb_changes import Written
 from weft.kv.lmdb_rows import (
     NUMBER_BYTES,
@@ -22,7 +23,7 @@ from weft.kv.lmdb_rows import (
     NamespaceRow,
     Rows,
     Tombstone,
-    new_head,
+    new_row,
     parse_record,
     record_key,
 )
@@ -33,72 +34,84 @@ from weft.kv.paging import bounds
 class Batch:
     """Checked mutations as cells, range tombstones and record expiries, by record key."""
 
-    def __init__(self, mutations: Sequence[Mutation], namespaces: dict[str, NamespaceRow]) -> None:
-        self._cells: list[tuple[bytes, bytes, bytes]] = []
+    def __init__(
+        self, mutations: Sequence[Mutation], namespaces: dict[str, NamespaceRow], now_us: int
+    ) -> None:
+        self._now_us = now_us
+        # Side by side, not in tuples: garbage collection would visit a hundred thousand of those.
+        self._owners: list[bytes] = []
+        self._keys: list[bytes] = []
+        self._cells: list[bytes] = []
         self._records: dict[bytes, bytes] = {}
         self._tombstones: list[tuple[bytes, Tombstone]] = []
         self._expiries: list[tuple[bytes, bytes, int]] = []
         places = {name: _Place(row) for name, row in namespaces.items()}
-        records = self._records
+        version, event_us, token = b"", 0, None
         for mutation in mutations:
-            place, record = places[mutation.namespace], mutation.record
-            key = record_key(place.prefix, record)
-            version = pack_version(mutation.event_time_us, mutation.token)
+            if mutation.token is not token or mutation.event_time_us != event_us:
+                event_us, token = mutation.event_time_us, mutation.token
+                version = pack_version(event_us, token)
+            place = places[mutation.namespace]
+            key = record_key(place.prefix, mutation.record)
             if type(mutation) is Put:
-                if mutation.items or mutation.record_ttl_s is not None:
-                    records[key] = record
-                    self._add_put(key, version, mutation, place)
-            elif _selects_anything(mutation):  # type: ignore[arg-type]
-                records[key] = record
+                self._add_put(key, version, mutation, place)
+            else:
                 self._add_delete(key, version, mutation)  # type: ignore[arg-type]
 
     def _add_put(self, record: bytes, version: bytes, put: Put, place: _Place) -> None:
-        if place.ttl_s is None:
-            namespace_end_us, plain = NEVER_US, version + PLAIN
-        else:
-            namespace_end_us = ttl_end_us(put.event_time_us, place.ttl_s)
-            plain = version + b"\x00\x00" + namespace_end_us.to_bytes(8, "big")
+        namespace_end_us = NEVER_US if place.ttl_s is None else ttl_end_us(put.event_time_us, place.ttl_s)
         for item in put.items:
             value = item.value
             if item.ttl_s is None and len(value) < place.small:
-                cell = plain + value
+                cell = version + PLAIN_STATE + namespace_end_us.to_bytes(8, "big") + value
             else:
                 expires_us = min(namespace_end_us, ttl_end_us(put.event_time_us, item.ttl_s))
                 cell = value_cell(version, value, expires_us, place.compress)
-            self._cells.append((record, item.key, cell))
+            self._owners.append(record)
+            self._keys.append(item.key)
+            self._cells.append(cell)
+            self._records[record] = put.record
         if put.record_ttl_s is not None:
             expires_us = ttl_end_us(put.event_time_us, put.record_ttl_s)
             self._expiries.append((record, version, expires_us))
+            self._records[record] = put.record
 
     def _add_delete(self, record: bytes, version: bytes, delete: Delete) -> None:
+        until_us = delete_kept_until_us(delete.event_time_us, delete.token.instant_us, self._now_us)
         if isinstance(delete.selection, Keys):
-            cell = tombstone_cell(version)
-            self._cells.extend((record, key, cell) for key in delete.selection.keys)
+            keys = delete.selection.keys
+            if not keys:
+                return
+            self._owners += [record] * len(keys)
+            self._keys += keys
+            self._cells += [tombstone_cell(version, until_us)] * len(keys)
         else:
-            self._tombstones.append((record, Tombstone(version, *bounds(delete.selection))))
+            self._tombstones.append((record, Tombstone(version, *bounds(delete.selection), until_us)))
+        self._records[record] = delete.record
 
-    def apply(self, rows: Rows, now_us: int) -> Written:
+    def apply(self, rows: Rows) -> Written:
         """Merge the batch into the store; may run again in another transaction."""
         numbers, heads = self._open_records(rows)
-        whole = self._apply_to_heads(rows, numbers, heads, now_us)
+        whole = self._apply_to_heads(rows, numbers, heads)
         staged = self._stage(rows, numbers, heads)
         ordered = sorted(staged)
         stored = dict(rows.txn.cursor(db=rows.items).getmulti(ordered))
-        won = []
+        won: list[tuple[bytes, bytes]] = []
+        kept_longer: list[tuple[bytes, bytes]] = []
         for key in ordered:
             cell = staged[key]
             old = stored.get(key)
             if old is None:
                 won.append((key, cell))
                 continue
-            loser, winner = cell, old
-            if wins(cell, old, rows.read_chunks):
+            winner = _of_two(rows, key, cell, old)
+            if old[32] and winner[RANK] == old[RANK]:
+                kept_longer.append((key, winner))
+            elif winner is not old:
                 rows.free_chunks(old)
-                won.append((key, cell))
-                loser, winner = old, cell
-            if outlives(loser, winner):
-                rows.keep_loser(key, loser)
+                won.append((key, winner))
         rows.put_cells(won)
+        rows.put_cells(kept_longer)
         return Written(self._records, numbers, whole, won)
 
     def _open_records(self, rows: Rows) -> tuple[dict[bytes, bytes], dict[bytes, Head]]:
@@ -113,8 +126,7 @@ class Batch:
             row = stored.get(key)
             if row is None:
                 number = number + 1 if number else rows.next_number(rows.numbers)
-                head = new_head(self._records[key])
-                row = head.row(pack_u64(number))
+                row = new_row(number, self._records[key])
                 created.append((key, row))
             numbers[key] = row[:NUMBER_BYTES]
             if len(row) > NUMBER_BYTES:
@@ -127,7 +139,7 @@ class Batch:
         return numbers, heads
 
     def _apply_to_heads(
-        self, rows: Rows, numbers: dict[bytes, bytes], heads: dict[bytes, Head], now_us: int
+        self, rows: Rows, numbers: dict[bytes, bytes], heads: dict[bytes, Head]
     ) -> set[bytes]:
         """The records of which anything may have changed."""
         changed: set[bytes] = set()
@@ -140,7 +152,7 @@ class Batch:
             changed.add(key)
         for key, version, expires_us in self._expiries:
             head = heads.setdefault(key, Head())
-            rows.finish_expiry(numbers[key], head, now_us)
+            rows.finish_expiry(numbers[key], head, self._now_us)
             if (version, expires_us) > (head.expiry_version, head.expires_us):
                 head.expiry_version, head.expires_us = version, expires_us
                 changed.add(key)
@@ -153,23 +165,27 @@ class Batch:
     def _stage(self, rows: Rows, numbers: dict[bytes, bytes], heads: dict[bytes, Head]) -> dict[bytes, bytes]:
         """The batch's own winner under each key, without what tombstones hide."""
         staged: dict[bytes, bytes] = {}
-        for record, key, cell in self._cells:
+        for record, key, cell in zip(self._owners, self._keys, self._cells, strict=True):
             if heads and record in heads and (hiding := heads[record].hiding(key, cell)):
-                if any(not outlives(cell, tombstone.version) for tombstone in hiding):
+                until_us = kept_until_us(cell)
+                if any(until_us <= tombstone.until_us for tombstone in hiding):
                     continue
-                cell = tombstone_cell(cell[:32])
+                cell = tombstone_cell(cell[:32], until_us)
             full_key = numbers[record] + key
             other = staged.get(full_key)
-            if other is None:
-                staged[full_key] = cell
-                continue
-            loser, winner = cell, other
-            if wins(cell, other, rows.read_chunks):
-                staged[full_key] = cell
-                loser, winner = other, cell
-            if outlives(loser, winner):
-                rows.keep_loser(full_key, loser)
+            staged[full_key] = cell if other is None else _of_two(rows, full_key, cell, other)
         return staged
+
+
+def _of_two(rows: Rows, key: bytes, new: bytes, old: bytes) -> bytes:
+    """The cell that holds under a key, after seeing to it that what the other one hides stays hidden."""
+    loser, winner = (old, new) if wins(new, old, rows.read_chunks) else (new, old)
+    if not outlives(loser, winner):
+        return winner
+    if winner[32]:
+        return tombstone_cell(winner[:32], kept_until_us(loser))
+    rows.keep_loser(key, loser)
+    return winner
 
 
 class _Place:
@@ -182,7 +198,3 @@ class _Place:
         self.ttl_s = row.config.ttl_s
         self.compress = row.config.compression == "zstd"
         self.small = limits.COMPRESS_FROM_BYTES if self.compress else limits.MAX_VALUE_BYTES + 1
-
-
-def _selects_anything(delete: Delete) -> bool:
-    return not isinstance(delete.selection, Keys) or bool(delete.selection.keys)

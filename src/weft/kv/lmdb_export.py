@@ -6,13 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from weft.core.codec import pack_u64, unpack_u64
-from weft.kv.cells import event_time_us, unpack_version, value_of, version_kept_until_us
+from weft.kv.cells import DUE, event_time_us, kept_until_us, unpack_version, value_of
 from weft.kv.expiry import NEVER_US
 from weft.kv.exporting import Entry, Place, RecordExport
 from weft.kv.lmdb_rows import NUMBER_BYTES, Head, Rows, parse_record, record_id, record_key
 from weft.kv.model import Mutation
-
-_EXPIRY = slice(34, 42)
 
 
 def export_entries(
@@ -57,7 +55,7 @@ def _rows_from(
 
 def _heads(make: RecordExport, head: Head, now_us: int) -> Iterator[Mutation]:
     for tombstone in sorted(head.tombstones, key=lambda found: (found.start, found.version)):
-        if version_kept_until_us(tombstone.version) > now_us:
+        if tombstone.until_us > now_us:
             yield make.delete(unpack_version(tombstone.version), tombstone.start, tombstone.end)
     if head.expires_us != NEVER_US and head.final_us() > now_us:
         yield make.expire(unpack_version(head.expiry_version), head.expires_us)
@@ -71,12 +69,12 @@ def _cells(
         item = key[NUMBER_BYTES:]
         if final and event_time_us(cell) < head.expires_us:
             continue
-        expires_us = int.from_bytes(cell[_EXPIRY], "big")
+        expires_us = int.from_bytes(cell[DUE], "big")
         value = b""
         if not cell[32] and expires_us > now_us:
             value = value_of(cell, rows.read_chunks)
             mutation = make.put(unpack_version(cell), item, value, expires_us)
-        elif version_kept_until_us(cell) > now_us:
+        elif kept_until_us(cell) > now_us:
             mutation = make.delete(unpack_version(cell), item, item + b"\x00")
         else:
             continue

@@ -27,17 +27,18 @@ import msgspec
 from weft.core import limits
 from weft.core.codec import decode, encode, pack_u64, prefix_end, unpack_u64
 from weft.core.errors import Corrupt
+from weft.kv import expiry
 from weft.kv.cells import (
+    DUE,
     HEADER,
+    NEVER,
     chunks_of,
-    due_us,
     event_time_us,
-    outlives,
+    kept_until_us,
     split,
     tombstone_cell,
-    version_kept_until_us,
 )
-from weft.kv.expiry import NEVER_US, kept_until_us
+from weft.kv.expiry import NEVER_US
 from weft.kv.model import Mutation, Namespace
 
 DATABASES: Final = ("meta", "namespaces", "records", "numbers", "items", "chunks", "due", "due_records")
@@ -48,8 +49,9 @@ NAMESPACE_BYTES: Final = 4
 # An LMDB key has at most 511 bytes; longer record ids are cut and told apart by a digest.
 _WHOLE_ID_BYTES: Final = 480
 _DIGEST_BYTES: Final = 16
-# Entries of the due log hold items that expire in the same minute, so that most are read once.
-_BUCKET_US: Final = 60_000_000
+# What falls due within a minute is looked at together.
+_SHORTEST_SPAN_US: Final = 60_000_000
+_SPANS: Final = 16
 _DUE_KEYS_PER_ENTRY: Final = 500
 
 
@@ -77,11 +79,12 @@ class NamespaceRow(msgspec.Struct, frozen=True):
 
 
 class Tombstone(msgspec.Struct, frozen=True, array_like=True):
-    """A deleted range of keys; `version` is packed."""
+    """A deleted range of keys, and until when it is kept; `version` is packed."""
 
     version: bytes
     start: bytes
     end: bytes | None
+    until_us: int
 
     def hides(self, key: bytes, cell: bytes) -> bool:
         return self.start <= key and (self.end is None or key < self.end) and cell[:32] <= self.version
@@ -89,7 +92,7 @@ class Tombstone(msgspec.Struct, frozen=True, array_like=True):
     def covers(self, other: Tombstone) -> bool:
         return (
             self.version >= other.version
-            and version_kept_until_us(self.version) >= version_kept_until_us(other.version)
+            and self.until_us >= other.until_us
             and self.start <= other.start
             and (self.end is None or (other.end is not None and other.end <= self.end))
         )
@@ -122,7 +125,7 @@ class Head(msgspec.Struct, array_like=True):
         """From when on nothing can move the record's expiry any more."""
         if self.expires_us == NEVER_US:
             return NEVER_US
-        return kept_until_us(self.expires_us, int.from_bytes(self.expiry_version[8:16], "big"))
+        return expiry.kept_until_us(self.expires_us, int.from_bytes(self.expiry_version[8:16], "big"))
 
     def holds_nothing(self) -> bool:
         return not self.tombstones and self.expires_us == NEVER_US
@@ -136,8 +139,9 @@ def record_key(prefix: bytes, record: bytes) -> bytes:
     return prefix + record[:_WHOLE_ID_BYTES] + digest
 
 
-def new_head(record: bytes) -> Head:
-    return Head(record if len(record) > _WHOLE_ID_BYTES else b"")
+def new_row(number: int, record: bytes) -> bytes:
+    """The row of a record that is new."""
+    return Head(record).row(pack_u64(number)) if len(record) > _WHOLE_ID_BYTES else pack_u64(number)
 
 
 def parse_record(row: bytes) -> tuple[bytes, Head]:
@@ -256,7 +260,7 @@ class Rows:
         number, item = key[:NUMBER_BYTES], key[NUMBER_BYTES:]
         record = self.txn.get(number, db=self.numbers)
         head = parse_record(self.txn.get(record, db=self.records))[1]
-        if head.add(Tombstone(cell[:32], item, item + b"\x00")):
+        if head.add(Tombstone(cell[:32], item, item + b"\x00", kept_until_us(cell))):
             self.txn.put(record, head.row(number), db=self.records)
             self.log_record(number, head)
 
@@ -270,8 +274,8 @@ class Rows:
         kept = []
         for key, cell in hidden:
             self.delete_cell(key, cell)
-            if outlives(cell, tombstone.version):
-                kept.append((key, tombstone_cell(cell[:32])))
+            if kept_until_us(cell) > tombstone.until_us:
+                kept.append((key, tombstone_cell(cell[:32], kept_until_us(cell))))
         if kept:
             self.put_cells(kept)
 
@@ -287,26 +291,36 @@ class Rows:
         return len(ended)
 
     def log_due(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
-        """Have a sweep look at cells when they expire, or when their tombstones may go."""
-        buckets: dict[int, list[tuple[int, bytes]]] = {}
-        for key, cell in rows:
-            due = due_us(cell)
-            if due != NEVER_US:
-                buckets.setdefault(due // _BUCKET_US, []).append((due, key))
-        for bucket in buckets.values():
-            for at in range(0, len(bucket), _DUE_KEYS_PER_ENTRY):
-                part = bucket[at : at + _DUE_KEYS_PER_ENTRY]
-                self.log_keys(min(due for due, _ in part), [key for _, key in part])
+        """Have a sweep look at cells when they expire, or when their tombstones may go.
 
-    def log_keys(self, due: int, keys: list[bytes]) -> None:
-        entry = encode(keys)
-        ordinal = 0
-        while not self.txn.put(_due_key(due, ordinal), entry, db=self.due, overwrite=False):
+        They are cut into few spans of time, and a sweep that comes to a span cuts what is left of it again:
+        so a batch makes few entries, and an item is looked at a few times, however far its batch reaches.
+        """
+        due = [(cell[DUE], key) for key, cell in rows if cell[DUE] != NEVER]
+        if not due:
+            return
+        first = unpack_u64(min(due)[0])
+        width = max((unpack_u64(max(due)[0]) - first) // min(_SPANS, len(due)) + 1, _SHORTEST_SPAN_US)
+        spans: dict[int, list[tuple[bytes, bytes]]] = {}
+        for pair in due:
+            spans.setdefault((unpack_u64(pair[0]) - first) // width, []).append(pair)
+        for span in spans.values():
+            self.log_keys(unpack_u64(min(span)[0]), [key for _, key in span])
+
+    def log_keys(self, due_us: int, keys: list[bytes]) -> None:
+        """Have a sweep look at some cells from an instant on."""
+        cursor = self.txn.cursor(db=self.due)
+        found = cursor.prev() if cursor.set_range(pack_u64(due_us + 1)) else cursor.last()
+        last = cursor.key() if found else b""
+        ordinal = int.from_bytes(last[8:], "big") + 1 if last.startswith(pack_u64(due_us)) else 0
+        for at in range(0, len(keys), _DUE_KEYS_PER_ENTRY):
+            entry = encode(keys[at : at + _DUE_KEYS_PER_ENTRY])
+            self.txn.put(pack_u64(due_us) + ordinal.to_bytes(4, "big"), entry, db=self.due)
             ordinal += 1
 
     def log_record(self, number: bytes, head: Head) -> None:
         """Have a sweep look at a record when its next tombstone may go or its expiry is final."""
-        dues = [version_kept_until_us(tombstone.version) for tombstone in head.tombstones]
+        dues = [tombstone.until_us for tombstone in head.tombstones]
         if head.expires_us != NEVER_US:
             dues.append(head.final_us())
         if dues:
@@ -316,7 +330,3 @@ class Rows:
 
 def _chunk_key(number: int, index: int) -> bytes:
     return pack_u64(number) + index.to_bytes(4, "big")
-
-
-def _due_key(due: int, ordinal: int) -> bytes:
-    return pack_u64(max(due, 0)) + ordinal.to_bytes(4, "big")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weft.core.codec import decode, unpack_u64
-from weft.kv.cells import due_us, tombstone_cell, version_kept_until_us
+from weft.kv.cells import due_us, kept_until_us, tombstone_cell
 from weft.kv.lmdb_rows import NUMBER_BYTES, Rows, parse_record
 
 
@@ -54,12 +54,12 @@ class Sweep:
     def _reclaim(self, key: bytes, cell: bytes) -> None:
         """Drop a cell that no late write can meet any more; shrink a younger one to a tombstone."""
         self._reclaimed += 1
-        if version_kept_until_us(cell) <= self._now_us:
+        if kept_until_us(cell) <= self._now_us:
             self._rows.delete_cell(key, cell)
             self._touched.add(key[:NUMBER_BYTES])
         else:
             self._rows.free_chunks(cell)
-            self._rows.put_cells([(key, tombstone_cell(cell[:32]))])
+            self._rows.put_cells([(key, tombstone_cell(cell[:32], kept_until_us(cell)))])
 
     def _sweep_record(self, number: bytes) -> None:
         rows = self._rows
@@ -68,7 +68,7 @@ class Sweep:
             return
         head = parse_record(rows.txn.get(key, db=rows.records))[1]
         before = len(head.tombstones)
-        head.tombstones = tuple(t for t in head.tombstones if version_kept_until_us(t.version) > self._now_us)
+        head.tombstones = tuple(t for t in head.tombstones if t.until_us > self._now_us)
         self._reclaimed += before - len(head.tombstones)
         self._reclaimed += rows.finish_expiry(number, head, self._now_us)
         rows.txn.put(key, head.row(number), db=rows.records)

@@ -19,7 +19,7 @@ from weft.kv.checks import (
     check_query,
     find_namespace,
 )
-from weft.kv.expiry import NEVER_US, effective_us, kept_until_us, ttl_end_us
+from weft.kv.expiry import NEVER_US, delete_kept_until_us, effective_us, kept_until_us, ttl_end_us
 from weft.kv.exporting import Entry, Place, RecordExport, fill_export, place_after
 from weft.kv.model import (
     ALL,
@@ -45,12 +45,17 @@ from weft.kv.store import Capability, ChangesForgotten
 
 
 class _Cell(NamedTuple):
-    """What was last written to a key; the fields compare in the order that settles ties."""
+    """What was last written to a key; the fields compare in the order that settles ties. A tombstone expires
+    when it need not be kept any more."""
 
     version: Version
     tombstone: bool
     value: bytes
     expires_us: int
+
+
+_Range = tuple[Version, bytes, bytes | None]
+"""A deleted range of keys."""
 
 
 class _RecordExpiry(NamedTuple):
@@ -66,7 +71,8 @@ class _Record:
 
     def __init__(self) -> None:
         self.cells: dict[bytes, _Cell] = {}
-        self.tombstones: set[tuple[Version, bytes, bytes | None]] = set()
+        self.tombstones: dict[_Range, int] = {}
+        """Until when each is kept."""
         self.expiry = _NO_EXPIRY
 
     def live(self, key: bytes, now_us: int) -> Item | None:
@@ -84,30 +90,36 @@ class _Record:
     def _deleted(self, key: bytes, cell: _Cell) -> bool:
         return any(True for _ in self._hiding(key, cell))
 
-    def _hiding(self, key: bytes, cell: _Cell) -> Iterator[Version]:
-        """Versions of the range tombstones over a cell."""
-        for version, start, end in self.tombstones:
+    def _hiding(self, key: bytes, cell: _Cell) -> Iterator[int]:
+        """Until when each of the range tombstones over a cell is kept."""
+        for (version, start, end), until_us in self.tombstones.items():
             if start <= key and (end is None or key < end) and cell.version <= version:
-                yield version
+                yield until_us
 
     def write(self, key: bytes, cell: _Cell) -> bool:
         """Whether it changed anything."""
         before = self.cells.get(key)
         loser, winner = sorted((before or cell, cell))
         self.cells[key] = winner
-        if _kept_until_us(loser.version) > _kept_until_us(winner.version):
-            self.tombstones.add((loser.version, key, key + b"\x00"))
+        until_us = _kept_until_us(loser)
+        if until_us > max(_kept_until_us(winner), winner.expires_us):
+            if winner.tombstone:
+                self.cells[key] = winner._replace(expires_us=until_us)
+            else:
+                self.delete((loser.version, key, key + b"\x00"), until_us)
+        if winner.tombstone and before is not None and before[:2] == winner[:2]:
+            return False
         return winner != before and not self._deleted(key, cell)
 
     def _may_go(self, key: bytes, cell: _Cell) -> bool:
         """Whether a range tombstone hides the cell, for at least as long as the cell would hide others."""
-        kept_until_us = _kept_until_us(cell.version)
-        return any(_kept_until_us(version) >= kept_until_us for version in self._hiding(key, cell))
+        until_us = _kept_until_us(cell)
+        return any(other_us >= until_us for other_us in self._hiding(key, cell))
 
-    def delete(self, tombstone: tuple[Version, bytes, bytes | None]) -> bool:
+    def delete(self, tombstone: _Range, until_us: int) -> bool:
         """Whether it may have changed anything."""
         known = tombstone in self.tombstones
-        self.tombstones.add(tombstone)
+        self.tombstones[tombstone] = max(until_us, self.tombstones.get(tombstone, 0))
         return not known
 
     def expire_at(self, expiry: _RecordExpiry, now_us: int) -> bool:
@@ -138,12 +150,14 @@ class _Record:
             for key, cell in self.cells.items()
             if cell.tombstone or cell.expires_us <= now_us or self._deleted(key, cell)
         ]
-        old = {tombstone for tombstone in self.tombstones if _kept_until_us(tombstone[0]) <= now_us}
-        self.tombstones -= old
-        reclaimed += self._drop([key for key in dead if _kept_until_us(self.cells[key].version) <= now_us])
+        old = [tombstone for tombstone, until_us in self.tombstones.items() if until_us <= now_us]
+        for tombstone in old:
+            del self.tombstones[tombstone]
+        reclaimed += self._drop([key for key in dead if _kept_until_us(self.cells[key]) <= now_us])
         for key in dead:
             if key in self.cells and not self.cells[key].tombstone:
-                self.cells[key] = _Cell(self.cells[key].version, True, b"", NEVER_US)
+                cell = self.cells[key]
+                self.cells[key] = _Cell(cell.version, True, b"", _kept_until_us(cell))
                 reclaimed += 1
         return reclaimed + len(old)
 
@@ -151,7 +165,7 @@ class _Record:
         """What is to be kept of the record, as mutations."""
         final = self.final_us() <= now_us
         heads = [
-            make.delete(*tombstone) for tombstone in self.tombstones if _kept_until_us(tombstone[0]) > now_us
+            make.delete(*tombstone) for tombstone, until_us in self.tombstones.items() if until_us > now_us
         ]
         if self.expiry != _NO_EXPIRY and not final:
             heads.append(make.expire(*self.expiry))
@@ -163,7 +177,7 @@ class _Record:
                 continue
             if not cell.tombstone and cell.expires_us > now_us and not self._deleted(key, cell):
                 mutation = make.put(cell.version, key, cell.value, cell.expires_us)
-            elif _kept_until_us(cell.version) > now_us:
+            elif _kept_until_us(cell) > now_us:
                 mutation = make.delete(cell.version, key, key + b"\x00")
             else:
                 continue
@@ -210,8 +224,10 @@ def _order(place: Place) -> tuple[bytes, bool, bytes]:
     return place.record, place.key is not None, place.key or b""
 
 
-def _kept_until_us(version: Version) -> int:
-    return kept_until_us(version.event_time_us, version.token.instant_us)
+def _kept_until_us(cell: _Cell) -> int:
+    """Until when older writes must stay hidden because of a cell, whatever becomes of it."""
+    version = cell.version
+    return cell.expires_us if cell.tombstone else kept_until_us(version[0], version.token.instant_us)
 
 
 class MemoryStore(StoreBase):
@@ -256,7 +272,7 @@ class MemoryStore(StoreBase):
                 if isinstance(mutation, Put):
                     keys = self._put(record, mutation, version, now_us)
                 else:
-                    keys = _delete(record, mutation, version)
+                    keys = _delete(record, mutation, version, now_us)
                 told = changed.setdefault(mutation.namespace, [])
                 told.extend(Change(mutation.record, key) for key in keys)
             self._generation += 1
@@ -433,12 +449,13 @@ class MemoryStore(StoreBase):
             yield
 
 
-def _delete(record: _Record, delete: Delete, version: Version) -> list[bytes | None]:
+def _delete(record: _Record, delete: Delete, version: Version, now_us: int) -> list[bytes | None]:
     """The keys that it changed."""
+    until_us = delete_kept_until_us(delete.event_time_us, delete.token.instant_us, now_us)
     if isinstance(delete.selection, Keys):
-        cell = _Cell(version, True, b"", NEVER_US)
+        cell = _Cell(version, True, b"", until_us)
         return [key for key in delete.selection.keys if record.write(key, cell)]
-    return [None] if record.delete((version, *bounds(delete.selection))) else []
+    return [None] if record.delete((version, *bounds(delete.selection)), until_us) else []
 
 
 def _selects(selection: Selection, key: bytes) -> bool:

@@ -77,9 +77,10 @@ class KeyValueStore(Protocol):
     - A call with bad input changes nothing: `Invalid`, `LimitExceeded` or `NotFound` (unknown namespace) is
       raised before anything is written. An event time beyond now + `limits.MAX_FUTURE_SKEW_US` is `Invalid`.
     - A write hides older writes for `limits.MAX_LATENESS_US` after its event time and after its token's
-      instant, whichever is later, also once it is expired, or behind a later write that is forgotten first.
-      Tombstones are kept for as long and then reclaimed. So a delete that is written long after its event, as
-      in a backfill, hides late writes as well.
+      instant, whichever is later, also once it is expired, or behind a later write that is forgotten first. A
+      delete does so for as long after it was written, too (by the store's clock; written again, it is kept
+      longer): one that is written long after its event, as in a backfill, hides late writes as well.
+      Tombstones are kept for as long and then reclaimed.
     - A record's expiry (`Put.record_ttl_s`) is versioned as an item is, and ends what was put before it:
       items with an event time from that instant on start afresh. It can be moved until
       `limits.MAX_LATENESS_US` after it and after its token's instant; then it is final.
