@@ -1,33 +1,35 @@
-"""Search and replace on one text: exactly one place, or an error that shows the candidates."""
+"""Edits of one text: exactly the place that is meant, or an error that shows the candidates."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
-from weft.agent.edits import exact
+from weft.agent.edits import exact, numbered
 from weft.agent.edits.fuzzy import Nearest
-from weft.agent.edits.lines import Block, Line, blocks, contents, is_blank, join, split
+from weft.agent.edits.lines import BOM, Block, Line, Lines, blocks, contents, is_blank, join
 from weft.agent.edits.locate import Match, locate
-from weft.agent.edits.model import Applied, Candidate, EditError, Hunk, SearchReplace
+from weft.agent.edits.model import Applied, Candidate, Edit, EditError, Hunk, LineRange, SearchReplace
 from weft.agent.edits.normalise import without_numbers
 from weft.agent.edits.rewrite import rewrite
 
 _SHOWN_PLACES: Final = 5
 
 
-def apply(text: str, edits: SearchReplace | Sequence[SearchReplace]) -> Applied:
+def apply(text: str, edits: Edit | Sequence[Edit]) -> Applied:
     """The text after the edits, each applied to the result of the one before; `EditError` if any fails.
 
     A search must name one place. Tolerances are tried in a fixed order and recorded in `Hunk.steps`: exact;
     line endings; look-alike characters and trailing blanks; one shift of the indentation (the replacement is
-    re-indented); blank lines; a near match of lines that the edit keeps. Everything outside the lines that
-    change stays byte for byte, and so do line endings, BOM and final newline.
+    re-indented); blank lines; a near match of lines that the edit keeps. A range of lines must still begin
+    and end as its author saw it. Everything outside the lines that change stays byte for byte, and so do line
+    endings, BOM and final newline.
     """
-    ordered = [edits] if isinstance(edits, SearchReplace) else list(edits)
+    ordered = list(edits) if isinstance(edits, Sequence) else [edits]
     if not ordered:
         raise EditError("there is no edit", hint="give at least one search and replace")
-    result, hunks = text, []
+    mark = BOM if text.startswith(BOM) else ""
+    result, hunks = text.removeprefix(BOM), []
     for number, edit in enumerate(ordered, 1):
         try:
             result, hunk = _apply_one(result, edit)
@@ -37,30 +39,40 @@ def apply(text: str, edits: SearchReplace | Sequence[SearchReplace]) -> Applied:
             message = f"edit {number} of {len(ordered)}: {error.message}"
             raise EditError(message, error.candidates, hint=f"{error.hint}; none was applied") from error
         hunks.append(hunk)
-    if result == text:
+    if mark + result == text:
         raise EditError("the edits together change nothing", hint="leave them out")
-    return Applied(result, tuple(hunks))
+    return Applied(mark + result, tuple(hunks))
 
 
-def _apply_one(text: str, edit: SearchReplace) -> tuple[str, Hunk]:
-    if is_blank(edit.search.lstrip("\ufeff")):
+def _apply_one(text: str, edit: Edit) -> tuple[str, Hunk]:
+    if isinstance(edit, SearchReplace):
+        search, replace = edit.search.removeprefix(BOM), edit.replace.removeprefix(BOM)
+        result, hunk = _search_and_replace(text, SearchReplace(search, replace))
+    elif isinstance(edit, LineRange):
+        result, hunk = numbered.put_lines(text, edit)
+    else:
+        result, hunk = numbered.put_all(text, edit)
+    if result == text:
+        raise EditError("the edit changes nothing", hint="leave it out, or check the replacement")
+    return result, hunk
+
+
+def _search_and_replace(text: str, edit: SearchReplace) -> tuple[str, Hunk]:
+    if is_blank(edit.search):
         raise EditError("the search text is blank", hint="search for a line of the file that is not blank")
     if edit.search == edit.replace:
         raise EditError("search and replace are the same", hint="leave the edit out")
     spans = exact.find(text, edit.search)
     if len(spans) > 1:
-        raise ambiguous(split(text), [_match_of(text, span, edit.search) for span in spans])
-    result, hunk = _at_span(text, spans[0], edit) if spans else _at_lines(text, edit)
-    if result == text:
-        raise EditError("the edit changes nothing", hint="leave it out, or check the replacement")
-    return result, hunk
+        raise ambiguous(Lines(text), [_match_of(text, span, edit.search) for span in spans])
+    return _at_span(text, spans[0], edit) if spans else _at_lines(Lines(text), edit)
 
 
 def _at_span(text: str, span: exact.Span, edit: SearchReplace) -> tuple[str, Hunk]:
     if exact.indentation_is_open(text, span, edit.replace):
         raise EditError(
             "the search starts inside the indentation of its line, and the replacement has several lines",
-            [_candidate(split(text), _match_of(text, span, edit.search))],
+            [_candidate(Lines(text), _match_of(text, span, edit.search))],
             hint="start the search and each line of the replacement at the beginning of the line",
         )
     new = exact.with_endings_of(text, span, edit.replace)
@@ -68,8 +80,7 @@ def _at_span(text: str, span: exact.Span, edit: SearchReplace) -> tuple[str, Hun
     return text[: span.start] + new + text[span.end :], hunk
 
 
-def _at_lines(text: str, edit: SearchReplace) -> tuple[str, Hunk]:
-    lines = split(text)
+def _at_lines(lines: Lines, edit: SearchReplace) -> tuple[str, Hunk]:
     search, replace = contents(edit.search), contents(edit.replace)
     if not edit.search.endswith("\n") and not replace:
         replace = [""]
@@ -89,7 +100,7 @@ def _at_lines(text: str, edit: SearchReplace) -> tuple[str, Hunk]:
 
 
 def _find(
-    lines: Sequence[Line], search: list[str], replace: list[str]
+    lines: Lines, search: list[str], replace: list[str]
 ) -> tuple[Match, list[str], list[str], tuple[str, ...]]:
     bare = without_numbers(search, replace)
     found = locate(lines, search)
@@ -102,14 +113,14 @@ def _find(
     return match, search, replace, (*steps, match.step)
 
 
-def only(lines: Sequence[Line], found: Sequence[Match]) -> Match:
+def only(lines: Lines, found: Sequence[Match]) -> Match:
     """The one match, or `EditError` that lists them."""
     if len(found) > 1:
         raise ambiguous(lines, found)
     return found[0]
 
 
-def nearest(lines: Sequence[Line], search: Sequence[str], edit: Sequence[Block]) -> Match:
+def nearest(lines: Lines, search: Sequence[str], edit: Sequence[Block]) -> Match:
     """The one near match, or `EditError` that shows what comes close."""
     near = Nearest(lines, search)
     if match := near.match(edit):
@@ -117,14 +128,14 @@ def nearest(lines: Sequence[Line], search: Sequence[str], edit: Sequence[Block])
     raise EditError("the search text is not in the file", near.candidates())
 
 
-def put(lines: Sequence[Line], match: Match, new: Sequence[Line], steps: tuple[str, ...]) -> tuple[str, Hunk]:
+def put(lines: Lines, match: Match, new: Sequence[Line], steps: tuple[str, ...]) -> tuple[str, Hunk]:
     """The text with `new` in place of the match, and the record of it."""
-    start, stop = match.lines.start, match.lines.stop
-    hunk = Hunk(start + 1, join(lines[start:stop]), join(new), steps)
-    return join(lines[:start]) + hunk.new + join(lines[stop:]), hunk
+    start, stop = lines.span(match.lines)
+    hunk = Hunk(match.lines.start + 1, lines.text[start:stop], join(new), steps)
+    return lines.text[:start] + hunk.new + lines.text[stop:], hunk
 
 
-def ambiguous(lines: Sequence[Line], found: Sequence[Match]) -> EditError:
+def ambiguous(lines: Lines, found: Sequence[Match]) -> EditError:
     """The error for a search that names several places."""
     return EditError(
         f"the search text is in {len(found)} places",
@@ -133,8 +144,8 @@ def ambiguous(lines: Sequence[Line], found: Sequence[Match]) -> EditError:
     )
 
 
-def _candidate(lines: Sequence[Line], match: Match) -> Candidate:
-    shown = "\n".join(lines[i].text for i in match.lines)
+def _candidate(lines: Lines, match: Match) -> Candidate:
+    shown = "\n".join(lines.texts[i] for i in match.lines)
     return Candidate(match.lines.start + 1, match.lines.stop, shown, 1.0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from weft.agent.edits.lines import common_ending, is_blank, split
+from weft.agent.edits.lines import Lines, contents, is_blank
 
 _ENDING = re.compile(r"\r?\n")
 
@@ -45,7 +45,7 @@ def with_endings_of(text: str, span: Span, replace: str) -> str:
     if span.step == "exact" and set(_ENDING.findall(replace)) <= set(_ENDING.findall(place)):
         return replace
     ending = _ENDING.search(text, span.start)
-    return _ENDING.sub(ending.group() if ending else common_ending(split(text)), replace)
+    return _ENDING.sub(ending.group() if ending else Lines(text).common_ending, replace)
 
 
 def indentation_is_open(text: str, span: Span, replace: str) -> bool:
@@ -57,7 +57,7 @@ def indentation_is_open(text: str, span: Span, replace: str) -> bool:
     return (
         before != ""
         and is_blank(before)
-        and len([line for line in split(found) if not is_blank(line.text)]) == 1
+        and len([line for line in contents(found) if not is_blank(line)]) == 1
         and (found.endswith("\n") or text[span.end : span.end + 2].lstrip("\r")[:1] in ("", "\n"))
         and not is_blank(below)
     )

@@ -8,16 +8,17 @@ best by a margin.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
+from functools import lru_cache
 from itertools import accumulate
 from typing import Final
 
-from weft.agent.edits.lines import Block, Line, is_blank
+from weft.agent.edits.lines import Block, Lines, is_blank
 from weft.agent.edits.locate import Match, one_indentation, placed
 from weft.agent.edits.model import Candidate
-from weft.agent.edits.normalise import key
+from weft.agent.edits.normalise import bare
 
 THRESHOLD: Final = 0.85
 LINE_THRESHOLD: Final = 0.7
@@ -25,53 +26,72 @@ MARGIN: Final = 0.1
 MIN_LINES: Final = 3
 _MAX_VOTES: Final = 200_000
 _MAX_WINDOWS: Final = 20
+_MAX_CANDIDATES: Final = 3
+_LEAST_SHOWN: Final = 0.3
 _MAX_SCORED_CHARS: Final = 2_000
 
 
 class Nearest:
     """The places of a text that are most like a search, best first."""
 
-    def __init__(self, lines: Sequence[Line], search: Sequence[str]) -> None:
-        self.texts = [line.text for line in lines]
+    def __init__(self, lines: Lines, search: Sequence[str]) -> None:
+        self.lines = lines
         self.search = search
         self.wanted = [squeeze(s) for s in search if not is_blank(s)]
-        self.solid = [i for i, text in enumerate(self.texts) if not is_blank(text)]
-        self.keys = [squeeze(self.texts[i]) for i in self.solid]
-        self.ranked = sorted(((self._score(at), -at) for at in self._starts()), reverse=True)
+        self.solid = [i for i, text in enumerate(lines.bare) if text]
+        self.keys = [_squeezed(text) for text in lines.bare if text]
+        bounds = ((self._bound(start), start) for start in self._starts())
+        self.bounds = sorted(bounds, key=lambda pair: (-pair[0], pair[1]))
 
     def match(self, edit: Sequence[Block]) -> Match | None:
         """The one place that is near enough, with every anchor in place."""
-        if len(self.wanted) < MIN_LINES or not self.ranked:
+        if len(self.wanted) < MIN_LINES or not self.bounds or self.bounds[0][0] < THRESHOLD:
             return None
-        best, start = self.ranked[0][0], -self.ranked[0][1]
-        rival = self.ranked[1][0] if len(self.ranked) > 1 else 0.0
-        if best < THRESHOLD or best - rival < MARGIN:
+        (best, start), *rivals = self._ranked(2, MARGIN)
+        if best < THRESHOLD or any(best - score < MARGIN for score, _ in rivals):
             return None
         theirs = self.keys[start : start + len(self.wanted)]
         anchors = _anchors(self.search, edit)
         for i, (ours, other) in enumerate(zip(self.wanted, theirs, strict=True)):
             if ours != other and (i in anchors or likeness(ours, other) < LINE_THRESHOLD):
                 return None
-        spots = dict(enumerate(self.solid[start : start + len(self.wanted)]))
+        spots = self.solid[start : start + len(self.wanted)]
         texts = [text for text in self.search if not is_blank(text)]
-        if any(key(texts[i]).strip() != key(self.texts[spots[i]]).strip() for i in _going(self.search, edit)):
+        if any(bare(texts[i]) != self.lines.bare[spots[i]] for i in _going(self.search, edit)):
             return None
-        found = placed(self.texts, self.search, self.solid[start : start + len(self.wanted)], "near match")
-        return found if one_indentation(self.texts, self.search, found) else None
+        found = placed(self.search, spots, "near match")
+        return found if one_indentation(self.lines, self.search, found) else None
 
-    def candidates(self, limit: int = 3) -> list[Candidate]:
+    def candidates(self) -> list[Candidate]:
         """The best places, with the lines that differ."""
-        return [self._candidate(-at, score) for score, at in self.ranked[:limit] if score > 0.3]
+        ranked = self._ranked(_MAX_CANDIDATES)
+        return [self._candidate(start, score) for score, start in ranked if score > _LEAST_SHOWN]
+
+    def _ranked(self, count: int, margin: float = 1.0) -> list[tuple[float, int]]:
+        """The best windows as (score, start), without those that are further than the margin from the best.
+
+        A window is scored only if its bound says that it may be among them."""
+        ranked: list[tuple[float, int]] = []
+        for bound, start in self.bounds:
+            least = max(ranked[0][0] - margin, ranked[-1][0] if len(ranked) == count else 0) if ranked else 0
+            if bound < least:
+                break
+            ranked = sorted([*ranked, (self._score(start), start)], key=lambda pair: (-pair[0], pair[1]))[
+                :count
+            ]
+        return ranked
 
     def _starts(self) -> list[int]:
-        where: dict[str, list[int]] = defaultdict(list)
+        """Where a window may begin: by the votes of the rarest lines that it shares with the search."""
+        where: dict[str, list[int]] = {text: [] for text in self.wanted}
         for i, text in enumerate(self.keys):
-            where[text].append(i)
+            if text in where:
+                where[text].append(i)
         votes: Counter[int] = Counter()
         last = len(self.keys) - len(self.wanted)
         spent = 0
-        for k, text in sorted(enumerate(self.wanted), key=lambda pair: len(where.get(pair[1], ()))):
-            spots = where.get(text, [])
+        for k, text in sorted(enumerate(self.wanted), key=lambda pair: len(where[pair[1]])):
+            spots = where[text]
             spent += len(spots)
             if spent > _MAX_VOTES:
                 break
@@ -81,40 +101,80 @@ class Nearest:
         return [at for at, _ in votes.most_common(_MAX_WINDOWS)]
 
     def _by_words(self, last: int) -> Counter[int]:
-        """When no line of the search is in the text: where its words are."""
+        """When no line of the search is in the text: where the words of its longest line are."""
         k = max(range(len(self.wanted)), key=lambda i: len(self.wanted[i]))
         words = set(self.wanted[k].split())
-        shared = {i - k: len(words & set(text.split())) for i, text in enumerate(self.keys)}
+        shared = {i - k: len(words.intersection(text.split())) for i, text in enumerate(self.keys)}
         return Counter({at: n for at, n in shared.items() if n and 0 <= at <= last})
 
     def _score(self, start: int) -> float:
+        return self._mean(start, likeness)
+
+    def _bound(self, start: int) -> float:
+        return self._mean(start, _likeness_at_most)
+
+    def _mean(self, start: int, rate: Callable[[str, str], float]) -> float:
         pairs = zip(self.wanted, self.keys[start : start + len(self.wanted)], strict=True)
-        scored = [(likeness(ours, theirs), len(ours) + 1) for ours, theirs in pairs]
-        return sum(s * w for s, w in scored) / sum(w for _, w in scored)
+        rated = [(rate(ours, theirs), len(ours) + 1) for ours, theirs in pairs]
+        return sum(s * w for s, w in rated) / sum(w for _, w in rated)
 
     def _candidate(self, start: int, score: float) -> Candidate:
+        texts = self.lines.texts
         spots = self.solid[start : start + len(self.wanted)]
         ours = [s for s in self.search if not is_blank(s)]
         differences = tuple(
-            f"line {i + 1}: file has {self.texts[i]!r}, search has {text!r}"
+            _difference(i + 1, texts[i], text)
             for i, text in zip(spots, ours, strict=True)
-            if self.texts[i] != text
+            if texts[i] != text
         )
         first, end = spots[0], spots[-1] + 1
-        return Candidate(first + 1, end, "\n".join(self.texts[first:end]), round(score, 3), differences)
+        return Candidate(first + 1, end, "\n".join(texts[first:end]), round(score, 3), differences)
 
 
 def squeeze(text: str) -> str:
     """What two lines share that differ in look-alikes and in the number of blanks."""
-    return " ".join(key(text).split())
+    return _squeezed(bare(text))
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split()) if "  " in text or "\t" in text else text
 
 
 def likeness(ours: str, theirs: str) -> float:
     """How alike two lines are, 0 to 1."""
     if ours == theirs:
         return 1.0
-    a, b = ours[:_MAX_SCORED_CHARS], theirs[:_MAX_SCORED_CHARS]
-    return SequenceMatcher(None, a, b, autojunk=False).ratio()
+    return _likeness(ours[:_MAX_SCORED_CHARS], theirs[:_MAX_SCORED_CHARS])
+
+
+@lru_cache(maxsize=1_024)
+def _likeness(ours: str, theirs: str) -> float:
+    return SequenceMatcher(None, ours, theirs, autojunk=False).ratio()
+
+
+def _likeness_at_most(ours: str, theirs: str) -> float:
+    """A bound of the likeness that is quick to tell: how many characters they share, in whatever order."""
+    if ours == theirs:
+        return 1.0
+    shared = (Counter(ours[:_MAX_SCORED_CHARS]) & Counter(theirs[:_MAX_SCORED_CHARS])).total()
+    return 2 * shared / (min(len(ours), _MAX_SCORED_CHARS) + min(len(theirs), _MAX_SCORED_CHARS))
+
+
+def _difference(number: int, theirs: str, ours: str) -> str:
+    """What the file and the search have in a line, and the characters in which they differ."""
+    head = _shared(theirs, ours)
+    tail = _shared(theirs[head:][::-1], ours[head:][::-1])
+    there, here = theirs[head : len(theirs) - tail], ours[head : len(ours) - tail]
+    return (
+        f"line {number}: file has {theirs!r}, search has {ours!r}; "
+        f"at character {head + 1} file has {there!r}, search has {here!r}"
+    )
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters two strings begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _anchors(search: Sequence[str], edit: Sequence[Block]) -> set[int]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from weft.agent.edits.indent import indentation, reindent
-from weft.agent.edits.lines import Line, is_blank
+from weft.agent.edits.lines import Lines, is_blank
 from weft.agent.edits.model import EditError
-from weft.agent.edits.normalise import key
+from weft.agent.edits.normalise import bare, key
+
+STEPS = ("exact", "look-alikes and trailing blanks", "indentation", "blank lines")
 
 
 class Match(NamedTuple):
@@ -24,95 +26,97 @@ class Match(NamedTuple):
         return range(placed[0], placed[-1] + 1)
 
 
-def locate(lines: Sequence[Line], search: Sequence[str]) -> list[Match]:
-    """Every place that the first successful step finds; empty when none does."""
-    texts = [line.text for line in lines]
-    for step in (_exact, _normalised, _indented, _drifted):
-        if found := step(texts, search):
-            return found
-    return []
+def locate(lines: Lines, search: Sequence[str]) -> list[Match]:
+    """Every place that the first successful step finds; empty when none does.
+
+    What an earlier step finds, the last one finds too. So the file is looked through once, for the lines that
+    are not blank, and each hit is then tried by the steps in their order.
+    """
+    wanted = [text for text in map(bare, search) if text]
+    ahead = next((k for k, text in enumerate(search) if not is_blank(text)), 0)
+    found: dict[str, list[Match]] = {step: [] for step in STEPS}
+    for solid in _hits(lines, wanted):
+        if match := _contiguous(lines, search, solid[0] - ahead) or _drifted(lines, search, solid):
+            found[match.step].append(match)
+    return next((matches for matches in found.values() if matches), [])
 
 
-def _exact(texts: list[str], search: Sequence[str]) -> list[Match]:
-    return [_contiguous(i, search, "exact") for i in windows(texts, list(search))]
+def _contiguous(lines: Lines, search: Sequence[str], start: int) -> Match | None:
+    """The match of each search line with the next line of the file, by the first step that allows it."""
+    there = slice(start, start + len(search))
+    if start < 0 or there.stop > len(lines):
+        return None
+    at = tuple(range(there.start, there.stop))
+    if lines.texts[there] == list(search):
+        return Match(at, STEPS[0])
+    keys = [key(text) for text in search]
+    theirs = [key(text) for text in lines.texts[there]]
+    if theirs == keys:
+        return Match(at, STEPS[1])
+    match = Match(at, STEPS[2])
+    same = [text.lstrip() for text in theirs] == [text.lstrip() for text in keys]
+    return match if same and one_indentation(lines, search, match) else None
 
 
-def _normalised(texts: list[str], search: Sequence[str]) -> list[Match]:
-    hits = windows([key(t) for t in texts], [key(s) for s in search])
-    return [_contiguous(i, search, "look-alikes and trailing blanks") for i in hits]
+def _drifted(lines: Lines, search: Sequence[str], solid: Sequence[int]) -> Match | None:
+    match = placed(search, solid, STEPS[3])
+    return match if one_indentation(lines, search, match) else None
 
 
-def _indented(texts: list[str], search: Sequence[str]) -> list[Match]:
-    hits = windows([key(t).lstrip() for t in texts], [key(s).lstrip() for s in search])
-    matches = (_contiguous(i, search, "indentation") for i in hits)
-    return [match for match in matches if one_indentation(texts, search, match)]
-
-
-def _drifted(texts: list[str], search: Sequence[str]) -> list[Match]:
-    solid = [i for i, text in enumerate(texts) if not is_blank(text)]
-    wanted = [s for s in search if not is_blank(s)]
-    hits = windows([key(texts[i]).lstrip() for i in solid], [key(s).lstrip() for s in wanted])
-    matches = (placed(texts, search, solid[i : i + len(wanted)], "blank lines") for i in hits)
-    return [match for match in matches if one_indentation(texts, search, match)]
-
-
-def _contiguous(start: int, search: Sequence[str], step: str) -> Match:
-    return Match(tuple(range(start, start + len(search))), step)
-
-
-def placed(texts: Sequence[str], search: Sequence[str], solid: Sequence[int], step: str) -> Match:
+def placed(search: Sequence[str], solid: Sequence[int], step: str) -> Match:
     """The match whose solid search lines stand at `solid`; a run of blank lines between two of them is
     matched line by line where the file has as many, and has drifted otherwise."""
     at: list[int | None] = []
     files = iter(solid)
+    last: int | None = None
     run = 0
     for text in search:
         if is_blank(text):
             run += 1
             continue
         here = next(files)
-        before = next((i for i in reversed(at) if i is not None), None)
-        same = before is not None and here - before - 1 == run
+        same = last is not None and here - last - 1 == run
         at.extend(range(here - run, here) if same else [None] * run)
         at.append(here)
-        run = 0
+        last, run = here, 0
     return Match((*at, *([None] * run)), step)
 
 
-def one_indentation(texts: Sequence[str], search: Sequence[str], match: Match) -> bool:
+def one_indentation(lines: Lines, search: Sequence[str], match: Match) -> bool:
     """Whether one rule explains the indentation of every matched line."""
     try:
-        return reindent(indent_pairs(texts, search, match), ()) is not None
+        return reindent(indent_pairs(lines, search, match), ()) is not None
     except EditError:  # several rules do, which is for the rewriting to settle
         return True
 
 
-def indent_pairs(texts: Sequence[str], search: Sequence[str], match: Match) -> Iterator[tuple[str, str]]:
+def indent_pairs(lines: Lines, search: Sequence[str], match: Match) -> Iterator[tuple[str, str]]:
     """The indentation of each solid search line and that of its file line."""
     for text, i in zip(search, match.at, strict=True):
         if i is not None and not is_blank(text):
-            yield indentation(key(text)), indentation(key(texts[i]))
+            yield indentation(key(text)), indentation(key(lines.texts[i]))
 
 
-def windows(keys: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    """Every index where `wanted` stands in `keys` in one piece."""
-    if not wanted or len(wanted) > len(keys):
-        return []
-    pivot = max(range(len(wanted)), key=lambda i: len(wanted[i]))
-    return [
-        i - pivot
-        for i in _positions(keys, wanted[pivot], pivot, len(keys) - len(wanted) + pivot + 1)
-        if all(keys[i - pivot + k] == want for k, want in enumerate(wanted))
-    ]
+def _hits(lines: Lines, wanted: Sequence[str]) -> Iterator[list[int]]:
+    """The file lines of every place where the wanted lines follow one another, but for blank lines."""
+    if not wanted:
+        return
+    pivot = max(range(len(wanted)), key=lambda k: len(wanted[k]))
+    for i in lines.reading(wanted[pivot]):
+        above = _walk(lines, wanted[:pivot][::-1], range(i - 1, -1, -1))
+        below = _walk(lines, wanted[pivot + 1 :], range(i + 1, len(lines)))
+        if above is not None and below is not None:
+            yield [*reversed(above), i, *below]
 
 
-def _positions(keys: Sequence[str], wanted: str, start: int, stop: int) -> Iterator[int]:
-    index: Callable[[str, int, int], int] = keys.index
-    at = start
-    while True:
-        try:
-            at = index(wanted, at, stop)
-        except ValueError:
-            return
-        yield at
-        at += 1
+def _walk(lines: Lines, wanted: Sequence[str], way: range) -> list[int] | None:
+    """Where the wanted lines stand one after the other on the way; None where another comes between."""
+    found: list[int] = []
+    for i in way if wanted else ():
+        if text := bare(lines.texts[i]):
+            if text != wanted[len(found)]:
+                return None
+            found.append(i)
+            if len(found) == len(wanted):
+                break
+    return found if len(found) == len(wanted) else None

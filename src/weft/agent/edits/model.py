@@ -16,6 +16,28 @@ class SearchReplace(msgspec.Struct, frozen=True):
     replace: str
 
 
+class LineRange(msgspec.Struct, frozen=True):
+    """Replace whole lines by their numbers, if the first and the last of them read as the author saw them."""
+
+    start_line: int
+    end_line: int
+    """Inclusive, from 1."""
+    first: str
+    """The text of line `start_line`, so that stale numbers are noticed."""
+    last: str
+    """The text of line `end_line`."""
+    replace: str
+
+
+class WholeFile(msgspec.Struct, frozen=True):
+    """Replace the whole text; a text that ends its lines with CRLF throughout, or has a BOM, keeps them."""
+
+    content: str
+
+
+Edit = SearchReplace | LineRange | WholeFile
+
+
 class Hunk(msgspec.Struct, frozen=True):
     """One change that was made."""
 

@@ -1,8 +1,10 @@
-"""What both patch formats say, as data."""
+"""What every patch format says, as data."""
 
 from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
+
+from weft.agent.edits.model import SearchReplace
 
 CONTEXT: Final = " "
 ADD: Final = "+"
@@ -40,6 +42,8 @@ class FilePatch(NamedTuple):
     """Of an added file."""
     hunks: tuple[PatchHunk, ...] = ()
     move_to: str | None = None
+    edits: tuple[SearchReplace, ...] = ()
+    """Of a format without hunks."""
 
 
 def is_v4a(patch: str) -> bool:

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from weft.agent.edits.indent import indentation, reindent
-from weft.agent.edits.lines import Block, Line, common_ending, is_blank
+from weft.agent.edits.lines import Block, Line, Lines, is_blank
 from weft.agent.edits.locate import Match, indent_pairs
 from weft.agent.edits.model import EditError
-from weft.agent.edits.normalise import alphabet, in_the_files_characters, key
+from weft.agent.edits.normalise import alphabet, in_the_files_characters, key, plain
 
 
-def rewrite(lines: Sequence[Line], search: Sequence[str], edit: Sequence[Block], match: Match) -> list[Line]:
+def rewrite(lines: Lines, search: Sequence[str], edit: Sequence[Block], match: Match) -> list[Line]:
     """What stands in place of `match.lines` once the edit is done."""
     return _Rewriting(lines, search, edit, match).run()
 
 
 class _Rewriting:
-    def __init__(
-        self, lines: Sequence[Line], search: Sequence[str], edit: Sequence[Block], match: Match
-    ) -> None:
+    def __init__(self, lines: Lines, search: Sequence[str], edit: Sequence[Block], match: Match) -> None:
         self.lines, self.search, self.edit, self.match = lines, search, edit, match
-        texts = [line.text for line in lines]
         new = [text for block in edit for text in block.new or () if not is_blank(text)]
-        pairs = indent_pairs(texts, search, match)
-        self.indents = reindent(pairs, (indentation(text) for text in new)) or {}
-        self.seen = alphabet([(_bare(s), _bare(texts[i])) for s, i in self._placed(range(len(search)))])
-        region = [lines[i] for i in match.lines]
-        self.ending = common_ending(region if any(line.ending for line in region) else lines)
+        self.indents = reindent(indent_pairs(lines, search, match), map(_indentation, new)) or {}
+        self.seen = alphabet([(_bare(s), _bare(lines.texts[i])) for s, i in self._placed(range(len(search)))])
+        endings = Counter(line.ending for line in lines.slice(match.lines) if line.ending)
+        self.ending = endings.most_common(1)[0][0] if endings else lines.common_ending
         self.cursor = match.lines.start
         self.out: list[Line] = []
 
@@ -49,7 +46,7 @@ class _Rewriting:
         return following[0][1] if following else self.cursor
 
     def _take(self, stop: int) -> None:
-        self.out.extend(self.lines[self.cursor : stop])
+        self.out.extend(self.lines.slice(range(self.cursor, stop)))
         self.cursor = max(self.cursor, stop)
 
     def _keep(self, block: Block) -> None:
@@ -64,7 +61,7 @@ class _Rewriting:
             self.cursor = placed[-1][1] + 1
         elif self.out and self._next_placed(block.old.stop) != self.cursor:
             raise _drift()
-        old = [self.lines[i] for _, i in placed]
+        old = [self.lines.line(i) for _, i in placed]
         texts = self._in_the_files_manner(placed, new)
         paired = len(old) == len(texts)
         self.out.extend(
@@ -85,21 +82,25 @@ class _Rewriting:
         bare = "\n".join(_bare(text) for text in new)
         if self.seen:
             ours = "\n".join(_bare(text) for text, _ in placed)
-            theirs = "\n".join(_bare(self.lines[i].text) for _, i in placed)
+            theirs = "\n".join(_bare(self.lines.texts[i]) for _, i in placed)
             bare = in_the_files_characters(ours, theirs, bare, self.seen)
         texts = []
         for text, body in zip(new, bare.split("\n"), strict=True) if new else ():
             trailing = text[len(text.rstrip()) :]
-            texts.append(text if is_blank(text) else self.indents[indentation(text)] + body + trailing)
+            texts.append(text if is_blank(text) else self.indents[_indentation(text)] + body + trailing)
         return texts
 
     def _finish(self) -> list[Line]:
         """Only the last line of a file may lack an ending, and it does if it did before."""
-        open_end = self.lines[self.match.lines.stop - 1].ending == ""
+        open_end = self.lines.line(self.match.lines.stop - 1).ending == ""
         out = [Line(line.text, line.ending or self.ending) for line in self.out]
         if open_end and out:
             out[-1] = Line(out[-1].text, "")
         return out
+
+
+def _indentation(text: str) -> str:
+    return plain(indentation(text))
 
 
 def _bare(text: str) -> str:
