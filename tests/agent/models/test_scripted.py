@@ -52,7 +52,7 @@ def test_a_file_is_a_script_and_its_name_says_scripted(tmp_path: Path) -> None:
         open_model(f"scripted:{path}")
 
 
-@pytest.mark.parametrize("url", ["", "scripted", "scripted:", "openai:gpt", ":x"])
+@pytest.mark.parametrize("url", ["", "scripted", "scripted:", "palm:gpt", ":x"])
 def test_other_urls_are_refused_with_what_would_do(url: str) -> None:
     with pytest.raises(Invalid, match="scripted:"):
         open_model(url)

@@ -1,0 +1,1 @@
+"""The three public wire formats over HTTP and server-sent events: chat completions, responses, messages."""
