@@ -67,7 +67,7 @@ class Weft:
     """weft.graph on LMDB; `packed` keeps the adjacency lists in memory as well."""
 
     def __init__(self, folder: Path, *, packed: bool = False) -> None:
-        self._graph = Graph.open(folder / "weft", _TYPES)
+        self._graph = Graph.open(folder / "graph", _TYPES)
         self._packed = packed
 
     def fill(self, graph: PowerLaw) -> None:

@@ -191,3 +191,13 @@ def test_a_request_under_way_is_answered_unless_it_takes_too_long(path: str, sta
             assert client.recv(1_000).startswith(b"HTTP/1.1 200") == (status == 0)
         assert process.returncode == status
         assert ("stopped before every request was answered" in err) == (status == 2)
+
+
+def test_the_second_part_of_an_answer_does_not_wait_for_the_first_to_be_acknowledged() -> None:
+    settings = load(environ={}, flags={"server": {"port": 0}})
+    with (
+        serving.listen(settings.server) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as connection,
+    ):
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -55,7 +55,11 @@ def listen(server: ServerSettings) -> socket.socket:
     """A listening socket at the host and port; port 0 takes a free one."""
     family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
     try:
-        return socket.create_server((server.host, server.port), family=family)
+        listener = socket.create_server((server.host, server.port), family=family)
+        # Connections inherit it. asyncio sets it only where the listener names its protocol, which this one
+        # does not: the second part of an answer would wait for the client's delayed acknowledgement, 40 ms.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
         raise Unavailable(
             f"cannot listen on `{server.host}:{server.port}`: {os.strerror(error.errno or 0).lower()}",
