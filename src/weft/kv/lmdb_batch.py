@@ -45,7 +45,8 @@ class Batch:
         self._records: dict[bytes, bytes] = {}
         self._tombstones: list[tuple[bytes, Tombstone]] = []
         self._expiries: list[tuple[bytes, bytes, int]] = []
-        places = {name: _Place(row) for name, row in namespaces.items()}
+        self._sent = {row.prefix: list[bytes]() for row in namespaces.values() if row.config.changes_bytes}
+        places = {name: _Place(row, self._sent.get(row.prefix)) for name, row in namespaces.items()}
         version, event_us, token = b"", 0, None
         for mutation in mutations:
             if mutation.token is not token or mutation.event_time_us != event_us:
@@ -56,7 +57,7 @@ class Batch:
             if type(mutation) is Put:
                 self._add_put(key, version, mutation, place)
             else:
-                self._add_delete(key, version, mutation)  # type: ignore[arg-type]
+                self._add_delete(key, version, mutation, place)  # type: ignore[arg-type]
 
     def _add_put(self, record: bytes, version: bytes, put: Put, place: _Place) -> None:
         namespace_end_us = NEVER_US if place.ttl_s is None else ttl_end_us(put.event_time_us, place.ttl_s)
@@ -71,12 +72,14 @@ class Batch:
             self._keys.append(item.key)
             self._cells.append(cell)
             self._records[record] = put.record
+            if place.sent is not None:
+                place.sent += (put.record, item.key)
         if put.record_ttl_s is not None:
             expires_us = ttl_end_us(put.event_time_us, put.record_ttl_s)
             self._expiries.append((record, version, expires_us))
             self._records[record] = put.record
 
-    def _add_delete(self, record: bytes, version: bytes, delete: Delete) -> None:
+    def _add_delete(self, record: bytes, version: bytes, delete: Delete, place: _Place) -> None:
         until_us = delete_kept_until_us(delete.event_time_us, delete.token.instant_us, self._now_us)
         if isinstance(delete.selection, Keys):
             keys = delete.selection.keys
@@ -84,6 +87,8 @@ class Batch:
                 return
             self._owners += [record] * len(keys)
             self._keys += keys
+            if place.sent is not None:
+                place.sent += (part for key in keys for part in (delete.record, key))
             self._cells += [tombstone_cell(version, until_us)] * len(keys)
         else:
             self._tombstones.append((record, Tombstone(version, *bounds(delete.selection), until_us)))
@@ -112,7 +117,8 @@ class Batch:
                 won.append((key, winner))
         rows.put_cells(won)
         rows.put_cells(kept_longer)
-        return Written(self._records, numbers, whole, won)
+        lost = bool(heads) or len(won) < len(staged)
+        return Written(self._records, numbers, whole, won, None if lost else self._sent)
 
     def _open_records(self, rows: Rows) -> tuple[dict[bytes, bytes], dict[bytes, Head]]:
         """The number of every record, given out to new ones, and the heads of those that have one."""
@@ -191,9 +197,10 @@ def _of_two(rows: Rows, key: bytes, new: bytes, old: bytes) -> bytes:
 class _Place:
     """What a put needs to know of its namespace."""
 
-    __slots__ = ("compress", "prefix", "small", "ttl_s")
+    __slots__ = ("compress", "prefix", "sent", "small", "ttl_s")
 
-    def __init__(self, row: NamespaceRow) -> None:
+    def __init__(self, row: NamespaceRow, sent: list[bytes] | None) -> None:
+        self.sent = sent
         self.prefix = row.prefix
         self.ttl_s = row.config.ttl_s
         self.compress = row.config.compression == "zstd"

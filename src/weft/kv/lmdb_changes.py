@@ -3,7 +3,7 @@
     meta   "changes", namespace id                      -> since when the log is whole, and its size
            "changes", namespace id, generation, ordinal -> part of that generation's record ids and item keys
 
-It names record ids, not their numbers: a number is given out again once its record is gone.
+It names records by their ids: a number is given out again once its record is gone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from itertools import groupby
 from typing import Final, NamedTuple
 
 import msgspec
+import zstandard
 
+from weft.core import limits
 from weft.core.codec import decode, encode, pack_u64, unpack_u64
 from weft.kv.lmdb_rows import NAMESPACE_BYTES, NUMBER_BYTES, NamespaceRow, Rows
 from weft.kv.model import Change, Changes
@@ -25,8 +27,9 @@ _ORDINAL_BYTES: Final = 4
 # A value of LMDB lies in one run of pages; longer runs are hard to find in a file that has been in use.
 _PART_BYTES: Final = 256 << 10
 
-Told = list[tuple[bytes, list[bytes] | None]]
-"""Record ids, each with its changed keys; None for any of them."""
+
+Pairs = dict[bytes, list[bytes]]
+"""Record ids and item keys in turn, by the namespace's id."""
 
 
 class Written(NamedTuple):
@@ -37,6 +40,17 @@ class Written(NamedTuple):
     whole: set[bytes]
     """Where a range was deleted or the record's expiry was set."""
     cells: list[tuple[bytes, bytes]]
+    sent: Pairs | None
+    """Where nothing lost: all that the batch writes."""
+
+
+class _Entry(msgspec.Struct, array_like=True):
+    """What a generation changed in a namespace."""
+
+    whole: list[bytes]
+    """Ids of records of which anything may have changed."""
+    pairs: list[bytes]
+    """A record id and an item key in turn."""
 
 
 class _Log(msgspec.Struct, array_like=True):
@@ -50,26 +64,33 @@ def log_batch(rows: Rows, generation: int, written: Written, namespaces: Iterabl
     logged = {row.prefix: row for row in namespaces if row.config.changes_bytes}
     if not logged:
         return
-    places = [(key, number) for key, number in written.numbers.items() if key[:NAMESPACE_BYTES] in logged]
-    changed: dict[bytes, list[bytes]] = {number: [] for _, number in places}
+    whole: Pairs = {prefix: [] for prefix in logged}
+    for key in written.whole:
+        if (prefix := key[:NAMESPACE_BYTES]) in whole:
+            whole[prefix].append(written.ids[key])
+    pairs = _won(written, logged) if written.sent is None else written.sent
+    for prefix, row in logged.items():
+        _append(rows, row, generation, _Entry(whole[prefix], pairs[prefix]))
+
+
+def _won(written: Written, prefixes: Iterable[bytes]) -> Pairs:
+    pairs: Pairs = {prefix: [] for prefix in prefixes}
+    places = {
+        number: (written.ids[key], pairs[key[:NAMESPACE_BYTES]])
+        for key, number in written.numbers.items()
+        if key[:NAMESPACE_BYTES] in pairs and key not in written.whole
+    }
     for cell_key, _ in written.cells:
-        keys = changed.get(cell_key[:NUMBER_BYTES])
-        if keys is not None:
-            keys.append(cell_key[NUMBER_BYTES:])
-    told: dict[bytes, Told] = {prefix: [] for prefix in logged}
-    for key, number in places:
-        if key in written.whole:
-            told[key[:NAMESPACE_BYTES]].append((written.ids[key], None))
-        elif keys := changed[number]:
-            told[key[:NAMESPACE_BYTES]].append((written.ids[key], keys))
-    for prefix, part in told.items():
-        _append(rows, logged[prefix], generation, part)
+        if (place := places.get(cell_key[:NUMBER_BYTES])) is not None:
+            record, found = place
+            found += (record, cell_key[NUMBER_BYTES:])
+    return pairs
 
 
 def log_records(rows: Rows, generation: int, records: list[bytes], namespace: NamespaceRow) -> None:
     """Note that anything of some records may have changed."""
     if namespace.config.changes_bytes:
-        _append(rows, namespace, generation, [(record, None) for record in records])
+        _append(rows, namespace, generation, _Entry(records, []))
 
 
 def configure_log(rows: Rows, generation: int, namespace: NamespaceRow) -> None:
@@ -98,33 +119,37 @@ def read_changes(rows: Rows, name: str, prefix: bytes, after: int, limit: int) -
     if log is None or not log.floor <= after <= generation:
         raise ChangesForgotten(name)
     changed: list[Change] = []
-    for told_at, told in _generations(rows, prefix, after + 1):
-        for record, keys in told:
-            changed += [Change(record, None)] if keys is None else [Change(record, key) for key in keys]
+    for told_at, entry in _generations(rows, prefix, after + 1):
+        changed += [Change(record, None) for record in entry.whole]
+        changed += map(Change, entry.pairs[::2], entry.pairs[1::2])
         if len(changed) >= limit:
             return Changes(changed, told_at)
     return Changes(changed, generation)
 
 
-def _generations(rows: Rows, prefix: bytes, first: int) -> Iterator[tuple[int, Told]]:
+def _generations(rows: Rows, prefix: bytes, first: int) -> Iterator[tuple[int, _Entry]]:
     cursor = rows.txn.cursor(db=rows.meta)
     if not cursor.set_range(_LOG + prefix + pack_u64(first)):
         return
     for place, parts in groupby(cursor, lambda pair: pair[0][:-_ORDINAL_BYTES]):
         if not place.startswith(_LOG + prefix):
             return
-        told = b"".join(part for _, part in parts)
-        yield unpack_u64(place, _GENERATION_AT), decode(told, Told, "a log of changes")
+        packed = b"".join(part for _, part in parts)
+        if packed.startswith(zstandard.FRAME_HEADER):
+            packed = zstandard.ZstdDecompressor().decompress(packed)
+        yield unpack_u64(place, _GENERATION_AT), decode(packed, _Entry, "a log of changes")
 
 
-def _append(rows: Rows, namespace: NamespaceRow, generation: int, told: Told) -> None:
+def _append(rows: Rows, namespace: NamespaceRow, generation: int, entry: _Entry) -> None:
     log = _log(rows, namespace.prefix)
-    if not told or log is None:
+    if log is None or not (entry.whole or entry.pairs):
         return
-    entry = encode(told)
-    for ordinal, at in enumerate(range(0, len(entry), _PART_BYTES)):
+    packed = encode(entry)
+    if len(packed) >= limits.COMPRESS_FROM_BYTES:
+        packed = zstandard.ZstdCompressor(level=1).compress(packed)
+    for ordinal, at in enumerate(range(0, len(packed), _PART_BYTES)):
         key = _LOG + namespace.prefix + pack_u64(generation) + ordinal.to_bytes(_ORDINAL_BYTES, "big")
-        part = entry[at : at + _PART_BYTES]
+        part = packed[at : at + _PART_BYTES]
         rows.txn.put(key, part, db=rows.meta)
         log.bytes += len(key) + len(part)
     _trim(rows, namespace, log)
