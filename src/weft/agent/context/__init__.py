@@ -1,6 +1,18 @@
 """What the agent knows of a repository before it reads it."""
 
+from weft.agent.context.index import CodeIndex, Hit, Symbol, Use
 from weft.agent.context.languages import language_of
 from weft.agent.context.parse import Definition, Import, ParsedFile, Reference, parse_source
 
-__all__ = ["Definition", "Import", "ParsedFile", "Reference", "language_of", "parse_source"]
+__all__ = [
+    "CodeIndex",
+    "Definition",
+    "Hit",
+    "Import",
+    "ParsedFile",
+    "Reference",
+    "Symbol",
+    "Use",
+    "language_of",
+    "parse_source",
+]

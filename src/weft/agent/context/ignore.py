@@ -31,20 +31,18 @@ class Ignored:
 
     def __init__(self) -> None:
         self._specs: dict[str, GitIgnoreSpec] = {}
+        self._rules: dict[str, str] = {}
         self._answers: dict[str, bool] = {}
 
     def learn(self, folder: str, rules: str | None) -> None:
         """Take in what a folder's .gitignore says; None where there is none any more. `.` is the root."""
-        known = self._specs.get(folder)
+        if rules == self._rules.get(folder):
+            return
         if rules is None:
-            if known is None:
-                return
-            del self._specs[folder]
+            del self._rules[folder], self._specs[folder]
         else:
             spec = require("pathspec", "agent").GitIgnoreSpec.from_lines(rules.splitlines())
-            if known == spec:
-                return
-            self._specs[folder] = spec
+            self._rules[folder], self._specs[folder] = rules, spec
         self._answers.clear()
 
     def __call__(self, path: str) -> bool:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tree_sitter import Node
 
 
-class Definition(msgspec.Struct, frozen=True):
+class Definition(msgspec.Struct, frozen=True, gc=False):
     """Something that has a name; lines count from 1, the last one included."""
 
     name: str
@@ -27,7 +27,7 @@ class Definition(msgspec.Struct, frozen=True):
     end_line: int
 
 
-class Reference(msgspec.Struct, frozen=True):
+class Reference(msgspec.Struct, frozen=True, gc=False):
     """A call or instantiation of `name`; `enclosing` is the qualified name of the definition around it."""
 
     name: str
