@@ -15,7 +15,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 import weft.kv
 from weft.core import limits
-from weft.kv import ALL, Delete, ItemWrite, Keys, KeyValueStore, Mutation, Namespace, Prefix, Put, Range
+from weft.kv import (
+    ALL,
+    ChangesForgotten,
+    Delete,
+    ItemWrite,
+    Keys,
+    KeyValueStore,
+    Mutation,
+    Namespace,
+    Prefix,
+    Put,
+    Range,
+)
 from weft.kv.lmdb import LmdbStore
 from weft.kv.memory import MemoryStore
 from weft.kv.move import Moving
@@ -161,6 +173,8 @@ def test_followers_of_a_moving_namespace(tmp_path: Path, seed: int) -> None:
     step()
     for name in NAMES:
         Moving(home, there, name, location=str(tmp_path / "there"), clock=clock, progress=step).run()
+        with pytest.raises(ChangesForgotten):
+            there.changes(name, after=there.generation() - 1)
         step()
     for follower in followers:
         follower.catch_up()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 
 import pytest
@@ -185,12 +186,13 @@ class ChangesContract(KeyValueStoreFixtures):
         """Large and small batches, the largest of them larger than the log."""
         backend.store.configure(Namespace(name="n", changes_bytes=2_000))
         store = backend.store
+        rng = random.Random(1)
         by_generation: dict[int, set[bytes]] = {}
         first = store.generation()
         assert first is not None
         for number in range(60):
             keys = 300 if number % 20 == 19 else number % 7 + 1
-            batch = {b"%d-%d" % (number, n): b"v" for n in range(keys)}
+            batch = {rng.randbytes(16): b"v" for _ in range(keys)}
             store.put_items("n", b"r", batch)
             by_generation[store.generation() or 0] = set(batch)
             remembered = 0
