@@ -72,14 +72,25 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize("level", ["BACKWARD", "FORWARD", "FULL", "NONE"])
+@pytest.mark.parametrize(
+    "level",
+    [
+        "BACKWARD",
+        "BACKWARD_TRANSITIVE",
+        "FORWARD",
+        "FORWARD_TRANSITIVE",
+        "FULL",
+        "FULL_TRANSITIVE",
+        "NONE",
+    ],
+)
 @pytest.mark.parametrize(
     ("before", "after", "allowed"), [c[1:] for c in CHANGES], ids=[c[0] for c in CHANGES]
 )
 def test_each_level_allows_what_avros_schema_resolution_can_read(registry, level, before, after, allowed):
     registry.set_compatibility("plays", level)
     registry.register("plays", before)
-    if level in allowed | {"NONE"}:
+    if level.removesuffix("_TRANSITIVE") in allowed | {"NONE"}:
         assert registry.check("plays", after) == []
         assert registry.register("plays", after) == 2
     else:
@@ -89,11 +100,35 @@ def test_each_level_allows_what_avros_schema_resolution_can_read(registry, level
         assert registry.versions("plays") == [1]
 
 
+# Each fits the one before it, and the third does not fit the first.
+_HISTORIES = {
+    "BACKWARD": [record(WHO, AT), record(WHO), record(WHO, ("at", "string", ""))],
+    "FORWARD": [record(WHO, ("at", "long", 0)), record(WHO), record(WHO, ("at", "string"))],
+    "FULL": [record(WHO, ("at", "long", 0)), record(WHO), record(WHO, ("at", "string", ""))],
+}
+
+
+@pytest.mark.parametrize("level", list(_HISTORIES))
+def test_a_transitive_level_holds_a_schema_to_every_version(registry, level):
+    for subject, transitive in (("last", ""), ("every", "_TRANSITIVE")):
+        registry.set_compatibility(subject, level + transitive)
+        for schema in _HISTORIES[level][:2]:
+            registry.register(subject, schema)
+    third = _HISTORIES[level][2]
+    assert registry.check("last", third) == []
+    assert [problem.partition(":")[0] for problem in registry.check("every", third)] == [
+        "version 1 of `every`"
+    ]
+    with pytest.raises(Conflict, match=f"not {level}_TRANSITIVE compatible with version 1 of `every`"):
+        registry.register("every", third)
+    assert registry.register("last", third) == 3
+
+
 def test_what_is_no_schema_or_no_level_is_refused(registry):
     for bad in ({"type": "record"}, {"type": "nope"}, 7):
         with pytest.raises(Invalid, match="it is no Avro schema"):
             registry.register("plays", bad)
-    with pytest.raises(Invalid, match="use BACKWARD, FORWARD, FULL, NONE"):
+    with pytest.raises(Invalid, match=r"use BACKWARD, BACKWARD_TRANSITIVE, FORWARD, .*, NONE"):
         registry.set_compatibility("plays", "SOME")
 
 

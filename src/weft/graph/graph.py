@@ -19,7 +19,7 @@ from weft.graph.traverse.traversal import Traversal
 from weft.graph.traverse.visibility import Visibility
 from weft.graph.types import GraphType, decode_types, encode_types
 from weft.graph.updates import Update, compile_updates, mutations
-from weft.kv.model import ALL, ItemWrite, Namespace, Put, TokenSource
+from weft.kv.model import ALL, Item, ItemWrite, Namespace, Put, Token, TokenSource
 from weft.kv.store import KeyValueStore
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Graph:
         self._configure(layout.own_namespaces())
         self.schema = self._settle(list(types))
         self._planner = Planner(self.schema)
+        self.schema.follow(self._news)
 
     @classmethod
     def open(
@@ -91,9 +92,11 @@ class Graph:
 
     def node(self, type: str, id: str) -> Node | None:  # noqa: A002
         """The node, or None when there is none."""
-        self.schema.node(type)
+        self.schema.current(lambda: self.schema.node(type))
         record = id_bytes(id)
         items = self.store.get_items(layout.node_namespace(type), [record], ALL).items()
+        if refs:
+            self.schema.refresh()  # Others may have added types of edges at these nodes.
         return layout.node_from(type, record, items) if items else None
 
     def start(
@@ -201,16 +204,22 @@ class Graph:
         self.close()
 
     def _write(self, outputs: Sequence[Node | Edge | Remove]) -> None:
-        now_us = self.clock.now_us()
         token = self._tokens.new()
-        updates: list[Update] = []
-        for number, output in enumerate(outputs):
-            nonce = token.nonce[:12] + number.to_bytes(4, "big")
-            updates += compile_updates(output, self.schema, now_us, nonce)
+        updates = self.schema.current(lambda: self._compiled(outputs, token))
         if updates:
             self.store.mutate(
                 [one for update in updates for one in mutations(update, self.schema, token.instant_us)]
             )
+
+    def sweep(self) -> int:
+        """Reclaim what types with `newest` no longer need, and hold their caps; then what has expired or was
+        deleted long ago, of all types. How many items that were. For a quiet hour, or every few minutes."""
+        from weft.graph.sweep import sweep_newest
+
+        reclaimed = sweep_newest(self.store, self.schema, self.clock.now_us())
+        while swept := self.store.sweep():
+            reclaimed += swept
+        return reclaimed
 
     def _edges_at(self, ref: NodeRef) -> Iterator[EdgeRef]:
         self.schema.node(ref.type)
@@ -233,11 +242,19 @@ class Graph:
                 return
 
     def _settle(self, declared: list[GraphType]) -> Schema:
-        known = self.store.get_items(layout.META, [_TYPES_RECORD], ALL).items()
+    def _compiled(self, outputs: Sequence[Node | Edge | Remove], token: Token) -> list[Update]:
+        now_us = self.clock.now_us()
+        updates: list[Update] = []
+        for number, output in enumerate(outputs):
+            nonce = token.nonce[:12] + number.to_bytes(4, "big")
+            updates += compile_updates(output, self.schema, now_us, nonce)
+        return updates
+
+        known = self._known_types()
         remembered = Schema(decode_types(known[0].value) if known else ())
         schema = remembered.extended(declared)
         self._configure(layout.type_namespaces(schema))
-        encoded = encode_types(schema.types())
+        encoded = self._types_seen = encode_types(schema.types())
         if not known or known[0].value != encoded:
             before_us = known[0].version.event_time_us if known else 0
             self.store.mutate(
@@ -274,6 +291,17 @@ class GraphView:
         found = self._graph.node(type, id)
         return found if found and self._visibility.visible([found.ref])[0] is True else None
 
+    def _known_types(self) -> list[Item]:
+        return self.store.get_items(layout.META, [_TYPES_RECORD], ALL).items()
+
+    def _news(self) -> Schema | None:
+        """The remembered types, if another process has added to them."""
+        known = self._known_types()
+        if not known or known[0].value == self._types_seen:
+            return None
+        self._types_seen = known[0].value
+        return Schema(decode_types(known[0].value))
+
     def start(self, type: str, id: str | Sequence[str] | None = None) -> Traversal:  # noqa: A002
         """As `Graph.start`."""
         return self._graph.start(type, id, visibility=self._visibility)
@@ -286,7 +314,8 @@ class GraphView:
         """As `Graph.query`."""
         from weft.graph.cypher import query
 
-        return query.run(text, parameters, self._graph.schema, self._graph.store, self._visibility)
+        schema, store = self._graph.schema, self._graph.store
+        return schema.current(lambda: query.run(text, parameters, schema, store, self._visibility))
 
 
 def _all(things: Iterable[object], kind: type, what: str) -> list[Node | Edge]:

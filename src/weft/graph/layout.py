@@ -38,8 +38,9 @@ OFFSETS: Final = "graph/offsets"
 DEAD_LETTERS: Final = "graph/dead"
 RELATIONS: Final = "graph/relations"
 
-REMOVED: Final = b"\xc0"
-"""What a list in the order of time holds of a removed edge: no map."""
+REMOVED: Final = b"\xff"
+"""What a list in the order of time holds of a removed edge. It is no map, and greater than any: it replaces
+a value that has the same version."""
 
 NO_PROPERTIES: Final = b"\x80"
 
@@ -114,6 +115,12 @@ def edge_mutations(
         _item(out_namespace(name), source, target, value, time_us, token),
         _item(in_namespace(name), target, source, value, time_us, token),
     )
+
+
+def forget_mutation(namespace: str, record: bytes, item: Item) -> Mutation:
+    """Delete an item as it was read, and nothing that was written after it."""
+    time_us, token = item.version
+    return _item(namespace, record, item.key, None, time_us, token)
 
 
 def laid_out_edge_mutations(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
-from weft.core.errors import Conflict, Invalid
+from weft.core.errors import Conflict, Invalid, Unavailable
 from weft.graph.types import EdgeType, GraphType, NodeType
+
+T = TypeVar("T")
 
 
 class Schema:
-    """Node and edge types that fit together: every edge type joins declared node types."""
+    """Node and edge types that fit together: every edge type joins declared node types. It only grows."""
 
     def __init__(self, types: Iterable[GraphType] = (), *, partial: bool = False) -> None:
         """`partial` leaves out the check that the ends of edge types are declared."""
         self.nodes: dict[str, NodeType] = {}
         self.edges: dict[str, EdgeType] = {}
+        self._news: Callable[[], Schema | None] = lambda: None
         for kind in types:
             self._add(kind)
         if not partial:
@@ -37,6 +41,35 @@ class Schema:
         if kind.name in known:
             raise Invalid(f"{kind.label} is declared twice")
         known[kind.name] = kind  # type: ignore[assignment]
+
+    def follow(self, news: Callable[[], Schema | None]) -> None:
+        """Ask this for types that others have added; it answers None when there are none."""
+        self._news = news
+
+    def refresh(self) -> bool:
+        """Take over what others have added, here and wherever this schema is used; whether there was any.
+        It costs a read: it is for when something is not known."""
+        news = self._news()
+        if news is None:
+            return False
+        grown = self.extended(news.types())
+        self.nodes, self.edges = grown.nodes, grown.edges
+        return True
+
+    def current(self, ask: Callable[[], T]) -> T:
+        """What `ask` answers; if that is `Invalid` and others have added types, what it answers then."""
+        try:
+            return ask()
+        except Invalid:
+            if not self._refreshed():
+                raise
+        return ask()
+
+    def _refreshed(self) -> bool:
+        try:
+            return self.refresh()
+        except (Invalid, Unavailable):
+            return False  # The store cannot be asked; what was wrong with the request is to be told.
 
     def types(self) -> list[GraphType]:
         return [*self.nodes.values(), *self.edges.values()]

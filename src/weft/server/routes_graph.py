@@ -61,6 +61,7 @@ def graph_routes(graph: Graph, authz: Authz, pushes: Pushes) -> APIRouter:
     @routes.get("/types", response_model=bodies.Types)
     def types() -> Response:
         """The node and edge types, with the kinds of their properties."""
+        graph.schema.refresh()
         return answer(
             {
                 "nodes": [_type(kind) for kind in graph.schema.nodes.values()],

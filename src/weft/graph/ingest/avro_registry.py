@@ -24,7 +24,15 @@ import msgspec
 from weft.core.errors import Conflict, Corrupt, Invalid, NotFound
 from weft.core.extras import require
 
-Compatibility = Literal["BACKWARD", "FORWARD", "FULL", "NONE"]
+Compatibility = Literal[
+    "BACKWARD",
+    "BACKWARD_TRANSITIVE",
+    "FORWARD",
+    "FORWARD_TRANSITIVE",
+    "FULL",
+    "FULL_TRANSITIVE",
+    "NONE",
+]
 Schema = dict[str, Any] | list[Any] | str
 
 _HEADER: Final = struct.Struct(">bI")
@@ -47,18 +55,18 @@ class SchemaRegistry:
 
     def register(self, subject: str, schema: Schema) -> int:
         """Add a schema as the newest version of a subject; its id. `Conflict` unless it is compatible with
-        the version before. A schema that a subject has already keeps its id."""
+        the version before, or with all before where the level is transitive. A schema that a subject has
+        already keeps its id."""
         text = _text(schema)
         with self._locked():
             known = self._subject(subject)
             for version in known.versions:
                 if self._read(version) == text:
                     return version
-            problems = self._problems(known, text)
+            problems = self._problems(subject, known, text)
             if problems:
                 raise Conflict(
-                    f"the schema is not {known.compatibility} compatible with version {len(known.versions)} "
-                    f"of `{subject}`: {'; '.join(problems)}",
+                    f"the schema is not {known.compatibility} compatible with {problems[0]}",
                     hint="give new fields a default, or register under a new subject",
                 )
             number = self._id_of(text)
@@ -68,7 +76,7 @@ class SchemaRegistry:
 
     def check(self, subject: str, schema: Schema) -> list[str]:
         """What keeps a schema from being the next version of a subject; empty when nothing does."""
-        return self._problems(self._subject(subject), _text(schema))
+        return self._problems(subject, self._subject(subject), _text(schema))
 
     def set_compatibility(self, subject: str, level: Compatibility) -> None:
         """What the next versions of a subject are held to. The default is `BACKWARD`."""
@@ -123,15 +131,21 @@ class SchemaRegistry:
 
         return decode
 
-    def _problems(self, known: _Subject, text: str) -> list[str]:
-        if not known.versions or known.compatibility == "NONE":
-            return []
-        before = self._read(known.versions[-1])
+    def _problems(self, subject: str, known: _Subject, text: str) -> list[str]:
+        """Per version that it does not fit, the newest first, what that is and why."""
+        level, _, transitive = known.compatibility.partition("_")
         problems = []
-        if known.compatibility in ("BACKWARD", "FULL"):
-            problems += _unreadable(reader=text, writer=before)
-        if known.compatibility in ("FORWARD", "FULL"):
-            problems += _unreadable(reader=before, writer=text)
+        for version in range(len(known.versions), 0, -1):
+            before = self._read(known.versions[version - 1])
+            why = []
+            if level in ("BACKWARD", "FULL"):
+                why += _unreadable(reader=text, writer=before)
+            if level in ("FORWARD", "FULL"):
+                why += _unreadable(reader=before, writer=text)
+            if why:
+                problems.append(f"version {version} of `{subject}`: {'; '.join(why)}")
+            if not transitive:
+                break
         return problems
 
     def _id_of(self, text: str) -> int:

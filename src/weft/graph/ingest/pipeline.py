@@ -32,7 +32,7 @@ class Pipeline:
         self._job = job
         self._sink = sink
         self._schema = sink.schema
-        self._folds = job.dedup.folds(sink.schema)
+        self._folds = sink.schema.current(lambda: job.dedup.folds(sink.schema))
         self._window = Window(round(job.dedup.window_s * 1e6), self._folds)
         self._dead: list[DeadLetter] = []
         self._streams = _StreamHash(stream)
@@ -55,7 +55,13 @@ class Pipeline:
         report, window = self.report, self._window
         try:
             outputs = self._outputs(event, now_us)
-            updates, relations = self._checked(outputs, event, now_us)
+            try:
+                updates, relations = self._checked(outputs, event, now_us)
+            except Invalid:
+                # It may be of a type that another process has added meanwhile.
+                if not self._schema.refresh():
+                    raise
+                updates, relations = self._checked(outputs, event, now_us)
         except Unavailable:
             raise
         except Exception as error:

@@ -91,7 +91,7 @@ class Planner:
         shape = _shape(query)
         steps = None if shape is None else self._known.get(shape)
         if steps is None:
-            steps = _steps(query, self.schema)
+            steps = self.schema.current(lambda: _steps(query, self.schema))
             if shape is not None:
                 if len(self._known) == _MAX_KNOWN:
                     self._known.clear()
