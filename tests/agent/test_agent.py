@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from weft.agent import Agent, Budgets, RunResult
+from weft.agent import Agent, Answer, Budgets, RunResult
 from weft.agent.events import (
     AnyEvent,
     Decided,
@@ -247,9 +247,9 @@ def test_landing_asks_and_is_refused_where_nobody_answers(repository: Path) -> N
     assert (refused.ok, refused.landed) == (True, False)
     assert (repository / "calc.py").read_text() == BROKEN
     asked: list[Question] = []
-    landed = open_agent(repository, approve=lambda question, reason: asked.append(question) or True).run(
-        "mend it", land=True
-    )
+    landed = open_agent(
+        repository, approve=lambda question, reason: asked.append(question) or Answer.ONCE
+    ).run("mend it", land=True)
     assert landed.landed
     assert [question.access.action for question in asked] == ["land"]
     assert (repository / "calc.py").read_text() == MENDED

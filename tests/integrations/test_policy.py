@@ -26,6 +26,12 @@ def ask(policy: AuthzPolicy, action: Action, name: str = "src/a.py", *, session:
     return policy.decide(Question(session, "user:ann", "tool", Access(action, resource)))
 
 
+def may(relations: set[str], action: str) -> bool:
+    """A command can read everything, so whoever runs one must be allowed to read."""
+    needed = {"run", "read"} if action == "run" else {action}
+    return needed <= {right for relation in relations for right in RELATIONS[relation]}
+
+
 @given(st.sets(st.sampled_from(sorted(RELATIONS))), st.sets(st.sampled_from(sorted(RELATIONS))))
 def test_rights_are_the_intersection_of_user_and_session(user: set[str], session: set[str]) -> None:
     judge = policy()
@@ -33,8 +39,7 @@ def test_rights_are_the_intersection_of_user_and_session(user: set[str], session
         if relations:
             judge.grant(who, *sorted(relations))
     for action in ("read", "write", "run", "land"):
-        user_may = any(action in RELATIONS[relation] for relation in user)
-        session_may = any(action in RELATIONS[relation] for relation in session)
+        user_may, session_may = may(user, action), may(session, action)
         decision = ask(judge, action)
         assert isinstance(decision, Allow) == (user_may and session_may)
         assert isinstance(decision, Ask) == (action == "land" and user_may and not session_may)
@@ -155,3 +160,24 @@ def test_a_host_is_the_same_however_it_is_written() -> None:
     judge._authz.write(touch=["host:example.org#visitor@user:ann"])
     judge.approve("s1", Access("connect", Resource("host", "Example.ORG.")), for_s=60)
     assert isinstance(ask(judge, "connect", "example.org"), Allow)
+
+
+def test_hidden_is_what_decide_denies_by_path_and_nobody_elses_business() -> None:
+    authz = Authz.open("memory:")
+    authz.write_schema(SCHEMA)
+    judge, other = AuthzPolicy(authz, "weft"), AuthzPolicy(authz, "wefts")
+    for who in ("user:ann", "session:s1"):
+        judge.grant(who, "reader", "writer", "runner")
+        other.grant(who, "reader", "writer", "runner")
+    assert judge.hidden("s1", "user:ann") == []
+    judge.hide("private/./keys")
+    authz.write(touch=["path:weft/diary.txt#hidden@user:ann", "path:weft/bobs.txt#hidden@user:bob"])
+    authz.write(touch=[f"path:weft/many/{number}#hidden@session:s1" for number in range(250)])
+    hidden = judge.hidden("s1", "user:ann")
+    assert set(hidden) == {"private/keys", "diary.txt", *(f"many/{number}" for number in range(250))}
+    for path in [*hidden, "private/keys/deep/er"]:
+        assert isinstance(ask(judge, "read", path), Deny)
+        assert isinstance(ask(judge, "write", path), Deny)
+    for path in ("bobs.txt", "private/other", "many"):
+        assert isinstance(ask(judge, "read", path), Allow)
+    assert other.hidden("s1", "user:ann") == []

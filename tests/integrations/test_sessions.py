@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from weft.agent import Agent, RunResult
+from weft.agent import Agent, Answer, RunResult
 from weft.agent.sandbox.unconfined import Unconfined
 from weft.agent.session import SessionStore
 from weft.graph import Graph
@@ -36,7 +36,7 @@ def result(tmp_path: Path, log: SessionStore) -> RunResult:
         session_store=log,
         user="user:ann",
         verify=CHECK,
-        approve=lambda question, reason: True,
+        approve=lambda question, reason: Answer.ONCE,
     )
     return agent.run("mend it", land=True)
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from weft.agent.agent import Agent, RunResult
+    from weft.agent.policy import Answer
     from weft.agent.state import Budgets
 
-__all__ = ["Agent", "Budgets", "RunResult"]
+__all__ = ["Agent", "Answer", "Budgets", "RunResult"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,6 +18,10 @@ def __getattr__(name: str) -> Any:
         from weft.agent import agent
 
         return getattr(agent, name)
+    if name == "Answer":
+        from weft.agent.policy import Answer
+
+        return Answer
     if name == "Budgets":
         from weft.agent.state import Budgets
 

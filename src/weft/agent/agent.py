@@ -1,51 +1,60 @@
-"""The door to the agent: open it on a workspace, run a task, resume a session."""
+"""The door to the agent: open it on a workspace, run a task, resume or replay a session."""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
-from weft.agent.calls import Approve, CallRunner, Gate
-from weft.agent.checkpoints import Checkpoints
-from weft.agent.events import AnyEvent, Landed, SessionResumed, SessionStarted
-from weft.agent.instructions import instructions
+from weft.agent.asking import OneModel, Price
+from weft.agent.calls import Approve
+from weft.agent.checkpoints import not_yet_made
+from weft.agent.driving import Drive, Setup
+from weft.agent.events import AnyEvent, Mode, PersonSaid
 from weft.agent.models.opening import open_model
-from weft.agent.models.protocol import Delta, Model
-from weft.agent.orchestrator import Orchestrator
-from weft.agent.policy import Access, Policy, Resource, RulePolicy
+from weft.agent.models.protocol import Delta, Model, Usage
+from weft.agent.orchestrator import AskForHelp, Compactor
+from weft.agent.policy import Policy, RulePolicy
+from weft.agent.replay import Answers, Replayed
+from weft.agent.routing import Router
 from weft.agent.sandbox import Sandbox, SandboxProvider
+from weft.agent.secrets import redact
 from weft.agent.session import Session, SessionStore
 from weft.agent.state import Budgets, State
 from weft.agent.timing import Stopwatch
-from weft.agent.tools import Toolbox, ToolContext, standard_tools
+from weft.agent.tools import Tool
 from weft.agent.verification import test_command
 from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.core.errors import Invalid, NotFound
 from weft.kv.store import KeyValueStore
 
 _AUTO: Final = "auto"
+# What every model of today has, for a model that does not say.
+_CONTEXT_TOKENS: Final = 128_000
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How a session ended. `ok` only when the verification passed; an interrupted session can be resumed."""
+    """How a session ended. An interrupted session can be resumed."""
 
     ok: bool
+    """In act mode, only when the verification passed; in plan mode, when there is a plan."""
     reason: str
     session: str
     summary: str
-    """The model's last words."""
+    """The model's last words; in plan mode, the plan."""
     diff: str
     events: list[AnyEvent]
     timings: dict[str, float]
     """Seconds by phase: model, tools, policy, sandbox, verification; of this run."""
     steps: int
     tokens: int
+    cost_usd: float | None
+    """None where a model's price is not known."""
     model: str
     scripted: bool
     """Whether a script and not a model made the replies; say so wherever the result is shown."""
@@ -55,35 +64,13 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
 class Agent:
     """Runs tasks on one workspace. The workspace stays as it is unless a change is landed."""
 
-    def __init__(
-        self,
-        workspace: Path,
-        model: Model,
-        *,
-        policy: Policy,
-        sandbox: SandboxProvider | None,
-        sessions: SessionStore,
-        on_event: Callable[[AnyEvent], None] | None,
-        on_delta: Callable[[Delta], None] | None,
-        approve: Approve | None,
-        verify: str | None,
-        budgets: Budgets,
-        user: str,
-        clock: Clock,
-    ) -> None:
-        self.workspace = workspace
-        self.model = model
-        self.sessions = sessions
-        self._policy = policy
+    def __init__(self, setup: Setup, sandbox: SandboxProvider | None) -> None:
+        """See `open`."""
+        self.workspace = setup.workspace
+        self.model = setup.model
+        self.sessions = setup.sessions
+        self._setup = setup
         self._sandbox = sandbox
-        self._on_event = on_event
-        self._on_delta = on_delta
-        self._approve = approve
-        self._verify = verify
-        self._budgets = budgets
-        self._user = user
-        self._clock = clock
-        self._interrupt = threading.Event()
 
     @classmethod
     def open(
@@ -91,12 +78,17 @@ class Agent:
         workspace: str | os.PathLike[str],
         *,
         model: str | Model,
+        router: Router | None = None,
+        price: Price | None = None,
         policy: Policy | None = None,
         sandbox: SandboxProvider | None = None,
         session_store: KeyValueStore | SessionStore | None = None,
+        tools: Iterable[Tool] = (),
         on_event: Callable[[AnyEvent], None] | None = None,
         on_delta: Callable[[Delta], None] | None = None,
         approve: Approve | None = None,
+        ask_for_help: AskForHelp | None = None,
+        compactor: Compactor | None = None,
         verify: str | Literal["auto"] | None = _AUTO,
         budgets: Budgets | None = None,
         user: str = "local",
@@ -104,106 +96,122 @@ class Agent:
     ) -> Agent:
         """An agent on a workspace.
 
-        `model` is a URL (`scripted:PATH`) or an object; without a `policy` the built-in rules hold; `sandbox`
-        is a provider, Linux namespaces by default; without a `session_store` sessions live in this process.
-        `on_event` sees each event once it is recorded, `on_delta` the model's stream. `approve` answers where
-        the policy asks; without it such accesses are denied. `verify` is the command that has to succeed
-        before a task counts as done, found by the workspace's files if not given.
+        `model` is a URL (`scripted:PATH`) or an object; a `router` may choose another one for each step.
+        Without a `policy` the built-in rules hold; `sandbox` is a provider, Linux namespaces by default;
+        without a `session_store` sessions live in this process. `tools` come beside the standard ones.
+        `on_event` sees each event once it is recorded, those of sub-agents too, and `on_delta` the model's
+        stream. `approve` answers where the policy asks; without it such accesses are denied. `ask_for_help`
+        is asked when the session goes in circles; without it the session ends. `compactor` shortens a window
+        that is nearly full. `verify` is the command that has to succeed before a task counts as done, found
+        by the workspace's files if not given.
         """
         folder = Path(workspace)
         if not folder.is_dir():
             raise NotFound(f"there is no folder `{workspace}`", hint="name the root of the repository")
-        sessions = (
-            session_store
+        opened = open_model(model) if isinstance(model, str) else model
+        setup = Setup(
+            workspace=folder,
+            model=opened,
+            router=router or OneModel(opened),
+            price=price or _no_price,
+            policy=policy or RulePolicy(clock=clock),
+            tools=tuple(tools),
+            sessions=session_store
             if isinstance(session_store, SessionStore)
-            else SessionStore(session_store, clock=clock)
-        )
-        return cls(
-            folder,
-            open_model(model) if isinstance(model, str) else model,
-            policy=policy or RulePolicy(),
-            sandbox=sandbox,
-            sessions=sessions,
+            else SessionStore(session_store, clock=clock),
             on_event=on_event,
             on_delta=on_delta,
             approve=approve,
+            ask_for_help=ask_for_help,
             verify=test_command(folder) if verify == _AUTO else verify,
+            compactor=compactor,
+            context_tokens=getattr(opened, "context_tokens", None) or _CONTEXT_TOKENS,
             budgets=budgets or Budgets(),
             user=user,
             clock=clock,
+            interrupt=threading.Event(),
         )
+        return cls(setup, sandbox)
 
-    def run(self, task: str, *, land: bool = False) -> RunResult:
-        """Do the task. With `land`, a verified change is written to the workspace if the policy lets it."""
+    def run(self, task: str, *, mode: Mode = "act", plan: str = "", land: bool = False) -> RunResult:
+        """Do the task. With `land`, a verified change is written to the workspace if the policy lets it.
+
+        In plan mode nothing can be changed, and the result's `summary` is a plan; it, or what a person made
+        of it, can be the `plan` that a later run acts on.
+        """
         if not task.strip():
             raise Invalid("the task is empty", hint="say what is to be done")
-        session = self.sessions.new(self._on_event)
-        session.append(
-            SessionStarted(
-                task=task,
-                user=self._user,
-                workspace=str(self.workspace.resolve()),
-                model=self.model.name,
-                scripted=self.model.scripted,
-                instructions=instructions(self.workspace),
-                verify=self._verify,
-            )
-        )
-        return self._drive(session, land)
+        session = self.sessions.new(self._setup.on_event)
+        with self.sessions.claims.hold(session.id):
+            session.append(self._setup.started(task, mode, plan))
+            return self._drive(self._setup, session, land)
 
-    def resume(self, session: str, *, land: bool = False) -> RunResult:
-        """Go on with a session where its events end; a session that has ended gives its result again."""
-        opened = self.sessions.open(session, self._on_event)
-        if State(opened.events).ended is None:
-            opened.append(SessionResumed(model=self.model.name, scripted=self.model.scripted))
-        return self._drive(opened, land)
+    def resume(self, session: str, *, message: str = "", land: bool = False) -> RunResult:
+        """Go on with a session where its events end.
+
+        A session that has ended gives its result again, or goes on with a further `message` of the person.
+        With `land`, its verified change is landed if it was not.
+        """
+        if "." in session:
+            raise Invalid(
+                f"`{session}` is the session of a sub-agent", hint=f"resume `{session.split('.')[0]}`"
+            )
+        with self.sessions.claims.hold(session):
+            opened = self.sessions.open(session, self._setup.on_event)
+            if message.strip():
+                opened.append(PersonSaid(text=message))
+            if State(opened.events).ended is None:
+                opened.append(self._setup.resumed())
+            return self._drive(self._setup, opened, land)
+
+    def replay(self, session: str) -> RunResult:
+        """Run a session's recorded replies, and what a person said to its questions, through the loop again.
+
+        A new session in which everything but the model is real. `Conflict` where a file that the session
+        changed is not as the session found it.
+        """
+        recorded = self.sessions.open(session)
+        before = State(recorded.events)
+        if before.started is None:
+            raise NotFound(f"the session `{session}` has no start", hint="list the sessions to see their ids")
+        not_yet_made(self.workspace, before.saved)
+        again = self.sessions.new(self._setup.on_event)
+        setup = msgspec.structs.replace(
+            self._setup,
+            router=Replayed(self.sessions, session, again.id),
+            approve=Answers(recorded.events),
+            verify=before.started.verify,
+        )
+        first = msgspec.structs.replace(
+            before.started, model=f"recorded:{session}", scripted=True, parent=session, because="replay"
+        )
+        with self.sessions.claims.hold(again.id):
+            again.append(first)
+            return self._drive(setup, again, land=False)
 
     def interrupt(self) -> None:
         """Stop the running session at its next event or piece of the model's reply; from any thread."""
-        self._interrupt.set()
+        self._setup.interrupt.set()
 
-    def _drive(self, session: Session, land: bool) -> RunResult:
-        self._interrupt.clear()
+    def _drive(self, setup: Setup, session: Session, land: bool) -> RunResult:
+        setup.interrupt.clear()
         state = State(session.events)
-        stopwatch = Stopwatch(self._clock)
-        if state.ended:
+        land = land and not state.landed
+        stopwatch = Stopwatch(setup.clock)
+        if state.ended and not (land and state.ended.ok):
             return self._result(session, state, state.ended.diff, state.ended.timings)
+        hidden = setup.gate(session.id, "act", stopwatch).hidden()
         with stopwatch.phase("sandbox"):
-            box = Sandbox.open(self.workspace, provider=self._sandbox, toolchain=_toolchain())
+            box = Sandbox.open(self.workspace, provider=self._sandbox, toolchain=_toolchain(), hidden=hidden)
         with box:
-            checkpoints = Checkpoints(session)
+            drive = Drive(setup, session, box, stopwatch)
             with stopwatch.phase("sandbox"):
-                checkpoints.restore(box, state.saved)
-            toolbox = Toolbox(standard_tools(self._verify))
-            gate = Gate(
-                self._policy,
-                session=session.id,
-                user=self._user,
-                approve=self._approve,
-                stopwatch=stopwatch,
-            )
-            context = ToolContext(box, self._verify, self._budgets.command_s, gate.may_read)
-            state = Orchestrator(
-                session,
-                model=self.model,
-                toolbox=toolbox,
-                runner=CallRunner(toolbox, gate, context, checkpoints, stopwatch),
-                box=box,
-                budgets=self._budgets,
-                stopwatch=stopwatch,
-                interrupt=self._interrupt,
-                on_delta=self._on_delta,
-            ).run()
+                drive.restore()
+            state = drive.run()
+            diff = state.ended.diff if state.ended else redact(box.diff())
             if land and state.ended and state.ended.ok:
-                self._land(session, gate, box, state.step)
-            diff = state.ended.diff if state.ended else box.diff()
-        return self._result(session, state, diff, stopwatch.seconds())
-
-    def _land(self, session: Session, gate: Gate, box: Sandbox, step: int) -> None:
-        access = Access("land", Resource("workspace", str(self.workspace.resolve())))
-        decided = session.append(gate.decide(step, "", "land", access))
-        if decided.effect == "allow":
-            session.append(Landed(paths=tuple(change.path for change in box.commit())))
+                drive.land()
+        return self._result(session, State(session.events), diff, stopwatch.seconds())
 
     def _result(self, session: Session, state: State, diff: str, timings: dict[str, float]) -> RunResult:
         started = state.started
@@ -217,10 +225,15 @@ class Agent:
             timings=timings,
             steps=state.step,
             tokens=state.tokens,
+            cost_usd=None if state.unpriced else state.cost_usd,
             model=self.model.name,
             scripted=self.model.scripted or (started is not None and started.scripted),
-            landed=any(isinstance(event, Landed) for event in session.events),
+            landed=state.landed,
         )
+
+
+def _no_price(model: Model, usage: Usage) -> float | None:
+    return None
 
 
 def _toolchain() -> list[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from weft.agent.events import SavedFile
 from weft.agent.sandbox import Change, Sandbox
+from weft.agent.sandbox.changes import Content, content_at, folder
 from weft.agent.session import Session
-from weft.core.errors import Unavailable
+from weft.core.errors import Conflict, Unavailable
 
 _EXECUTABLE = 0o100
 _LINK = 0o120000
@@ -16,25 +19,34 @@ _LINK = 0o120000
 class Checkpoints:
     """Saves what differs from the workspace, and brings it into a fresh sandbox."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, workspace: Path) -> None:
         self._session = session
-        self._digests: dict[bytes, str] = {}
+        self._workspace = workspace
+        self._stored: set[str] = set()
 
-    def save(self, box: Sandbox) -> tuple[SavedFile, ...]:
-        """All changes so far, each file's bytes in the session store."""
+    def save(self, changes: Iterable[Change]) -> tuple[SavedFile, ...]:
+        """The changes, with each file's bytes as they are now and in the workspace put into the store."""
         return tuple(
-            SavedFile(change.path, self._digest(change.after.data), change.after.mode)
-            if change.after
-            else SavedFile(change.path, None)
-            for change in box.changes()
+            SavedFile(
+                change.path,
+                self._digest(change.after),
+                change.after.mode if change.after else 0,
+                self._digest(change.before),
+                change.before.mode if change.before else 0,
+            )
+            for change in changes
         )
 
     def restore(self, box: Sandbox, saved: Sequence[SavedFile]) -> None:
-        """Make the saved changes in a sandbox that has none."""
-        for file in saved:
+        """Make the saved changes in a sandbox that has none.
+
+        `Conflict` where the workspace no longer holds what a change was made on: it would be overwritten.
+        """
+        missing = not_yet_made(self._workspace, saved)
+        for file in missing:
             if file.digest is None:
                 box.delete(file.path)
-        for file in saved:
+        for file in missing:
             if file.digest is not None:
                 _put(box, file.path, file.mode, self._session.store.file(self._session.id, file.digest))
 
@@ -45,12 +57,40 @@ class Checkpoints:
         if change.before is not None:
             _put(box, change.path, change.before.mode, change.before.data)
 
-    def _digest(self, data: bytes) -> str:
-        """The digest of bytes that are in the store; bytes that did not change are not stored again."""
-        known = self._digests.get(data)
-        if known is None:
-            known = self._digests[data] = self._session.store.save_file(self._session.id, data)
-        return known
+    def _digest(self, content: Content | None) -> str | None:
+        """The digest of bytes that are in the store; bytes that are there already are not stored again."""
+        if content is None:
+            return None
+        digest = digest_of(content.data)
+        if digest not in self._stored:
+            self._session.store.save_file(self._session.id, content.data)
+            self._stored.add(digest)
+        return digest
+
+
+def digest_of(data: bytes) -> str:
+    """The name of a file's bytes in the session store."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def not_yet_made(workspace: Path, saved: Iterable[SavedFile]) -> list[SavedFile]:
+    """The changes that the workspace does not hold yet; `Conflict` for the first that finds something there
+    which is neither what it was made on nor what it makes: that is somebody else's work."""
+    missing = []
+    with folder(str(workspace)) as root:
+        for file in saved:
+            found = content_at(root, file.path)
+            holds = (digest_of(found.data), found.mode) if found else (None, 0)
+            if holds == (file.digest, file.mode):
+                continue
+            if holds != (file.before, file.before_mode):
+                raise Conflict(
+                    f"`{file.path}` was changed by somebody else since the session worked on it",
+                    hint="bring it back to what the session saw, or start a new session",
+                    path=file.path,
+                )
+            missing.append(file)
+    return missing
 
 
 def _put(box: Sandbox, path: str, mode: int, data: bytes) -> None:

@@ -6,8 +6,11 @@ from typing import Literal
 
 import msgspec
 
-from weft.agent.models.protocol import ToolCall, Usage
+from weft.agent.models.protocol import Message, Opaque, StopReason, ToolCall, Usage
 from weft.agent.policy import Access
+
+Mode = Literal["act", "plan", "explore"]
+"""Act changes files and ends verified; plan and explore only read, and end with a text."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -29,8 +32,13 @@ class SessionStarted(Event, frozen=True, kw_only=True, tag="session_started"):
     """The system text, as the model sees it."""
     verify: str | None
     """The command that has to succeed before the session is done."""
+    mode: Mode = "act"
+    plan: str = ""
+    """The plan that the person agreed to, from a session in plan mode."""
     parent: str | None = None
-    """The session that started this one."""
+    """The session that this one came from."""
+    because: Literal["explore", "fork", "replay"] | None = None
+    """How it came from its parent."""
 
 
 class SessionResumed(Event, frozen=True, kw_only=True, tag="session_resumed"):
@@ -38,8 +46,14 @@ class SessionResumed(Event, frozen=True, kw_only=True, tag="session_resumed"):
     scripted: bool
 
 
+class PersonSaid(Event, frozen=True, kw_only=True, tag="person_said"):
+    """A further message of the person; a session that had ended goes on."""
+
+    text: str
+
+
 class ModelReplied(Event, frozen=True, kw_only=True, tag="model_replied"):
-    """The end of a step's model request; a reply without calls claims that the task is done."""
+    """The end of a step's model request; a whole reply without calls claims that the task is done."""
 
     step: int
     text: str
@@ -48,6 +62,32 @@ class ModelReplied(Event, frozen=True, kw_only=True, tag="model_replied"):
     usage: Usage
     first_delta_s: float | None
     duration_s: float
+    stop: StopReason = "done"
+    """Why the reply ended; one that was cut off or refused claims nothing."""
+    opaque: Opaque | None = None
+    cost_usd: float | None = None
+    """None where the price is not known."""
+    model: str = ""
+    """The name of the model that was asked."""
+    reason: str = ""
+    """Why the router chose it; empty without a router."""
+
+
+class Compacted(Event, frozen=True, kw_only=True, tag="compacted"):
+    """The first `replaced` messages of the window gave way to `messages`."""
+
+    step: int
+    replaced: int
+    messages: tuple[Message, ...]
+
+
+class LoopFound(Event, frozen=True, kw_only=True, tag="loop_found"):
+    """The last calls went in a circle; the model was told."""
+
+    step: int
+    tools: tuple[str, ...]
+    """The tools of one round."""
+    times: int
 
 
 class Decided(Event, frozen=True, kw_only=True, tag="decided"):
@@ -84,6 +124,9 @@ class SavedFile(msgspec.Struct, frozen=True):
     digest: str | None
     """None for a deleted file."""
     mode: int = 0
+    before: str | None = None
+    """The digest of what the workspace holds there; None for nothing."""
+    before_mode: int = 0
 
 
 class ToolFinished(Event, frozen=True, kw_only=True, tag="tool_finished"):
@@ -100,6 +143,12 @@ class ToolFinished(Event, frozen=True, kw_only=True, tag="tool_finished"):
     saved: tuple[SavedFile, ...] | None = None
     """All changes of the session so far, after a call that may have made some; None after other calls."""
     duration_s: float = 0.0
+    child: str | None = None
+    """The session of the sub-agent that did it."""
+    tokens: int = 0
+    """What the sub-agent spent."""
+    cost_usd: float | None = 0.0
+    """None where a price is not known."""
 
 
 class Verified(Event, frozen=True, kw_only=True, tag="verified"):
@@ -118,7 +167,20 @@ class Interrupted(Event, frozen=True, kw_only=True, tag="interrupted"):
 
 
 class Landed(Event, frozen=True, kw_only=True, tag="landed"):
+    """The session's changes were written to the workspace."""
+
     paths: tuple[str, ...]
+    saved: tuple[SavedFile, ...] = ()
+
+
+class Undone(Event, frozen=True, kw_only=True, tag="undone"):
+    """The person took back what the agent did after a step."""
+
+    to_step: int
+    saved: tuple[SavedFile, ...]
+    """The session's changes as they were after that step."""
+    written: tuple[SavedFile, ...] = ()
+    """What was put back in the workspace, where changes had landed there; `before` is what had landed."""
 
 
 class SessionEnded(Event, frozen=True, kw_only=True, tag="session_ended"):
@@ -132,11 +194,15 @@ class SessionEnded(Event, frozen=True, kw_only=True, tag="session_ended"):
 AnyEvent = (
     SessionStarted
     | SessionResumed
+    | PersonSaid
     | ModelReplied
+    | Compacted
+    | LoopFound
     | Decided
     | ToolFinished
     | Verified
     | Interrupted
     | Landed
+    | Undone
     | SessionEnded
 )

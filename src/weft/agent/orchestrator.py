@@ -3,7 +3,7 @@
     state = fold(events)
     until the state has ended:
         action = state.next_action(budgets)
-        events += carry out action              # ask the model | run tools | verify | end
+        events += carry out action              # ask the model | run tools | verify | end ...
 
 `State` decides and `Orchestrator` acts. Whatever happens is appended to the session before it counts, so a
 session goes on from any event.
@@ -12,18 +12,48 @@ session goes on from any event.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final
 
+from weft.agent.asking import Asker
 from weft.agent.calls import CallRunner
-from weft.agent.events import AnyEvent, Interrupted, ModelReplied, SessionEnded, Verified
-from weft.agent.models.protocol import Delta, Model, collect
+from weft.agent.events import (
+    AnyEvent,
+    Compacted,
+    Interrupted,
+    LoopFound,
+    PersonSaid,
+    SessionEnded,
+    Verified,
+)
+from weft.agent.loops import TIMES
 from weft.agent.sandbox import Sandbox
 from weft.agent.session import Session
-from weft.agent.state import AskModel, Budgets, End, RunTools, State, Verify
+from weft.agent.state import (
+    AskModel,
+    AskPerson,
+    Budgets,
+    Compact,
+    End,
+    RunTools,
+    State,
+    TellOff,
+    Verify,
+)
 from weft.agent.timing import Stopwatch
-from weft.agent.tools.protocol import Toolbox
 from weft.agent.tools.reports import summarise
 from weft.agent.tools.running import run_in
+from weft.core.errors import LimitExceeded
+
+AskForHelp = Callable[[str], str]
+"""Tells a person why the session is stuck; what the person says, or nothing to end it."""
+
+Compactor = Callable[[State, Sequence[AnyEvent], int], Compacted]
+"""Makes a window of at most so many tokens; from the state, and from all events of the session."""
+
+# A reply and a round of tools still fit behind a window of this share.
+_FULL: Final = 0.75
+_AFTER_COMPACTION: Final = 0.3
 
 
 class Stop(Exception):  # an interruption is no error
@@ -37,38 +67,48 @@ class Orchestrator:
         self,
         session: Session,
         *,
-        model: Model,
-        toolbox: Toolbox,
+        asker: Asker,
         runner: CallRunner,
         box: Sandbox,
         budgets: Budgets,
         stopwatch: Stopwatch,
         interrupt: threading.Event,
-        on_delta: Callable[[Delta], None] | None = None,
+        ask_for_help: AskForHelp | None = None,
+        compactor: Compactor | None = None,
+        context_tokens: int = 0,
     ) -> None:
+        """`context_tokens` is the model's; it counts where there is a compactor."""
         self._session = session
-        self._model = model
-        self._toolbox = toolbox
+        self._asker = asker
         self._runner = runner
         self._box = box
         self._budgets = budgets
         self._stopwatch = stopwatch
         self._interrupt = interrupt
-        self._on_delta = on_delta
+        self._ask_for_help = ask_for_help
+        self._compactor = compactor
+        self._context_tokens = context_tokens
         self.state = State(session.events)
 
     def run(self) -> State:
         """Act until the session has ended; an interruption leaves it open, to be resumed."""
+        compact_at = self._context_tokens * _FULL if self._compactor else float("inf")
         try:
             while self.state.ended is None:
                 self._check_interrupt()
-                match self.state.next_action(self._budgets, self._stopwatch.elapsed_s()):
+                match self.state.next_action(self._budgets, compact_at):
                     case AskModel(step):
                         self._ask_model(step)
+                    case Compact(step):
+                        self._compact(step)
                     case RunTools(step, calls):
                         for event in self._runner.run(step, calls):
                             self._happened(event)
                             self._check_interrupt()
+                    case TellOff(step, tools):
+                        self._happened(LoopFound(step=step, tools=tools, times=TIMES))
+                    case AskPerson(reason):
+                        self._ask_person(reason)
                     case Verify(step, command):
                         self._verify(step, command)
                     case End(ok, reason):
@@ -85,27 +125,24 @@ class Orchestrator:
             raise Stop
 
     def _ask_model(self, step: int) -> None:
-        first: list[float] = []
+        try:
+            self._happened(self._asker.ask(step, self.state, self._check_interrupt))
+        except LimitExceeded:
+            if self._compactor is None or self.state.compacted_at == step - 1:
+                raise
+            self._compact(step - 1)
 
-        def on_delta(delta: Delta) -> None:
-            self._check_interrupt()
-            first.append(span.so_far_s()) if not first else None
-            if self._on_delta:
-                self._on_delta(delta)
+    def _compact(self, step: int) -> None:
+        if self._compactor is not None:
+            budget = int(self._context_tokens * _AFTER_COMPACTION)
+            self._happened(self._compactor(self.state, self._session.events, budget))
 
-        with self._stopwatch.phase("model") as span:
-            reply = collect(self._model.stream(tuple(self.state.messages), self._toolbox.specs), on_delta)
-        self._happened(
-            ModelReplied(
-                step=step,
-                text=reply.text,
-                reasoning=reply.reasoning,
-                calls=reply.calls,
-                usage=reply.usage,
-                first_delta_s=first[0] if first else None,
-                duration_s=span.so_far_s(),
-            )
-        )
+    def _ask_person(self, reason: str) -> None:
+        said = self._ask_for_help(reason) if self._ask_for_help else ""
+        if said.strip():
+            self._happened(PersonSaid(text=said))
+        else:
+            self._end(False, reason)
 
     def _verify(self, step: int, command: str) -> None:
         undone = self._runner.undo_refused(step)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import enum
 import posixpath
-from typing import Literal, Protocol
+from collections.abc import Sequence
+from typing import Final, Literal, Protocol
 
 import msgspec
 
 from weft.agent.commands import network_programs
+from weft.core.clock import SYSTEM_CLOCK, Clock
+
+SESSION_APPROVAL_S: Final = 8 * 3_600.0
+"""How long a person's consent for a session lasts: a working day."""
 
 Action = Literal["read", "write", "run", "connect", "land"]
 """Read or write a file, run a command, reach a host, or land the change in the real workspace."""
@@ -54,6 +60,14 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
 Decision = Allow | Deny | Ask
 
 
+class Answer(enum.Enum):
+    """What a person says where the policy asks."""
+
+    ONCE = "allow once"
+    SESSION = "allow for the session"
+    REFUSE = "refuse"
+
+
 class Policy(Protocol):
     """Answers questions of access.
 
@@ -64,28 +78,73 @@ class Policy(Protocol):
     - `Ask` leaves the answer to a person; where none is at hand it is a denial.
     - A policy that cannot reach its store raises (`Unavailable`); the call is then not run.
     - Asking changes nothing, may be repeated, and may be done from several threads.
+    - What `hidden` names may not be read. The sandbox covers these paths, since commands are not asked about
+      file by file; a path that `decide` denies and `hidden` leaves out is open to them.
     """
 
     def decide(self, question: Question) -> Decision:
         """The answer to one question, as of now."""
 
+    def approve(self, session: str, access: Access, for_s: float) -> object:
+        """A person lets the session do for a while what `decide` asks about."""
+
+    def hidden(self, session: str, user: str) -> Sequence[str]:
+        """The paths in the workspace that may not be read; a folder stands for all in it."""
+
 
 class RulePolicy:
     """The default: reads and writes in the sandboxed copy and local commands are allowed, everything outside
-    and the network are denied, and landing a change asks."""
+    and the network are denied, and landing a change asks. Approvals are forgotten with the process."""
+
+    def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+        self._approved: dict[tuple[str, Access], float] = {}
 
     def decide(self, question: Question) -> Decision:
-        """By the rules above; the question's user and session make no difference."""
-        access = question.access
-        match access.action:
-            case "read" | "write":
-                return _file(access.action, access.resource.name)
-            case "run":
-                return _command(access.resource.name)
-            case "connect":
-                return Deny(f"no rule allows connections to `{access.resource.name}`")
-            case "land":
-                return Ask(f"land the change in `{access.resource.name}`")
+        """By the rules above, and what a person approved for the session."""
+        decision = _by_rule(question.access)
+        if isinstance(decision, Ask):
+            until_s = self._approved.get((question.session, question.access))
+            if until_s is not None and self._clock.monotonic_s() < until_s:
+                return Allow("a person allowed it for the session")
+        return decision
+
+    def approve(self, session: str, access: Access, for_s: float) -> object:
+        self._approved[session, access] = self._clock.monotonic_s() + for_s
+        return None
+
+    def hidden(self, session: str, user: str) -> Sequence[str]:
+        return ()
+
+
+class ReadOnly:
+    """Another policy, of which nothing but reading is left: for plans and sub-agents."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def decide(self, question: Question) -> Decision:
+        if question.access.action != "read":
+            return Deny(f"only reading is allowed here, not to {question.access.action}")
+        return self._policy.decide(question)
+
+    def approve(self, session: str, access: Access, for_s: float) -> object:
+        return self._policy.approve(session, access, for_s)
+
+    def hidden(self, session: str, user: str) -> Sequence[str]:
+        return self._policy.hidden(session, user)
+
+
+def _by_rule(access: Access) -> Decision:
+    match access.action:
+        case "read" | "write":
+            return _file(access.action, access.resource.name)
+        case "run":
+            return _command(access.resource.name)
+        case "connect":
+            return Deny(f"no rule allows connections to `{access.resource.name}`")
+        case "land":
+            return Ask(f"land the change in `{access.resource.name}`")
 
 
 def _file(action: str, name: str) -> Decision:

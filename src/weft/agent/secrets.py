@@ -44,4 +44,6 @@ def _redacted(value: Any) -> Any:
         return redact_struct(value)
     if isinstance(value, (tuple, list)):
         return type(value)(_redacted(item) for item in value)
+    if isinstance(value, dict):
+        return {name: _redacted(item) for name, item in value.items()}
     return value

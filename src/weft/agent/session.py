@@ -1,4 +1,9 @@
-"""The session store: an append-only log of events, and the files that a session changed."""
+"""The session store: an append-only log of events, and the files that a session changed.
+
+Events are redacted before they are stored: whoever shows, exports or sends them shows no secret that weft
+recognises. Files are stored exactly, since an undo that gave back other bytes would damage them; they leave
+the store only into a sandbox or the workspace, and whatever shows a piece of one redacts it first.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +13,12 @@ from typing import Final, TypeVar, cast
 
 import msgspec
 
+from weft.agent.claims import Claims
 from weft.agent.events import AnyEvent, Event
 from weft.agent.secrets import redact_struct
 from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.core.codec import decode, encode, pack_u64
-from weft.core.errors import Corrupt, NotFound
+from weft.core.errors import Corrupt, Invalid, NotFound
 from weft.core.ids import IdSource
 from weft.kv.model import ItemWrite, Keys, Namespace, Put, TokenSource
 from weft.kv.store import KeyValueStore
@@ -36,13 +42,16 @@ class SessionStore:
         self._tokens = TokenSource(clock)
         self._events: dict[str, list[AnyEvent]] = {}
         self._files: dict[tuple[str, str], bytes] = {}
+        self.claims = Claims(store, clock, self._ids)
         if store:
             for namespace in (EVENTS, FILES):
                 store.configure(Namespace(name=namespace))
 
-    def new(self, on_event: Callable[[AnyEvent], None] | None = None) -> Session:
-        """A session without events."""
-        return Session(self, self._ids.new(), [], on_event)
+    def new(
+        self, on_event: Callable[[AnyEvent], None] | None = None, *, session: str | None = None
+    ) -> Session:
+        """A session without events, under a new id unless one is given."""
+        return Session(self, session or self._ids.new(), [], on_event)
 
     def open(self, session: str, on_event: Callable[[AnyEvent], None] | None = None) -> Session:
         """A recorded session; `NotFound` if there is none."""
@@ -76,8 +85,35 @@ class SessionStore:
 
     def append(self, session: str, number: int, event: E) -> E:
         """The event as it was recorded: redacted, with its ids and time."""
+        self.claims.renew(session)
         stamp = {"id": self._ids.new(), "session": session, "number": number, "at_us": self._clock.now_us()}
-        recorded = msgspec.structs.replace(redact_struct(event), **stamp)
+        return self._record(session, number, msgspec.structs.replace(redact_struct(event), **stamp))
+
+    def fork(self, session: str, at: int | None = None) -> str:
+        """The id of a new session with the events of another up to and with number `at`, all by default.
+
+        The two share nothing from there on. What a person had approved for the one is not approved for the
+        other.
+        """
+        events = self.events(session)
+        if not events:
+            raise NotFound(f"there is no session `{session}`", hint="list the sessions to see their ids")
+        end = len(events) - 1 if at is None else at
+        if not 0 <= end < len(events):
+            raise Invalid(
+                f"the session `{session}` has no event {at}", hint=f"its events are 0 to {len(events) - 1}"
+            )
+        forked = self._ids.new()
+        for digest in sorted({digest for event in events[: end + 1] for digest in digests(event)}):
+            self.save_file(forked, self.file(session, digest))
+        for number, event in enumerate(events[: end + 1]):
+            changed: dict[str, object] = {"id": self._ids.new(), "session": forked}
+            if number == 0:
+                changed |= {"parent": session, "because": "fork"}
+            self._record(forked, number, msgspec.structs.replace(event, **changed))
+        return forked
+
+    def _record(self, session: str, number: int, recorded: E) -> E:
         if self._store:
             self._put(EVENTS, session, pack_u64(number), encode(recorded))
         else:
@@ -116,6 +152,12 @@ class SessionStore:
         )
         if self._store:
             self._store.mutate([put])
+
+
+def digests(event: AnyEvent) -> list[str]:
+    """The files in the store that an event refers to."""
+    files = [*(getattr(event, "saved", None) or ()), *getattr(event, "written", ())]
+    return [digest for file in files for digest in (file.digest, file.before) if digest is not None]
 
 
 class Session:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import posixpath
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from weft.agent.policy import Access, Allow, Ask, Decision, Deny, Question
+from weft.agent.policy import Access, Allow, Ask, Decision, Deny, Question, Resource
 from weft.authz import LATEST, Authz, Check, Zookie
-from weft.authz.tuples import ObjectRef, RelationTuple, User, parse_user
+from weft.authz.tuples import ObjectRef, RelationTuple, TupleFilter, User, parse_user
 from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.core.errors import Invalid, LimitExceeded
 
@@ -28,7 +29,7 @@ definition workspace {
   relation lander: user | session | session with expiration
   permission read = reader + writer
   permission write = writer
-  permission run = runner
+  permission run = runner & read
   permission land = lander
 }
 
@@ -45,7 +46,8 @@ definition host {
   permission connect = visitor
 }
 """
-"""In SpiceDB's schema language. `frozen` and `hidden` on a folder hold for everything in it."""
+"""In SpiceDB's schema language. `frozen` and `hidden` on a folder hold for everything in it. A command can
+read all that is not hidden, so running one takes the right to read."""
 
 _APPROVABLE: Final = {"land": "lander", "connect": "visitor"}
 """Actions that a session may be allowed for a while, and the relation that says so."""
@@ -89,6 +91,29 @@ class AuthzPolicy:
         return Deny(
             f"{' and '.join(f'`{who}`' for who in lacking)} may not {access.action} `{access.resource.name}`"
         )
+
+    def hidden(self, session: str, user: str) -> Sequence[str]:
+        """The paths that a tuple hides from the user or the session, as of now."""
+        places = sorted(set(self._named_hidden()))
+        questions = [Question(session, user, "", Access("read", Resource("file", place))) for place in places]
+        decided = zip(places, map(self.decide, questions), strict=True)
+        return [place for place, decision in decided if isinstance(decision, Deny)]
+
+    def _named_hidden(self) -> Iterator[str]:
+        """Every path of the workspace that a tuple hides from anybody."""
+        prefix = f"{self._workspace}/"
+        where = TupleFilter(namespace="path", object_id_prefix=prefix, relation="hidden")
+        page = self._authz.read(where=where, at=LATEST)
+        while True:
+            yield from (found.object.id.removeprefix(prefix) for found in page.items)
+            if page.cursor is None:
+                return
+            page = self._authz.read(where=where, cursor=page.cursor)
+
+    def hide(self, path: str) -> Zookie:
+        """Let no session read or write a path or anything below it, by a tool or by a command."""
+        hidden = self._path(_place(path))
+        return self._authz.write(touch=[RelationTuple(hidden, "hidden", User("session", "*"))])
 
     def freeze(self, path: str) -> Zookie:
         """Let no session write to a path or below it; `.` is the whole workspace."""

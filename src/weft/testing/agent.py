@@ -119,6 +119,22 @@ class PolicyContract:
     def test_asking_changes_nothing(self, policy: Policy, allowed: Question) -> None:
         assert [type(policy.decide(allowed)) for _ in range(3)] == [Allow] * 3
 
+    def test_what_is_hidden_may_not_be_read(self, policy: Policy, allowed: Question) -> None:
+        for path in policy.hidden(allowed.session, allowed.user):
+            access = Access("read", Resource("file", path))
+            assert isinstance(policy.decide(Question(allowed.session, allowed.user, "t", access)), Deny)
+
+    def test_an_approval_ends_the_asking_of_its_session_alone(
+        self, policy: Policy, allowed: Question
+    ) -> None:
+        landing = Access("land", Resource("workspace", "repository"))
+        mine = Question(allowed.session, allowed.user, "", landing)
+        others = Question("another", allowed.user, "", landing)
+        if isinstance(policy.decide(mine), Ask):
+            policy.approve(allowed.session, landing, 60.0)
+            assert isinstance(policy.decide(mine), Allow)
+        assert not isinstance(policy.decide(others), Allow)
+
     @pytest.mark.parametrize("path", ["../secret", "a/../../secret", "/etc/passwd", ".."])
     def test_nothing_outside_the_workspace_is_allowed(
         self, policy: Policy, allowed: Question, path: str

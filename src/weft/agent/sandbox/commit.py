@@ -12,9 +12,9 @@ from weft.agent.sandbox.changes import EXECUTABLE, LINK, Change, Content, folder
 _ENOUGH_TO_BE_UNIQUE = ".weft-commit"
 
 
-def lands(change: Change) -> bool:
-    """Whether a change may reach the real workspace: hooks and settings in .git would run outside."""
-    return ".git" not in change.path.split("/")
+def lands(path: str) -> bool:
+    """Whether a changed path may reach the real workspace: hooks and settings in .git would run outside."""
+    return ".git" not in path.split("/")
 
 
 def write(root: str, changes: list[Change]) -> None:

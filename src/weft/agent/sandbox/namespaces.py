@@ -60,6 +60,7 @@ class Namespaces:
         *,
         limits: Limits = DEFAULT_LIMITS,
         toolchain: Iterable[str | os.PathLike[str]] = (),
+        hidden: Iterable[str] = (),
     ) -> Sandbox:
         root = checked_workspace(workspace)
         check_host()
@@ -69,6 +70,7 @@ class Namespaces:
             "workspace": root,
             "readable": readable,
             "hidden": list(shown.HIDDEN),
+            "covered": shown.covered(root, hidden),
             "environment": shown.environment(root, readable, self._environ),
             "tmp_bytes": limits.tmp_bytes,
         }

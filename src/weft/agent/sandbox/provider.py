@@ -222,13 +222,14 @@ class Sandbox(Protocol):
         provider: SandboxProvider | None = None,
         limits: Limits = DEFAULT_LIMITS,
         toolchain: Iterable[str | os.PathLike[str]] = (),
+        hidden: Iterable[str] = (),
     ) -> Sandbox:
         """A sandbox around the workspace, by Linux namespaces unless a provider is given."""
         if provider is None:
             from weft.agent.sandbox.namespaces import Namespaces
 
             provider = Namespaces()
-        return provider.open(workspace, limits=limits, toolchain=toolchain)
+        return provider.open(workspace, limits=limits, toolchain=toolchain, hidden=hidden)
 
 
 class SandboxProvider(Protocol):
@@ -246,8 +247,13 @@ class SandboxProvider(Protocol):
         *,
         limits: Limits = DEFAULT_LIMITS,
         toolchain: Iterable[str | os.PathLike[str]] = (),
+        hidden: Iterable[str] = (),
     ) -> Sandbox:
         """A new sandbox. `toolchain` names further folders to show read-only, beside the system's own.
+
+        `hidden` names paths in the workspace whose content nothing inside may read: something empty stands
+        there, which is no change. Git keeps older versions of files, so the `.git` beside or above a hidden
+        path is hidden too. What is not there when the sandbox opens is not hidden.
 
         `NotFound` where there is no such folder, `Unavailable` with the reason and the fix where this host
         cannot give a promise.

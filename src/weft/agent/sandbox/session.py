@@ -273,7 +273,7 @@ class Session(Sandbox):
 
     def commit(self) -> list[Change]:
         with self._lock:
-            changes = [change for change in self.changes() if commit.lands(change)]
+            changes = [change for change in self.changes() if commit.lands(change.path)]
             for change in changes:
                 if self._changed_outside(change):
                     raise Conflict(

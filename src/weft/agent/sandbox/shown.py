@@ -57,6 +57,25 @@ def readable(
     return [path for path in shown if os.path.lexists(path)]
 
 
+def covered(workspace: str, hidden: Iterable[str]) -> list[str]:
+    """The hidden paths that are there, relative to the workspace, and every `.git` that may hold older
+    versions of them. A path through a link is left out: its content has a name of its own."""
+    found: dict[str, None] = {}
+    for path in hidden:
+        place = os.path.normpath(path)
+        if place.startswith(("/", "../")) or place in ("..", "."):
+            raise Invalid(
+                f"`{path}` cannot be hidden", hint="name a path inside the workspace, not all of it"
+            )
+        folders = place.split("/")[:-1]
+        above = ["/".join([*folders[:depth], ".git"]) for depth in range(len(folders) + 1)]
+        for each in (place, *above):
+            full = f"{workspace}/{each}"
+            if os.path.lexists(full) and os.path.realpath(full) == full:
+                found[each] = None
+    return [each for each in found if not below_any(os.path.dirname(each), found)]
+
+
 def environment(workspace: str, shown: list[str], variables: Mapping[str, str]) -> dict[str, str]:
     """The variables of a command: those on the allow-list, and a PATH of what is shown."""
     kept = {name: text for name, text in variables.items() if name in _VARIABLES or name.startswith("LC_")}

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from weft.agent.sandbox import shown
 from weft.agent.sandbox.changes import Pair
+from weft.agent.sandbox.inside.keeper import remove
 from weft.agent.sandbox.namespaces import checked_workspace, copies, rlimits, start_or_unavailable
 from weft.agent.sandbox.provider import DEFAULT_LIMITS, Limits, Promise, Sandbox
 from weft.agent.sandbox.session import Keeper, Session
@@ -20,7 +21,8 @@ class Unconfined:
     """Runs commands with all the rights of the caller; good behaviour alone keeps them in the copy.
 
     Of its promises CLEANUP and TIME hold for processes, which are found as descendants; a command that kills
-    the keeper escapes them. `toolchain` is of no meaning here: everything is shown.
+    the keeper escapes them. `toolchain` is of no meaning here: everything is shown. `hidden` files are left
+    out of the copy; a command that looks for them outside finds them.
     """
 
     name = "unconfined"
@@ -39,12 +41,17 @@ class Unconfined:
         *,
         limits: Limits = DEFAULT_LIMITS,
         toolchain: Iterable[str | os.PathLike[str]] = (),
+        hidden: Iterable[str] = (),
     ) -> Sandbox:
         root = checked_workspace(workspace)
+        covered = shown.covered(root, hidden)
 
         def start() -> tuple[Keeper, Pair, str]:
             state = tempfile.mkdtemp(prefix="weft-unconfined-", dir=self._state)
             pair = copies(root, state, None)
+            for path in covered:
+                for folder in (pair.base, pair.other):
+                    remove(f"{folder}/{path}")
             bounds = rlimits(limits)
             # Counted over all processes of the user outside a user namespace: it would hit what is not ours.
             del bounds["NPROC"]

@@ -111,6 +111,7 @@ def _confine(spec: Any, idmap_fd: int) -> None:
         copy=spec["copy"],
         readable=spec["readable"],
         hidden=spec["hidden"],
+        covered=spec["covered"],
         tmp_bytes=spec["tmp_bytes"],
         idmap_fd=idmap_fd,
     )
@@ -190,6 +191,17 @@ def clean_up(spec: Any) -> None:
         except OSError:
             pass
     remove_tree(spec["state"])
+
+
+def remove(path: str) -> None:
+    """Delete what is at the path, be it a file, a link or a folder with all in it."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        remove_tree(path)
+    else:
+        try:
+            os.unlink(path)
+        except OSError:
+            pass
 
 
 def remove_tree(path: str) -> None:

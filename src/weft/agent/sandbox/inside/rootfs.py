@@ -24,12 +24,14 @@ def build(
     copy: str | None,
     readable: list[str],
     hidden: list[str],
+    covered: list[str],
     tmp_bytes: int,
     idmap_fd: int,
 ) -> None:
     """Make the new tree and enter it; afterwards nothing else of the host can be named.
 
     `state` holds lower/, upper/, work/ and root/. `copy` is a plain copy to use in place of an overlay.
+    `hidden` are paths of the host, covered where that can be done; `covered` those of the workspace, always.
     """
     kernel.mount(None, "/", kernel.MS_REC | kernel.MS_PRIVATE)
     root = f"{state}/root"
@@ -39,7 +41,7 @@ def build(
     kernel.mount("tmpfs", f"{root}/tmp", MS_NOSUID | MS_NODEV, f"size={tmp_bytes},mode=1777")
     for path in readable:
         _show(path, root)
-    _hide(hidden, root)
+    _hide(hidden, root, required=False)
     _devices(f"{root}/dev", tmp_bytes)
     kernel.mount("proc", f"{root}/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
     os.makedirs(root + workspace, exist_ok=True)
@@ -47,6 +49,7 @@ def build(
         kernel.bind(copy, root + workspace, ATTR_NOSUID | ATTR_NODEV)
     else:
         _overlay(state, workspace, root + workspace, idmap_fd)
+    _hide([f"{workspace}/{path}" for path in covered], root, required=True)
     os.chdir(root)
     kernel.pivot_root_here()
     kernel.mount(None, "/", kernel.MS_REMOUNT | kernel.MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
@@ -68,7 +71,7 @@ def _show(path: str, root: str) -> None:
         kernel.bind(path, target, _READ_ONLY)
 
 
-def _hide(paths: list[str], root: str) -> None:
+def _hide(paths: list[str], root: str, *, required: bool) -> None:
     """Cover each path that is there by something empty that nobody may open."""
     folder, file = f"{root}/.hidden-folder", f"{root}/.hidden-file"
     os.mkdir(folder, 0)
@@ -79,7 +82,8 @@ def _hide(paths: list[str], root: str) -> None:
             if os.path.lexists(target) and not os.path.islink(target):
                 kernel.bind(folder if os.path.isdir(target) else file, target, _READ_ONLY)
         except PermissionError:
-            pass
+            if required:
+                raise
     os.rmdir(folder)
     os.unlink(file)
 

@@ -1,0 +1,158 @@
+"""One run of a session in a sandbox, with the sub-agents that it sends out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from weft.agent.asking import Asker, Price
+from weft.agent.calls import Approve, CallRunner, Gate
+from weft.agent.checkpoints import Checkpoints
+from weft.agent.events import AnyEvent, Landed, Mode, SessionResumed, SessionStarted
+from weft.agent.instructions import instructions
+from weft.agent.models.protocol import Delta, Model
+from weft.agent.orchestrator import AskForHelp, Compactor, Orchestrator, Stop
+from weft.agent.policy import Access, Policy, ReadOnly, Resource
+from weft.agent.routing import Router
+from weft.agent.sandbox import Sandbox
+from weft.agent.sandbox.commit import lands
+from weft.agent.session import Session, SessionStore
+from weft.agent.state import Budgets, State
+from weft.agent.subagents import Explore, left_of
+from weft.agent.timing import Stopwatch
+from weft.agent.tools import Tool, Toolbox, ToolContext, standard_tools
+from weft.core.clock import Clock
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent was opened with."""
+
+    workspace: Path
+    model: Model
+    router: Router
+    price: Price
+    policy: Policy
+    tools: tuple[Tool, ...]
+    sessions: SessionStore
+    on_event: Callable[[AnyEvent], None] | None
+    on_delta: Callable[[Delta], None] | None
+    approve: Approve | None
+    ask_for_help: AskForHelp | None
+    verify: str | None
+    compactor: Compactor | None
+    context_tokens: int
+    budgets: Budgets
+    user: str
+    clock: Clock
+    interrupt: threading.Event
+
+    def started(self, task: str, mode: Mode, plan: str = "", **origin: object) -> SessionStarted:
+        """The first event of a session."""
+        return msgspec.structs.replace(
+            SessionStarted(
+                task=task,
+                user=self.user,
+                workspace=str(self.workspace.resolve()),
+                model=self.model.name,
+                scripted=self.model.scripted,
+                instructions=instructions(self.workspace, mode),
+                verify=self.verify if mode == "act" else None,
+                mode=mode,
+                plan=plan,
+            ),
+            **origin,
+        )
+
+    def resumed(self) -> SessionResumed:
+        return SessionResumed(model=self.model.name, scripted=self.model.scripted)
+
+    def gate(self, session: str, mode: Mode, stopwatch: Stopwatch) -> Gate:
+        """Where the calls of a session, or of its sub-agents, are let in."""
+        policy = self.policy if mode == "act" else ReadOnly(self.policy)
+        return Gate(policy, session=session, user=self.user, approve=self.approve, stopwatch=stopwatch)
+
+
+class Drive:
+    """One run of one session; its sub-agents use the same sandbox, at the same time, and only read."""
+
+    def __init__(self, setup: Setup, session: Session, box: Sandbox, stopwatch: Stopwatch) -> None:
+        self._setup = setup
+        self._session = session
+        self._box = box
+        self._stopwatch = stopwatch
+        self._state = State(session.events)
+
+    def restore(self) -> None:
+        """Bring what the session changed so far into its fresh sandbox."""
+        Checkpoints(self._session, self._setup.workspace).restore(self._box, self._state.saved)
+
+    def run(self) -> State:
+        """To the end or an interruption."""
+        mode = self._state.started.mode if self._state.started else "act"
+        self._state = self._orchestrate(self._session, mode, self._setup.budgets, self._stopwatch)
+        return self._state
+
+    def land(self) -> None:
+        """Write the verified changes to the workspace, if the policy or a person lets it."""
+        state = State(self._session.events)
+        gate = self._setup.gate(self._session.id, "act", self._stopwatch)
+        access = Access("land", Resource("workspace", str(self._setup.workspace.resolve())))
+        if self._session.append(gate.decide(state.step, "", "land", access)).effect == "allow":
+            self._box.commit()
+            saved = tuple(file for file in state.saved if lands(file.path))
+            self._session.append(Landed(paths=tuple(file.path for file in saved), saved=saved))
+
+    def _orchestrate(self, session: Session, mode: Mode, budgets: Budgets, stopwatch: Stopwatch) -> State:
+        setup = self._setup
+        gate = setup.gate(self._session.id, mode, stopwatch)
+        toolbox = Toolbox(self._tools(mode))
+        context = ToolContext(self._box, setup.verify, budgets.command_s, gate.may_read)
+        checkpoints = Checkpoints(session, setup.workspace)
+        with CallRunner(toolbox, gate, context, checkpoints, stopwatch) as runner:
+            asker = Asker(
+                router=setup.router,
+                toolbox=toolbox,
+                runner=runner,
+                stopwatch=stopwatch,
+                price=setup.price,
+                on_delta=setup.on_delta if session is self._session else None,
+            )
+            return Orchestrator(
+                session,
+                asker=asker,
+                runner=runner,
+                box=self._box,
+                budgets=budgets,
+                stopwatch=stopwatch,
+                interrupt=setup.interrupt,
+                ask_for_help=setup.ask_for_help if session is self._session else None,
+                compactor=setup.compactor,
+                context_tokens=setup.context_tokens,
+            ).run()
+
+    def _tools(self, mode: Mode) -> Sequence[Tool]:
+        """All of them to act; to plan or to explore, those that only read. Sub-agents send out no others."""
+        tools = [*standard_tools(self._setup.verify), *self._setup.tools]
+        if mode != "explore":
+            tools.append(Explore(self._explore))
+        return tools if mode == "act" else [tool for tool in tools if tool.read_only]
+
+    def _explore(self, call: str, question: str) -> tuple[str, State]:
+        """Drive the sub-agent of a call: a session of its own, which goes on where it was if it has begun."""
+        setup, parent = self._setup, self._session
+        name = f"{parent.id}.{call}"
+        if setup.sessions.events(name):
+            session = setup.sessions.open(name, setup.on_event)
+            if State(session.events).ended is None:
+                session.append(setup.resumed())
+        else:
+            session = setup.sessions.new(setup.on_event, session=name)
+            session.append(setup.started(question, "explore", parent=parent.id, because="explore"))
+        budgets = left_of(setup.budgets, State(parent.events))
+        state = self._orchestrate(session, "explore", budgets, Stopwatch(setup.clock))
+        if state.ended is None:
+            raise Stop
+        return name, state
