@@ -273,7 +273,11 @@ class Graph:
     def _configure(self, namespaces: Iterable[Namespace]) -> None:
         """Create them, or bring their retention up to date, at once; what else is configured stays."""
         known = {one.name: one for one in self.store.namespaces()}
-        wanted = [msgspec.structs.replace(known.get(one.name, one), ttl_s=one.ttl_s) for one in namespaces]
+        wanted = []
+        for one in namespaces:
+            before = known.get(one.name, one)
+            log_bytes = max(before.changes_bytes, one.changes_bytes)
+            wanted.append(msgspec.structs.replace(before, ttl_s=one.ttl_s, changes_bytes=log_bytes))
         changed = [one for one in wanted if one != known.get(one.name)]
         if changed:
             self.store.configure(*changed)

@@ -27,7 +27,7 @@ import msgspec
 import xxhash
 
 from weft.core.errors import Corrupt
-from weft.core.limits import MAX_RECORD_ID_BYTES
+from weft.core.limits import CHANGES_BYTES, MAX_RECORD_ID_BYTES
 from weft.graph.model import Edge, Node, id_text
 from weft.graph.schema import Schema
 from weft.graph.types import EdgeType
@@ -86,10 +86,12 @@ def own_namespaces() -> list[Namespace]:
 
 def type_namespaces(schema: Schema) -> Iterator[Namespace]:
     for node in schema.nodes.values():
-        yield Namespace(name=node_namespace(node.name), ttl_s=node.ttl_s)
+        yield Namespace(name=node_namespace(node.name), ttl_s=node.ttl_s, changes_bytes=CHANGES_BYTES)
     for edge in schema.edges.values():
         for name in edge_namespaces(edge):
-            yield Namespace(name=name, ttl_s=edge.ttl_s)
+            # An edge changes once: its adjacency the other way need not be followed, too.
+            followed = name == out_namespace(edge.name)
+            yield Namespace(name=name, ttl_s=edge.ttl_s, changes_bytes=CHANGES_BYTES * followed)
 
 
 def edge_namespaces(kind: EdgeType) -> list[str]:
