@@ -44,6 +44,8 @@ class Graph:
         self._tokens = TokenSource(clock)
         self._configure(layout.own_namespaces())
         self.schema = self._settle(list(types))
+        self.schema.follow(self._news)
+        self.schema.follow(self._news)
         self._planner = Planner(self.schema)
         self.schema.follow(self._news)
 
@@ -85,6 +87,8 @@ class Graph:
         What was written with a later event time stays.
         """
         refs = [NodeRef(*ref) for ref in nodes]
+        if refs:
+            self.schema.refresh()  # Others may have added types of edges at these nodes.
         gone: list[NodeRef | EdgeRef] = [*refs, *(EdgeRef(*ref) for ref in edges)]
         for ref in refs:
             gone += self._edges_at(ref)
@@ -95,8 +99,6 @@ class Graph:
         self.schema.current(lambda: self.schema.node(type))
         record = id_bytes(id)
         items = self.store.get_items(layout.node_namespace(type), [record], ALL).items()
-        if refs:
-            self.schema.refresh()  # Others may have added types of edges at these nodes.
         return layout.node_from(type, record, items) if items else None
 
     def start(
@@ -120,7 +122,7 @@ class Graph:
         `name`. `Invalid` names the place that does not parse or does not fit the graph's types."""
         from weft.graph.cypher import query
 
-        return query.run(text, parameters, self.schema, self.store)
+        return self.schema.current(lambda: query.run(text, parameters, self.schema, self.store))
 
     def seen_by(self, visibility: Visibility) -> GraphView:
         """The graph as one reader sees it."""
@@ -194,6 +196,16 @@ class Graph:
         chosen = self.dead_letters(job) if letters is None else letters
         return replay(chosen, job, GraphSink(self.store, self.schema, relations), self.clock, mend)
 
+    def sweep(self) -> int:
+        """Reclaim what types with `newest` no longer need, and hold their caps; then what has expired or was
+        deleted long ago, of all types. How many items that were. For a quiet hour, or every few minutes."""
+        from weft.graph.sweep import sweep_newest
+
+        reclaimed = sweep_newest(self.store, self.schema, self.clock.now_us())
+        while swept := self.store.sweep():
+            reclaimed += swept
+        return reclaimed
+
     def close(self) -> None:
         self.store.close()
 
@@ -211,15 +223,13 @@ class Graph:
                 [one for update in updates for one in mutations(update, self.schema, token.instant_us)]
             )
 
-    def sweep(self) -> int:
-        """Reclaim what types with `newest` no longer need, and hold their caps; then what has expired or was
-        deleted long ago, of all types. How many items that were. For a quiet hour, or every few minutes."""
-        from weft.graph.sweep import sweep_newest
-
-        reclaimed = sweep_newest(self.store, self.schema, self.clock.now_us())
-        while swept := self.store.sweep():
-            reclaimed += swept
-        return reclaimed
+    def _compiled(self, outputs: Sequence[Node | Edge | Remove], token: Token) -> list[Update]:
+        now_us = self.clock.now_us()
+        updates: list[Update] = []
+        for number, output in enumerate(outputs):
+            nonce = token.nonce[:12] + number.to_bytes(4, "big")
+            updates += compile_updates(output, self.schema, now_us, nonce)
+        return updates
 
     def _edges_at(self, ref: NodeRef) -> Iterator[EdgeRef]:
         self.schema.node(ref.type)
@@ -242,14 +252,6 @@ class Graph:
                 return
 
     def _settle(self, declared: list[GraphType]) -> Schema:
-    def _compiled(self, outputs: Sequence[Node | Edge | Remove], token: Token) -> list[Update]:
-        now_us = self.clock.now_us()
-        updates: list[Update] = []
-        for number, output in enumerate(outputs):
-            nonce = token.nonce[:12] + number.to_bytes(4, "big")
-            updates += compile_updates(output, self.schema, now_us, nonce)
-        return updates
-
         known = self._known_types()
         remembered = Schema(decode_types(known[0].value) if known else ())
         schema = remembered.extended(declared)
@@ -270,14 +272,21 @@ class Graph:
             )
         return schema
 
+    def _known_types(self) -> list[Item]:
+        return self.store.get_items(layout.META, [_TYPES_RECORD], ALL).items()
+
+    def _news(self) -> Schema | None:
+        """The remembered types, if another process has added to them."""
+        known = self._known_types()
+        if not known or known[0].value == self._types_seen:
+            return None
+        self._types_seen = known[0].value
+        return Schema(decode_types(known[0].value))
+
     def _configure(self, namespaces: Iterable[Namespace]) -> None:
         """Create them, or bring their retention up to date, at once; what else is configured stays."""
         known = {one.name: one for one in self.store.namespaces()}
-        wanted = []
-        for one in namespaces:
-            before = known.get(one.name, one)
-            log_bytes = max(before.changes_bytes, one.changes_bytes)
-            wanted.append(msgspec.structs.replace(before, ttl_s=one.ttl_s, changes_bytes=log_bytes))
+        wanted = [msgspec.structs.replace(known.get(one.name, one), ttl_s=one.ttl_s) for one in namespaces]
         changed = [one for one in wanted if one != known.get(one.name)]
         if changed:
             self.store.configure(*changed)
@@ -294,17 +303,6 @@ class GraphView:
         """The node, or None when there is none to be seen."""
         found = self._graph.node(type, id)
         return found if found and self._visibility.visible([found.ref])[0] is True else None
-
-    def _known_types(self) -> list[Item]:
-        return self.store.get_items(layout.META, [_TYPES_RECORD], ALL).items()
-
-    def _news(self) -> Schema | None:
-        """The remembered types, if another process has added to them."""
-        known = self._known_types()
-        if not known or known[0].value == self._types_seen:
-            return None
-        self._types_seen = known[0].value
-        return Schema(decode_types(known[0].value))
 
     def start(self, type: str, id: str | Sequence[str] | None = None) -> Traversal:  # noqa: A002
         """As `Graph.start`."""
