@@ -184,7 +184,10 @@ def test_the_error_shows_the_nearest_place_and_what_differs() -> None:
         apply(text, [SearchReplace("def f(a, c):\n    return a + b\n", "x\n")])
     (nearest, *_) = caught.value.candidates
     assert (nearest.start_line, nearest.end_line) == (3, 4)
-    assert nearest.differences == ("line 3: file has 'def f(a, b):', search has 'def f(a, c):'",)
+    assert nearest.differences == (
+        "line 3: file has 'def f(a, b):', search has 'def f(a, c):'; "
+        "at character 10 file has 'b', search has 'c'",
+    )
     assert "candidate at lines 3-4" in caught.value.report()
 
 

@@ -75,6 +75,9 @@ def _at_span(text: str, span: exact.Span, edit: SearchReplace) -> tuple[str, Hun
             [_candidate(Lines(text), _match_of(text, span, edit.search))],
             hint="start the search and each line of the replacement at the beginning of the line",
         )
+    start = exact.start_of_indentation(text, span)
+    if not edit.replace and edit.search.endswith("\n") and start is not None:
+        span = exact.Span(start, span.end, "indentation")  # what is left of it would move the next line
     new = exact.with_endings_of(text, span, edit.replace)
     hunk = Hunk(_line_of(text, span.start), text[span.start : span.end], new, (span.step,))
     return text[: span.start] + new + text[span.end :], hunk

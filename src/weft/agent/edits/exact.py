@@ -48,15 +48,19 @@ def with_endings_of(text: str, span: Span, replace: str) -> str:
     return _ENDING.sub(ending.group() if ending else Lines(text).common_ending, replace)
 
 
+def start_of_indentation(text: str, span: Span) -> int | None:
+    """Where the line of the place begins, if only (part of) its indentation stands before the place."""
+    start = text.rfind("\n", 0, span.start) + 1
+    return start if start < span.start and is_blank(text[start : span.start]) else None
+
+
 def indentation_is_open(text: str, span: Span, replace: str) -> bool:
     """Whether the search is one line without (all of) its indentation and the replacement has several lines:
     then taking it as it stands and re-indenting it give different texts, and only the author knows which."""
-    before = text[text.rfind("\n", 0, span.start) + 1 : span.start]
     found = text[span.start : span.end]
     _, _, below = replace.partition("\n")
     return (
-        before != ""
-        and is_blank(before)
+        start_of_indentation(text, span) is not None
         and len([line for line in contents(found) if not is_blank(line)]) == 1
         and (found.endswith("\n") or text[span.end : span.end + 2].lstrip("\r")[:1] in ("", "\n"))
         and not is_blank(below)

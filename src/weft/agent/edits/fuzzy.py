@@ -25,8 +25,9 @@ LINE_THRESHOLD: Final = 0.7
 MARGIN: Final = 0.1
 MIN_LINES: Final = 3
 _MAX_VOTES: Final = 200_000
-_MAX_WINDOWS: Final = 20
+_MAX_WINDOWS: Final = 1_000
 _MAX_CANDIDATES: Final = 3
+_PIECES: Final = 4
 _LEAST_SHOWN: Final = 0.3
 _MAX_SCORED_CHARS: Final = 2_000
 
@@ -40,12 +41,14 @@ class Nearest:
         self.wanted = [squeeze(s) for s in search if not is_blank(s)]
         self.solid = [i for i, text in enumerate(lines.bare) if text]
         self.keys = [_squeezed(text) for text in lines.bare if text]
-        bounds = ((self._bound(start), start) for start in self._starts())
+        starts = self._starts()
+        self.too_many = len(starts) == _MAX_WINDOWS
+        bounds = ((self._mean(start, _length_ratio), start) for start in starts)
         self.bounds = sorted(bounds, key=lambda pair: (-pair[0], pair[1]))
 
     def match(self, edit: Sequence[Block]) -> Match | None:
         """The one place that is near enough, with every anchor in place."""
-        if len(self.wanted) < MIN_LINES or not self.bounds or self.bounds[0][0] < THRESHOLD:
+        if len(self.wanted) < MIN_LINES or not self.bounds or self.too_many:
             return None
         (best, start), *rivals = self._ranked(2, MARGIN)
         if best < THRESHOLD or any(best - score < MARGIN for score, _ in rivals):
@@ -76,6 +79,8 @@ class Nearest:
             least = max(ranked[0][0] - margin, ranked[-1][0] if len(ranked) == count else 0) if ranked else 0
             if bound < least:
                 break
+            if self._mean(start, _likeness_at_most) < least:
+                continue
             ranked = sorted([*ranked, (self._score(start), start)], key=lambda pair: (-pair[0], pair[1]))[
                 :count
             ]
@@ -101,17 +106,18 @@ class Nearest:
         return [at for at, _ in votes.most_common(_MAX_WINDOWS)]
 
     def _by_words(self, last: int) -> Counter[int]:
-        """When no line of the search is in the text: where the words of its longest line are."""
+        """When no line of the search is in the text: where words of its longest line are, or pieces of it."""
         k = max(range(len(self.wanted)), key=lambda i: len(self.wanted[i]))
-        words = set(self.wanted[k].split())
+        longest = self.wanted[k]
+        words, size = set(longest.split()), -(-len(longest) // _PIECES)
         shared = {i - k: len(words.intersection(text.split())) for i, text in enumerate(self.keys)}
+        if not any(shared.values()):
+            pieces = [longest[at : at + size] for at in range(0, len(longest), size)]
+            shared = {i - k: sum(piece in text for piece in pieces) for i, text in enumerate(self.keys)}
         return Counter({at: n for at, n in shared.items() if n and 0 <= at <= last})
 
     def _score(self, start: int) -> float:
         return self._mean(start, likeness)
-
-    def _bound(self, start: int) -> float:
-        return self._mean(start, _likeness_at_most)
 
     def _mean(self, start: int, rate: Callable[[str, str], float]) -> float:
         pairs = zip(self.wanted, self.keys[start : start + len(self.wanted)], strict=True)
@@ -150,6 +156,14 @@ def likeness(ours: str, theirs: str) -> float:
 @lru_cache(maxsize=1_024)
 def _likeness(ours: str, theirs: str) -> float:
     return SequenceMatcher(None, ours, theirs, autojunk=False).ratio()
+
+
+def _length_ratio(ours: str, theirs: str) -> float:
+    """A bound of the likeness that is quicker still: by their lengths."""
+    if ours == theirs:
+        return 1.0
+    a, b = min(len(ours), _MAX_SCORED_CHARS), min(len(theirs), _MAX_SCORED_CHARS)
+    return 2 * min(a, b) / (a + b)
 
 
 def _likeness_at_most(ours: str, theirs: str) -> float:

@@ -59,7 +59,7 @@ def _shifts(seen: set[tuple[str, str]]) -> Iterator[Rule]:
 
 def _adding(prefix: str) -> Rule:
     def rule(indent: str) -> str | None:
-        return None if {" ", "\t"} <= set(prefix[-1:] + indent) else prefix + indent
+        return None if indent and prefix[-1:] not in ("", indent[0]) else prefix + indent
 
     return rule
 
