@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,6 +12,7 @@ from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.core.errors import Invalid
 from weft.graph import layout
 from weft.graph.model import Edge, EdgeRef, Node, NodeRef, Remove, id_bytes, id_text
+from weft.graph.packed.packs import Packed, Packs
 from weft.graph.schema import Schema
 from weft.graph.traverse.plan import Planner
 from weft.graph.traverse.steps import Query, from_json
@@ -45,24 +46,31 @@ class Graph:
         self._configure(layout.own_namespaces())
         self.schema = self._settle(list(types))
         self.schema.follow(self._news)
-        self.schema.follow(self._news)
         self._planner = Planner(self.schema)
-        self.schema.follow(self._news)
+        self._packs = Packs(self.schema, clock)
 
     @classmethod
     def open(
-        cls, path_or_url: str | Path, types: Iterable[GraphType] = (), *, clock: Clock = SYSTEM_CLOCK
+        cls,
+        path_or_url: str | Path,
+        types: Iterable[GraphType] = (),
+        *,
+        packed: Sequence[str] = (),
+        clock: Clock = SYSTEM_CLOCK,
     ) -> Self:
         """Open or create the graph at a path or URL (`memory:`).
 
         Types are remembered: later opens may leave them out, or add types and properties. `Conflict` when a
-        declaration contradicts what is remembered.
+        declaration contradicts what is remembered. The edge types in `packed` are packed at once, see `pack`.
         """
         from weft import kv
 
         store = kv.open(path_or_url, namespaces=layout.own_namespaces(), clock=clock)
         try:
-            return cls(store, types, clock=clock)
+            graph = cls(store, types, clock=clock)
+            if packed:
+                graph.pack(*packed)
+            return graph
         except BaseException:
             store.close()
             raise
@@ -115,7 +123,7 @@ class Graph:
     def traverse(self, query: Query | str | bytes, *, visibility: Visibility | None = None) -> Traversal:
         """The traversal that a query describes, as data or as its JSON."""
         parsed = query if isinstance(query, Query) else from_json(query)
-        return Traversal(parsed, self._planner, self.store, visibility, clock=self.clock)
+        return Traversal(parsed, self._planner, self.store, visibility, self._packs, self.clock)
 
     def query(self, text: str, /, **parameters: Any) -> Rows:
         """The rows that a query finds, in a read-only subset of openCypher; `$name` takes the parameter
@@ -123,6 +131,17 @@ class Graph:
         from weft.graph.cypher import query
 
         return self.schema.current(lambda: query.run(text, parameters, self.schema, self.store))
+
+    def pack(self, *edge_types: str, progress: Callable[[str, int], object] | None = None) -> Packed:
+        """Hold these edge types, with the nodes at their ends, in arrays of this process: hops along them
+        take a fraction of the time, and answer the same. What is written later, by any process, is followed.
+
+        Reads all of them; `progress` is told the namespace that is being read and how many of its items were.
+        Types packed before are read again, so name all at once. Returns what is packed: not types that are
+        `split` or `newest`, and nothing over a store that does not tell its changes; those are walked in the
+        store. Needs the extra `packed`.
+        """
+        return self._packs.add(edge_types, self.store, progress)
 
     def seen_by(self, visibility: Visibility) -> GraphView:
         """The graph as one reader sees it."""
@@ -286,7 +305,11 @@ class Graph:
     def _configure(self, namespaces: Iterable[Namespace]) -> None:
         """Create them, or bring their retention up to date, at once; what else is configured stays."""
         known = {one.name: one for one in self.store.namespaces()}
-        wanted = [msgspec.structs.replace(known.get(one.name, one), ttl_s=one.ttl_s) for one in namespaces]
+        wanted = []
+        for one in namespaces:
+            before = known.get(one.name, one)
+            log_bytes = max(before.changes_bytes, one.changes_bytes)
+            wanted.append(msgspec.structs.replace(before, ttl_s=one.ttl_s, changes_bytes=log_bytes))
         changed = [one for one in wanted if one != known.get(one.name)]
         if changed:
             self.store.configure(*changed)

@@ -17,16 +17,19 @@ from weft.kv.model import Page, RecordPage
 
 class StepPlan(msgspec.Struct, frozen=True):
     """One step: which namespaces it reads (none where nothing can be left to read for, or nothing is read),
-    and the most nodes or edges that it can leave. A filter may leave less; nothing is estimated from data."""
+    and the most nodes or edges that it can leave. A filter may leave less; nothing is estimated from data.
+    A `packed` step reads arrays of this process, unless the store has to be asked after all."""
 
     step: str
     reads: list[str]
     at_most: int
+    packed: bool = False
 
 
 class StepProfile(msgspec.Struct):
     """What one step did: calls to the store, items (or ids) and bytes of keys and values that they returned,
-    nodes that visibility was asked about, and wall time."""
+    nodes that visibility was asked about, and wall time. A packed step calls for no reads; its items are the
+    edges that it walked or the nodes that it returned."""
 
     step: str
     reads: int = 0
@@ -44,10 +47,16 @@ class Profile(msgspec.Struct, frozen=True):
     seconds: float
     complete: bool
     reason: str
+    packed: bool = False
 
 
-def explain(query: Query, plan: Plan) -> list[StepPlan]:
+def explain(query: Query, plan: Plan, *, packed: bool) -> list[StepPlan]:
     """The steps of a plan, the start first and the properties of the answer's nodes last."""
+    told = _explained(query, plan)
+    return [msgspec.structs.replace(step, reads=[], packed=True) for step in told] if packed else told
+
+
+def _explained(query: Query, plan: Plan) -> list[StepPlan]:
     names = step_names(query, plan)
     here = MAX_EDGES_PER_STEP if plan.ids is None else len(plan.ids)
     kind = plan.type
@@ -118,6 +127,16 @@ class Meter:
         now_s = self._clock.monotonic_s()
         self.steps[self._at].seconds += now_s - self._since_s
         self._at, self._since_s = number, now_s
+
+    def walked(self, items: int) -> None:
+        """A packed step passed so many edges or nodes."""
+        self.steps[self._at].items += items
+
+    def profile(self, nodes: int, reason: str, *, packed: bool) -> Profile:
+        """What was noted, once the last step is done."""
+        self.entered(0)
+        seconds = sum(step.seconds for step in self.steps)
+        return Profile(self.steps, nodes, seconds, not reason, reason, packed)
 
     def answered(self, request: Request, reply: Any) -> None:
         step = self.steps[self._at]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
-from weft.core.clock import SYSTEM_CLOCK, Clock
+from weft.core.clock import Clock
 from weft.core.errors import Bug
 from weft.graph.model import Edge, Node, Path
+from weft.graph.packed.packs import Packs
 from weft.graph.traverse import answers
 from weft.graph.traverse import where as conditions
 from weft.graph.traverse.answers import Paged, Things
@@ -24,6 +25,9 @@ from weft.graph.traverse.walk import EVERYTHING, Walk, Wanted
 from weft.kv.model import ALL, Range
 from weft.kv.store import KeyValueStore
 
+if TYPE_CHECKING:
+    from weft.graph.packed.pack import Answer, Asked
+
 T = TypeVar("T")
 
 
@@ -31,19 +35,20 @@ class Traversal:
     """Steps from a start set. Each step returns a new traversal; `nodes`, `edges`, `paths`, `count`,
     `count_by`, `summary` and `profile` read. What they return says whether it is complete."""
 
-    __slots__ = ("_clock", "_planner", "_store", "_visibility", "query")
+    __slots__ = ("_clock", "_packs", "_planner", "_store", "_visibility", "query")
 
     def __init__(
         self,
         query: Query,
         planner: Planner,
         store: KeyValueStore,
-        visibility: Visibility | None = None,
-        *,
-        clock: Clock = SYSTEM_CLOCK,
+        visibility: Visibility | None,
+        packs: Packs,
+        clock: Clock,
     ) -> None:
         self.query = query
         self._clock = clock
+        self._packs = packs
         self._planner = planner
         self._store = store
         self._visibility = visibility
@@ -132,6 +137,9 @@ class Traversal:
 
     def count(self) -> Count:
         """How many nodes `nodes()` would return."""
+        packed = self._packed("count")
+        if packed is not None:
+            return Count(packed.found, packed.reason)
         walk = self._run(lambda walk: walk.run())[0]
         return Count(len(walk.last.walks), self._reason(walk))
 
@@ -165,18 +173,20 @@ class Traversal:
 
     def explain(self) -> list[StepPlan]:
         """What each step is going to read, and the most that it can leave. Reads nothing."""
-        return explain(self.query, self._planner.plan(self.query))
+        plan = self._planner.plan(self.query)
+        return explain(self.query, plan, packed=self._packable() and self._packs.covers(plan, "nodes"))
 
     def profile(self) -> Profile:
         """Run `nodes()` and tell what each step read and how long it took."""
-        plan = self._planner.plan(self.query)
-        meter = Meter(step_names(self.query, plan), self._clock)
+        names = step_names(self.query, self._planner.plan(self.query))
+        meter = Meter(names, self._clock)
+        packed = self._packed("nodes", meter)
+        if packed is not None:
+            return meter.profile(len(packed.found), packed.reason, packed=True)
+        meter = Meter(names, self._clock)
         paged = Paged("nodes", None, None)
         walk, nodes = self._run(paged.read, meter=meter)
-        meter.entered(0)
-        seconds = sum(step.seconds for step in meter.steps)
-        reason = self._reason(walk)
-        return Profile(meter.steps, len(nodes), seconds, not reason, reason)
+        return meter.profile(len(nodes), self._reason(walk), packed=False)
 
     def _hop(
         self,
@@ -194,9 +204,13 @@ class Traversal:
 
     def _with(self, **changes: Any) -> Traversal:
         query = msgspec.structs.replace(self.query, **changes)
-        return Traversal(query, self._planner, self._store, self._visibility, clock=self._clock)
+        return Traversal(query, self._planner, self._store, self._visibility, self._packs, self._clock)
 
     def _page(self, things: Things, page: int | None, after: str | None) -> Result[Any]:
+        if page is None and after is None and things != "paths":
+            packed = self._packed(things)
+            if packed is not None:
+                return Result(packed.found, packed.reason)
         positive("page", page)
         place = None if after is None else read_token(after, question(self.query, things))
         paged = Paged(things, page, place)
@@ -206,6 +220,17 @@ class Traversal:
             asked = question(self.query, things)
             token = write_token(msgspec.structs.replace(paged.rest, question=asked))
         return Result(items, paged.reason or self._reason(walk), token)
+
+    def _packable(self) -> bool:
+        """Whether nothing is asked that only a walk of the store can do: hide nodes, or stop in time."""
+        return self._visibility is None and self.query.within_s is None
+
+    def _packed(self, asked: Asked, meter: Meter | None = None) -> Answer | None:
+        """The answer of the read form, or None where the store is to be walked."""
+        if not self._packs or not self._packable():
+            return None
+        plan = self._planner.plan(self.query)
+        return self._packs.answer(plan, asked, self._store, meter)
 
     def _run(
         self,
