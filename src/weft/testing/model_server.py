@@ -117,7 +117,6 @@ class ModelServer:
         self._lock = threading.Lock()
         self._connections = itertools.count()
         self._open: set[socket.socket] = set()
-        self._signatures: set[str] = set()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), name="model-server")
 
@@ -153,26 +152,18 @@ class ModelServer:
         with self._lock:
             self._open.discard(connection)
 
-    def _next(self, request: Request) -> tuple[Answer, int]:
-        """The answer to a request, and the request's number."""
+    def _next(self, request: Request) -> Answer:
         with self._lock:
             self.requests.append(request)
-            number = len(self.requests)
             try:
                 if request.path != "/v1" + PATHS[self.format]:
                     raise Refused(f"there is nothing at {request.path}")
-                check(self.format, request.headers, request.body, self._signatures)
+                check(self.format, request.headers, request.body)
             except (Refused, KeyError, TypeError) as error:
                 self.refused.append(str(error))
-                return refuse(400, f"invalid request: {error}", code="invalid_request_error"), number
+                return refuse(400, f"invalid request: {error}", code="invalid_request_error")
             found = next(self._answers, None)
-        return found or refuse(400, "the script has ended", code="invalid_request_error"), number
-
-    def _events(self, answer: Answer, number: int) -> list[str]:
-        made = events(self.format, answer.deltas, number)
-        with self._lock:
-            self._signatures |= set(_signed(made))
-        return made
+        return found or refuse(400, "the script has ended", code="invalid_request_error")
 
 
 def _answer(entry: Answer | ScriptedStep, number: int) -> Answer:
@@ -183,20 +174,6 @@ def _answer(entry: Answer | ScriptedStep, number: int) -> Answer:
         for index, call in enumerate(entry.calls)
     ]
     return reply(entry.say, *calls, reasoning=entry.reasoning, usage=entry.usage, stop=entry.stop)
-
-
-def _signed(made: list[str]) -> Iterator[str]:
-    """The signatures in events: of the messages format together with the text that they sign."""
-    thoughts: dict[int, str] = {}
-    for event in made:
-        data = json.loads(event.partition("data: ")[2].replace("[DONE]", "{}"))
-        if "delta" in data and isinstance(data["delta"], dict):
-            if "thinking" in data["delta"]:
-                thoughts[data["index"]] = thoughts.get(data["index"], "") + data["delta"]["thinking"]
-            elif "signature" in data["delta"]:
-                yield f"{data['delta']['signature']}:{thoughts[data['index']]}"
-        elif sealed := data.get("item", {}).get("encrypted_content"):
-            yield sealed
 
 
 class _Server(ThreadingHTTPServer):
@@ -239,10 +216,10 @@ def _handler(server: ModelServer) -> type[BaseHTTPRequestHandler]:
                 connection=self.number,
                 left=threading.Event(),
             )
-            answer, number = server._next(request)
+            answer = server._next(request)
             try:
                 if answer.status == 200 and answer.error is None:
-                    self._stream(answer, number)
+                    self._stream(answer)
                 else:
                     self._error(answer)
             except (OSError, _ClientLeft):
@@ -258,7 +235,7 @@ def _handler(server: ModelServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(body)
 
-        def _stream(self, answer: Answer, number: int) -> None:
+        def _stream(self, answer: Answer) -> None:
             if answer.stall_after == "headers":
                 self._wait_until_left()
             self.send_response(200)
@@ -266,7 +243,7 @@ def _handler(server: ModelServer) -> type[BaseHTTPRequestHandler]:
             for name, value in (headers | answer.headers).items():
                 self.send_header(name, value)
             self.end_headers()
-            for piece in _pieces(answer, server._events(answer, number)):
+            for piece in _pieces(answer, events(server.format, answer.deltas)):
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
             if answer.stall_after is not None:
                 self._wait_until_left()

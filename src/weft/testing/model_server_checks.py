@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import Any, Final
 
+from weft.testing.model_server_events import signature
+
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ID: Final = re.compile(r"[A-Za-z0-9_-]+")
 _CHAT_KEYS: Final = {
@@ -52,8 +54,8 @@ class Refused(Exception):
     """The request does not follow the format."""
 
 
-def check(wire: str, headers: Mapping[str, str], body: Any, signatures: set[str]) -> None:
-    """Raise `Refused` with what is wrong. `signatures` are those that this server gave out."""
+def check(wire: str, headers: Mapping[str, str], body: Any) -> None:
+    """Raise `Refused` with what is wrong."""
     _need(isinstance(body, dict), "the body is no object")
     _need(isinstance(body.get("model"), str) and body["model"], "model is missing")
     _need(body.get("stream") is True, "only streams are served")
@@ -62,10 +64,10 @@ def check(wire: str, headers: Mapping[str, str], body: Any, signatures: set[str]
     if wire == "chat":
         _check_chat(body)
     elif wire == "responses":
-        _check_responses(body, signatures)
+        _check_responses(body)
     else:
         _need(headers.get("anthropic-version") == "2023-06-01", "anthropic-version: header is required")
-        _check_messages(body, signatures)
+        _check_messages(body)
 
 
 def _need(holds: object, message: str) -> None:
@@ -144,7 +146,7 @@ def _check_assistant(message: dict[str, Any], where: str) -> list[str]:
     return ids
 
 
-def _check_responses(body: dict[str, Any], signatures: set[str]) -> None:
+def _check_responses(body: dict[str, Any]) -> None:
     _keys(body, _RESPONSES_KEYS, "body")
     _limit(body, "max_output_tokens")
     _need(body.get("store") is False, "this server stores nothing")
@@ -174,13 +176,14 @@ def _check_responses(body: dict[str, Any], signatures: set[str]) -> None:
                 open_ids.remove(item["call_id"])
             case "reasoning":
                 _keys(item, {"type", "id", "summary", "encrypted_content"}, where)
-                _need(item["encrypted_content"] in signatures, f"{where}: encrypted content is not ours")
+                thought = "".join(part["text"] for part in item["summary"])
+                _need(item["encrypted_content"] == signature(thought), f"{where}: reasoning was modified")
             case kind:
                 _need(False, f"{where}: type {kind!r}")
     _need(not open_ids, f"no output for calls {open_ids}")
 
 
-def _check_messages(body: dict[str, Any], signatures: set[str]) -> None:
+def _check_messages(body: dict[str, Any]) -> None:
     _keys(body, _MESSAGES_KEYS, "body")
     _need("max_tokens" in body, "max_tokens is missing")
     _limit(body, "max_tokens")
@@ -199,7 +202,7 @@ def _check_messages(body: dict[str, Any], signatures: set[str]) -> None:
     _need(roles == [("user", "assistant")[n % 2] for n in range(len(roles))], f"roles {roles}")
     _need(roles[-1] == "user", "the last message is not for the model")
     for block in body.get("system", ()):
-        _check_block(block, "system", {"text"}, signatures)
+        _check_block(block, "system", {"text"})
     open_ids: list[str] = []
     for number, turn in enumerate(turns):
         where = f"messages[{number}]"
@@ -210,7 +213,7 @@ def _check_messages(body: dict[str, Any], signatures: set[str]) -> None:
             "assistant": {"text", "tool_use", "thinking", "redacted_thinking"},
         }[turn["role"]]
         for block in turn["content"]:
-            _check_block(block, where, allowed, signatures)
+            _check_block(block, where, allowed)
         kinds = [kind for kind, _ in groupby(block["type"] for block in turn["content"])]
         if turn["role"] == "user":
             _need(kinds in (["text"], ["tool_result"], ["tool_result", "text"]), f"{where}: {kinds}")
@@ -230,7 +233,7 @@ def _last_assistant(turns: list[dict[str, Any]]) -> dict[str, Any] | None:
     return turns[-2]
 
 
-def _check_block(block: dict[str, Any], where: str, allowed: set[str], signatures: set[str]) -> None:
+def _check_block(block: dict[str, Any], where: str, allowed: set[str]) -> None:
     kind = block.get("type")
     _need(kind in allowed, f"{where}: block {kind!r}")
     match kind:
@@ -244,11 +247,11 @@ def _check_block(block: dict[str, Any], where: str, allowed: set[str], signature
         case "tool_result":
             _keys(block, {"type", "tool_use_id", "content", "cache_control"}, where)
             for inner in block.get("content", ()):
-                _check_block(inner, where, {"text"}, signatures)
+                _check_block(inner, where, {"text"})
         case "thinking":
             _keys(block, {"type", "thinking", "signature"}, where)
-            signed = f"{block['signature']}:{block['thinking']}"
-            _need(signed in signatures, f"{where}: thinking blocks cannot be modified")
+            signed = signature(block["thinking"])
+            _need(block["signature"] == signed, f"{where}: thinking blocks cannot be modified")
 
 
 def _marks(value: Any) -> Iterator[Any]:

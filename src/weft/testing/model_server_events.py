@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
+import xxhash
 
 from weft.agent.models.protocol import (
     CallDelta,
@@ -20,17 +21,17 @@ from weft.agent.models.protocol import (
 )
 
 
-def events(wire: str, deltas: Sequence[Delta], number: int) -> list[str]:
-    """The events of a reply; `number` makes ids and signatures of this reply its own."""
+def events(wire: str, deltas: Sequence[Delta]) -> list[str]:
+    """The events of a reply."""
     reply = collect(deltas)
     pieces = [delta for delta in deltas if not isinstance(delta, (Usage, Stopped, Opaque))]
     makers = {"chat": _chat, "responses": _responses, "messages": _messages}
-    return list(makers[wire](pieces, reply.stop, reply.usage, number))
+    return list(makers[wire](pieces, reply.stop, reply.usage))
 
 
-def signature(number: int, block: int) -> str:
-    """What signs the thought in a block of a reply."""
-    return f"signed-{number}-{block}"
+def signature(thought: str) -> str:
+    """What shows that a thought comes back as it was."""
+    return f"signed-{xxhash.xxh3_64_hexdigest(thought.encode())}"
 
 
 def _event(data: dict[str, Any], name: str = "") -> str:
@@ -38,14 +39,14 @@ def _event(data: dict[str, Any], name: str = "") -> str:
     return f"{head}data: {msgspec.json.encode(data).decode()}\n\n"
 
 
-def _chat(pieces: Sequence[Delta], stop: StopReason, usage: Usage, number: int) -> Iterator[str]:
+def _chat(pieces: Sequence[Delta], stop: StopReason, usage: Usage) -> Iterator[str]:
     finish = {"done": "stop", "calls": "tool_calls", "cut": "length", "refused": "content_filter"}[stop]
 
     def chunk(delta: dict[str, Any], finish_reason: str | None = None) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
         return _event(
             {
-                "id": f"chatcmpl-{number}",
+                "id": "chatcmpl-1",
                 "object": "chat.completion.chunk",
                 "created": 1,
                 "model": "served",
@@ -70,7 +71,7 @@ def _chat(pieces: Sequence[Delta], stop: StopReason, usage: Usage, number: int) 
     yield chunk({}, finish)
     yield _event(
         {
-            "id": f"chatcmpl-{number}",
+            "id": "chatcmpl-1",
             "object": "chat.completion.chunk",
             "choices": [],
             "usage": {
@@ -120,13 +121,15 @@ class _Blocks:
         return ended
 
 
-def _messages(pieces: Sequence[Delta], stop: StopReason, usage: Usage, number: int) -> Iterator[str]:
+def _messages(pieces: Sequence[Delta], stop: StopReason, usage: Usage) -> Iterator[str]:
     def event(name: str, **data: Any) -> str:
         return _event({"type": name, **data}, name)
 
+    thoughts: dict[int, str] = {}
+
     def closed(block: int, first: Delta) -> Iterator[str]:
         if isinstance(first, ReasoningDelta):
-            delta = {"type": "signature_delta", "signature": signature(number, block)}
+            delta = {"type": "signature_delta", "signature": signature(thoughts[block])}
             yield event("content_block_delta", index=block, delta=delta)
         yield event("content_block_stop", index=block)
 
@@ -137,7 +140,7 @@ def _messages(pieces: Sequence[Delta], stop: StopReason, usage: Usage, number: i
         "cache_creation_input_tokens": usage.cache_written,
         "output_tokens": 1,
     }
-    message = {"id": f"msg_{number}", "type": "message", "role": "assistant", "content": [], "usage": counted}
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "content": [], "usage": counted}
     yield event("message_start", message=message)
     yield event("ping")
     blocks = _Blocks()
@@ -153,6 +156,7 @@ def _messages(pieces: Sequence[Delta], stop: StopReason, usage: Usage, number: i
             case ReasoningDelta():
                 start = {"type": "thinking", "thinking": "", "signature": ""}
                 delta = {"type": "thinking_delta", "thinking": piece.text}
+                thoughts[block] = thoughts.get(block, "") + piece.text
             case CallDelta():
                 start = {"type": "tool_use", "id": piece.id, "name": piece.name, "input": {}}
                 delta = {"type": "input_json_delta", "partial_json": piece.arguments}
@@ -167,7 +171,7 @@ def _messages(pieces: Sequence[Delta], stop: StopReason, usage: Usage, number: i
     yield event("message_stop")
 
 
-def _responses(pieces: Sequence[Delta], stop: StopReason, usage: Usage, number: int) -> Iterator[str]:
+def _responses(pieces: Sequence[Delta], stop: StopReason, usage: Usage) -> Iterator[str]:
     sequence = iter(range(1_000_000))
 
     def event(name: str, **data: Any) -> str:
@@ -177,7 +181,7 @@ def _responses(pieces: Sequence[Delta], stop: StopReason, usage: Usage, number: 
     said: dict[int, str] = {}
 
     def closed(index: int, first: Delta) -> Iterator[str]:
-        item = _item(first, f"item_{number}_{index}", signature(number, index), said[index])
+        item = _item(first, f"item_{index}", signature(said[index]), said[index])
         if isinstance(first, CallDelta):
             yield event(
                 "function_call_arguments.done",
@@ -187,7 +191,7 @@ def _responses(pieces: Sequence[Delta], stop: StopReason, usage: Usage, number: 
             )
         yield event("output_item.done", output_index=index, item=item)
 
-    response = {"id": f"resp_{number}", "object": "response", "status": "in_progress", "output": []}
+    response = {"id": "resp_1", "object": "response", "status": "in_progress", "output": []}
     yield event("created", response=response)
     yield event("in_progress", response=response)
     blocks = _Blocks()
@@ -196,7 +200,7 @@ def _responses(pieces: Sequence[Delta], stop: StopReason, usage: Usage, number: 
         for ended in blocks.ended_by(piece):
             yield from closed(ended, first_of[ended])
         index, begins = blocks.of(piece)
-        item_id = f"item_{number}_{index}"
+        item_id = f"item_{index}"
         if begins:
             said[index] = ""
             item = _item(piece, item_id, None, "")
