@@ -56,6 +56,7 @@ from weft.kv.model import (
 from weft.kv.paging import DEFAULT_LIMITS, export_query, fill_page, fill_record_page, page_token, query_digest
 from weft.kv.store import Capability, Moved
 
+_MUTATIONS = (Put, Delete)
 FORMAT_NAME = "weft.kv"
 FORMAT_VERSION = 1
 
@@ -72,6 +73,8 @@ class LmdbStore(StoreBase):
         self._decoded: dict[str, tuple[bytes, NamespaceRow]] = {}
         self._prefixes: tuple[int, dict[str, bytes]] = -1, {}
         """Of the namespaces that were read since a commit, by its number."""
+        self._generation: tuple[int, int] = -1, -1
+        """The number of a commit, and the generation that it made."""
         self._local = _Local()
 
     @classmethod
@@ -112,7 +115,7 @@ class LmdbStore(StoreBase):
 
     def mutate(self, mutations: Sequence[Mutation]) -> None:
         now_us = self._clock.now_us()
-        names = {m.namespace for m in mutations if isinstance(m, Put | Delete)}
+        names = {mutation.namespace for mutation in mutations if isinstance(mutation, _MUTATIONS)}
         with self._env.read() as txn:
             namespaces = self._find_all(txn, names)
         check_mutations(mutations, {name: row.config for name, row in namespaces.items()}, now_us)
@@ -264,8 +267,13 @@ class LmdbStore(StoreBase):
         return self._env.write(write)
 
     def generation(self) -> int:
-        with self._moment() as moment:
-            return moment.rows.generation()
+        if self._local.moment is not None:
+            return self._local.moment.rows.generation()
+        known = self._generation
+        if known[0] != self._env.last_commit():
+            with self._env.read() as txn:
+                self._generation = known = txn.id(), Rows(self._handles, txn).generation()
+        return known[1]
 
     def changes(self, namespace: str, *, after: int, limit: int = 10_000) -> Changes:
         check_limit(limit)

@@ -301,11 +301,11 @@ class Rows:
             return
         first = unpack_u64(min(due)[0])
         width = max((unpack_u64(max(due)[0]) - first) // min(_SPANS, len(due)) + 1, _SHORTEST_SPAN_US)
-        spans: dict[int, list[tuple[bytes, bytes]]] = {}
-        for pair in due:
-            spans.setdefault((unpack_u64(pair[0]) - first) // width, []).append(pair)
-        for span in spans.values():
-            self.log_keys(unpack_u64(min(span)[0]), [key for _, key in span])
+        spans: dict[int, list[bytes]] = {}
+        for due_us, key in due:
+            spans.setdefault((int.from_bytes(due_us, "big") - first) // width, []).append(key)
+        for at, keys in spans.items():
+            self.log_keys(first + at * width, keys)
 
     def log_keys(self, due_us: int, keys: list[bytes]) -> None:
         """Have a sweep look at some cells from an instant on."""

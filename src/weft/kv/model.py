@@ -104,7 +104,7 @@ Selection = Keys | Range | Prefix
 ALL: Final = Range()
 
 
-class Put(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class Put(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag=True):
     """Store items in one record at one event time. `record_ttl_s` sets when all that was put before that
     instant expires; of the three expiries (namespace, record, item) the earliest counts."""
 
@@ -116,7 +116,7 @@ class Put(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     record_ttl_s: float | None = None
 
 
-class Delete(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class Delete(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag=True):
     """Delete the selected items of one record as of one event time: items with a greater version stay, and
     writes that arrive later with a lesser version stay deleted. `ALL` deletes the record."""
 

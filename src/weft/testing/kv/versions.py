@@ -116,6 +116,39 @@ class VersionContract(KeyValueStoreFixtures):
         assert sweep_all(store) > 0
         assert store.stats("n").stored_items == 0
 
+    @pytest.mark.parametrize("selection", [ALL, Keys((b"k",)), Range(b"a", b"z"), Prefix(b"k")])
+    def test_a_delete_is_kept_from_when_it_was_written_whatever_its_token(
+        self, backend: Backend, selection: Selection
+    ) -> None:
+        """As in a backfill by tokens that follow from the events."""
+        store = backend.store
+        store.mutate([delete(b"r", selection, at_us=LONG_AGO_US, token=token(1, LONG_AGO_US))])
+        for _ in range(2):
+            sweep_all(store)
+            store.mutate([put(b"r", {b"k": b"late"}, at_us=LONG_AGO_US - 1, token=token(2, LONG_AGO_US - 1))])
+            assert read(backend.truth, b"r") == {}
+            backend.clock.advance(limits.MAX_LATENESS_US / 1e6 - 1)
+        backend.clock.advance(limits.MAX_LATENESS_US / 1e6)
+        assert sweep_all(store) > 0
+        assert store.stats("n").stored_items == 0
+
+    @pytest.mark.parametrize("again", [0, 5])
+    def test_a_delete_that_is_written_again_or_after_a_later_one_is_kept_from_then(
+        self, backend: Backend, again: int
+    ) -> None:
+        store, day_s = backend.store, 24 * 3_600
+        for at_us in (LONG_AGO_US + 5, LONG_AGO_US + again):
+            store.mutate([delete(b"r", Keys((b"k",)), at_us=at_us, token=token(1, at_us))])
+            backend.clock.advance(4 * day_s)
+            sweep_all(store)
+        backend.clock.advance(2 * day_s)
+        sweep_all(store)
+        store.mutate([put(b"r", {b"k": b"late"}, at_us=LONG_AGO_US - 1, token=token(2, LONG_AGO_US - 1))])
+        assert read(backend.truth, b"r") == {}
+        backend.clock.advance(2 * day_s)
+        assert sweep_all(store) > 0
+        assert store.stats("n").stored_items == 0
+
     @pytest.mark.parametrize("selection", [Keys((b"k",)), ALL])
     @pytest.mark.parametrize("later", [delete(b"r", Keys((b"k",))), delete(b"r"), put(b"r", {b"k": b"v"})])
     def test_it_protects_also_behind_a_later_write_that_is_forgotten_first(
