@@ -52,14 +52,21 @@ def _same() -> Iterator[Rule]:
 def _shifts(seen: set[tuple[str, str]]) -> Iterator[Rule]:
     for ours, theirs in sorted(seen)[:1]:
         if theirs.endswith(ours):
-            yield _adding(theirs[: len(theirs) - len(ours)])
+            yield _adding(theirs[: len(theirs) - len(ours)], seen)
         if ours.endswith(theirs):
             yield _taking(ours[: len(ours) - len(theirs)])
 
 
-def _adding(prefix: str) -> Rule:
+def _adding(prefix: str, seen: set[tuple[str, str]]) -> Rule:
+    """A prefix in front. What it says of spaces behind a tab holds only where the file was seen to do so."""
+
+    def mixes(indent: str) -> bool:
+        return indent != "" and prefix[-1:] not in ("", indent[0])
+
+    seen_to_mix = any(mixes(ours) for ours, _ in seen)
+
     def rule(indent: str) -> str | None:
-        return None if indent and prefix[-1:] not in ("", indent[0]) else prefix + indent
+        return None if mixes(indent) and not seen_to_mix else prefix + indent
 
     return rule
 

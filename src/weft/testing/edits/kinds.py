@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from weft.testing.edits.drafts import (
@@ -258,7 +258,7 @@ def _stale_context(d: Draft, rng: random.Random) -> Case | None:
     quoted = [slipped if i == spot else line for i, line in enumerate(d.quoted)]
     one, two = len(d.before), len(d.quoted) - len(d.after)
     clear = len([line for line in quoted if line]) >= 5 and len(loose(slipped)) >= _ENOUGH
-    verdict: Verdict = "applies" if clear and _has_no_rival(d) else "either"
+    verdict: Verdict = "applies" if clear and _has_no_rival(d, d.quoted) else "either"
     return _case(d, before=quoted[:one], after=quoted[two:], verdict=verdict)
 
 
@@ -271,15 +271,15 @@ def _slip(line: str, rng: random.Random) -> str:
     return line[:at] + ("y" if line[at] == "x" else "x") + line[at + 1 :]
 
 
-def _has_no_rival(d: Draft) -> bool:
-    """Whether no other stretch of the file shares half of the quotation's runs of three characters."""
+def _has_no_rival(d: Draft, quoted: Sequence[str]) -> bool:
+    """Whether no stretch of the file elsewhere shares half of the quotation's runs of three characters."""
     rows = [_runs(line) for line in d.lines if line]
-    wanted = [_runs(line) for line in d.quoted if line]
+    wanted = [_runs(line) for line in quoted if line]
     own = len([line for line in d.lines[: d.start] if line])
     total = sum(map(len, wanted))
     for at in range(len(rows) - len(wanted) + 1):
         shared = sum(len(row & want) for row, want in zip(rows[at:], wanted, strict=False))
-        if at != own and shared * 2 > total:
+        if abs(at - own) > len(d.quoted) - len(quoted) and shared * 2 > total:
             return False
     return True
 
@@ -312,7 +312,7 @@ def _absent(case: Case | None, d: Draft) -> Case | None:
     if case is None or not stands_once(case.text, d.quoted):
         return None
     there = occurrences(loose(case.text), loose("\n".join(case.search)))
-    return case if not there and _has_no_rival(d) else None
+    return case if not there and _has_no_rival(d, case.search) else None
 
 
 def _doubled(d: Draft, rng: random.Random) -> Case | None:
