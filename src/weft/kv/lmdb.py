@@ -103,13 +103,14 @@ class LmdbStore(StoreBase):
             rows = Rows(self._handles, txn)
             generation = rows.bump_generation()
             found = {row.config.name: row for row in rows.namespace_rows()}
+            known = frozenset(found)
             for namespace in namespaces:
                 last = max((row.id for row in found.values()), default=0)
                 row = found.setdefault(namespace.name, NamespaceRow(last + 1, namespace))
                 _check_here(row)
                 row = msgspec.structs.replace(row, config=namespace)
                 txn.put(namespace.name.encode(), encode(row), db=rows.namespaces)
-                configure_log(rows, generation, row)
+                configure_log(rows, 0 if namespace.name not in known else generation, row)
 
         self._env.write(write)
 

@@ -94,7 +94,7 @@ def log_records(rows: Rows, generation: int, records: list[bytes], namespace: Na
 
 
 def configure_log(rows: Rows, generation: int, namespace: NamespaceRow) -> None:
-    """Begin, trim or drop the log as its namespace is configured now."""
+    """Begin, trim or drop the log as its namespace is configured now, in this generation; 0 for a new one."""
     log = _log(rows, namespace.prefix)
     if not namespace.config.changes_bytes:
         drop_log(rows, namespace.prefix)

@@ -252,13 +252,14 @@ class MemoryStore(StoreBase):
         for namespace in namespaces:
             check_namespace(namespace)
         with self._open():
+            known = frozenset(self._namespaces)
             self._namespaces |= {namespace.name: namespace for namespace in namespaces}
             self._generation += 1
             for namespace in namespaces:
                 if not namespace.changes_bytes:
                     self._logs.pop(namespace.name, None)
                 else:
-                    log = self._logs.setdefault(namespace.name, _Log(self._generation))
+                    log = self._logs.setdefault(namespace.name, _Log(0 if namespace.name not in known else self._generation))
                     log.trim(namespace.changes_bytes)
 
     def mutate(self, mutations: Sequence[Mutation]) -> None:

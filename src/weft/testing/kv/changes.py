@@ -230,6 +230,14 @@ class ChangesContract(KeyValueStoreFixtures):
             with pytest.raises(ChangesForgotten):
                 store.changes("n", after=after)
 
+    def test_the_log_of_a_new_namespace_is_whole(self, store: KeyValueStore) -> None:
+        before = store.generation()
+        assert before is not None
+        store.configure(Namespace(name="new", changes_bytes=1 << 20))
+        store.put_items("new", b"r", {b"k": b"v"})
+        for after in (0, before):
+            assert store.changes("new", after=after).changed == [Change(b"r", b"k")]
+
     def test_a_snapshot_tells_of_its_moment(self, backend: Backend, logging: KeyValueStore) -> None:
         before = logging.generation()
         assert before is not None
