@@ -18,7 +18,7 @@ MEMORY: Final = TIMES * _LONGEST_ROUND
 """How many of the last turns are enough to see a circle."""
 
 # What differs from run to run although nothing happened: durations and addresses.
-_NOISE: Final = re.compile(r"\d+(?:\.\d+)? ?m?s\b|0x[0-9a-f]+")
+_NOISE: Final = re.compile(r"(?<![\w.])\d{1,9}(?:\.\d{1,9})? ?m?s\b|\b0x[0-9a-f]{1,16}\b")
 
 
 class Turn(msgspec.Struct, frozen=True):

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from weft.agent.models.protocol import CallDelta, Delta, Message, Model, ToolSpec, Usage, collect
+from weft.agent.models.protocol import (
+    DEFAULTS,
+    CallDelta,
+    Delta,
+    Message,
+    Model,
+    Options,
+    ToolSpec,
+    Usage,
+    collect,
+)
 from weft.agent.models.scripted import Script, ScriptedCall, ScriptedModel, ScriptedStep
 from weft.agent.policy import Access, Allow, Ask, Deny, Policy, Question, Resource
 
@@ -37,6 +48,25 @@ def step(*calls: ScriptedCall, say: str = "", expect: str | list[str] = "") -> S
 def scripted(*steps: ScriptedStep, name: str = "test") -> ScriptedModel:
     """A model that makes these replies."""
     return ScriptedModel(Script(list(steps), name))
+
+
+class Cast:
+    """Several scripted models in one: each speaks in the sessions whose first message holds its line."""
+
+    scripted = True
+    name = "scripted:cast"
+
+    def __init__(self, main: ScriptedModel, **roles: ScriptedModel) -> None:
+        """`roles` by a word of the question that a sub-agent is asked; `main` has the rest."""
+        self._main = main
+        self._roles = roles
+
+    def stream(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], options: Options = DEFAULTS
+    ) -> Iterator[Delta]:
+        asked = next(message.content for message in messages if message.role == "user")
+        role = next((model for word, model in self._roles.items() if word in asked.split()), self._main)
+        return role.stream(messages, tools, options)
 
 
 class ModelContract:
