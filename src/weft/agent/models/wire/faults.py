@@ -24,6 +24,7 @@ _UNPAID: Final = re.compile(r"insufficient_quota|billing|credit balance", re.IGN
 _STATUS_OF_CODE: Final = {
     "invalid_request_error": 400,
     "invalid_prompt": 400,
+    "context_length_exceeded": 400,
     "authentication_error": 401,
     "invalid_api_key": 401,
     "billing_error": 402,

@@ -131,7 +131,8 @@ def _items(message: Message, made_by: str) -> Iterator[dict[str, Any]]:
         yield {"type": "function_call_output", "call_id": message.call_id, "output": message.content}
         return
     if message.role != "assistant":
-        yield {"role": message.role, "content": message.content}
+        if message.content:
+            yield {"role": message.role, "content": message.content}
         return
     for part in parts(message, made_by):
         if isinstance(part, dict):
