@@ -110,7 +110,7 @@ class LmdbStore(StoreBase):
                 _check_here(row)
                 row = msgspec.structs.replace(row, config=namespace)
                 txn.put(namespace.name.encode(), encode(row), db=rows.namespaces)
-                configure_log(rows, 0 if namespace.name not in known else generation, row)
+                configure_log(rows, generation if namespace.name in known else 0, row)
 
         self._env.write(write)
 

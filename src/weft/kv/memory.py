@@ -259,7 +259,8 @@ class MemoryStore(StoreBase):
                 if not namespace.changes_bytes:
                     self._logs.pop(namespace.name, None)
                 else:
-                    log = self._logs.setdefault(namespace.name, _Log(0 if namespace.name not in known else self._generation))
+                    floor = self._generation if namespace.name in known else 0
+                    log = self._logs.setdefault(namespace.name, _Log(floor))
                     log.trim(namespace.changes_bytes)
 
     def mutate(self, mutations: Sequence[Mutation]) -> None:

@@ -235,8 +235,7 @@ class ChangesContract(KeyValueStoreFixtures):
         assert before is not None
         store.configure(Namespace(name="new", changes_bytes=1 << 20))
         store.put_items("new", b"r", {b"k": b"v"})
-        for after in (0, before):
-            assert store.changes("new", after=after).changed == [Change(b"r", b"k")]
+        assert store.changes("new", after=before).changed == [Change(b"r", b"k")]
 
     def test_a_snapshot_tells_of_its_moment(self, backend: Backend, logging: KeyValueStore) -> None:
         before = logging.generation()
