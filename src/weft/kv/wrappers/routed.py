@@ -141,7 +141,8 @@ class RoutedStore(StoreWrapper):
 
     def generation(self) -> int:
         """The sum over all places: it grows with every write to any."""
-        return self._home.generation() + sum(store.generation() or 0 for store in self._all_places())
+        generation = self._home.generation()
+        return generation + sum(store.generation() or 0 for store in self._all_places(generation))
 
     def changes(self, namespace: str, *, after: int, limit: int = 10_000) -> Changes:
         """Asked and told in the sum over all places, as `generation` is.
@@ -184,15 +185,17 @@ class RoutedStore(StoreWrapper):
         except Moved as moved:
             return ask(self._at(moved.location))
 
-    def _locations(self) -> dict[str, str]:
-        """Where namespaces are that have moved; read again only after a write."""
-        generation = self._home.generation()
+    def _locations(self, generation: int | None = None) -> dict[str, str]:
+        """Where namespaces are that have moved; read again only after a write at home."""
+        if generation is None:
+            generation = self._home.generation()
         if self._known[0] != generation:
             self._known = generation, self._home.locations()
         return self._known[1]
 
-    def _all_places(self) -> list[KeyValueStore]:
-        return [self._at(location) for location in sorted(set(self._locations().values()))]
+    def _all_places(self, generation: int | None = None) -> list[KeyValueStore]:
+        locations = self._locations(generation)
+        return [self._at(location) for location in sorted(set(locations.values()))] if locations else []
 
     def _at(self, location: str) -> KeyValueStore:
         with self._lock:
