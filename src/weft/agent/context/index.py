@@ -7,7 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import xxhash
@@ -44,7 +44,9 @@ class Hit(msgspec.Struct, frozen=True):
     kind: str = ""
 
 
-class Symbol(msgspec.Struct, frozen=True):
+class Symbol(NamedTuple):
+    """A definition, and the file that it is in."""
+
     path: str
     definition: Definition
 

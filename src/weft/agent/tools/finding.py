@@ -21,6 +21,7 @@ from weft.core.errors import NotFound, WeftError
 
 _NOT_INSTALLED: Final = 127
 _NO_MATCH: Final = 1
+_KINDS: Final[dict[str, Literal["file", "folder"]]] = {"file": "file", "folder": "folder"}
 _NUMBERED: Final = re.compile(r"(\d+)[\0:-](.*)", re.DOTALL)
 # Repositories are of other owners inside, and their settings could start programs or wait for a lock.
 GIT: Final = ("env", "GIT_OPTIONAL_LOCKS=0", "git", "--no-pager", "-c", "safe.directory=*")
@@ -100,10 +101,7 @@ def files_in(box: Sandbox, start: str) -> Iterator[str]:
     ignored = Ignored()
 
     def entries(folder: str) -> list[Found]:
-        return [
-            Found(entry.name, entry.kind if entry.kind in ("file", "folder") else "other")
-            for entry in box.entries(folder)
-        ]
+        return [Found(entry.name, _KINDS.get(entry.kind, "other")) for entry in box.entries(folder)]
 
     def rules(folder: str) -> str | None:
         try:
