@@ -59,3 +59,12 @@ def test_a_refused_secret_is_not_quoted(tmp_path: Path) -> None:
     with pytest.raises(Invalid) as caught:
         load(write(tmp_path, '[server]\nkeys = {a = "hunter2"}\n'), {})
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_model_has_a_short_variable_of_its_own() -> None:
+    assert load(environ={"WEFT_MODEL_URL": "openai:gpt-5"}).agent.model == "openai:gpt-5"
+
+
+def test_prices_are_by_patterns_that_hold_any_character(tmp_path: Path) -> None:
+    found = load(write(tmp_path, '[agent.prices]\n"chat:http://gpu:8000/v1#qwen3.5*" = [0.2, 0.6]\n'), {})
+    assert found.agent.prices == {"chat:http://gpu:8000/v1#qwen3.5*": (0.2, 0.6)}

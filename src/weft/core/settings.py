@@ -1,6 +1,7 @@
 """Settings: `weft.toml`, overruled by `WEFT_…` variables, overruled by flags; checked before anything opens.
 
-A variable's name is the setting's path: `WEFT_SERVER__PORT` is `port` in `[server]`.
+A variable's name is the setting's path: `WEFT_SERVER__PORT` is `port` in `[server]`. `WEFT_MODEL_URL` is short
+for `WEFT_AGENT__MODEL`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from weft.core.errors import Invalid
 
 FILE_NAME: Final = "weft.toml"
 _PREFIX: Final = "WEFT_"
+_SHORT: Final = {"model_url": ("agent", "model")}
 
 
 class _Section(BaseModel):
@@ -31,10 +33,14 @@ class LogSettings(_Section):
 
 
 class AgentSettings(_Section):
-    """`[agent]`: which model works, as a URL like `scripted:session.json`; none means the offline script."""
+    """`[agent]`: which model works, as a URL like `openai:gpt-5` or `http://host:8000/v1#name`; none means the
+    offline script. `prices` are dollars per million tokens by the model's name or a pattern of it: input,
+    output, cached input, cache write. `hedge_after_s` sends a stalled request a second time."""
 
     model: str | None = None
     api_key: SecretStr | None = None
+    hedge_after_s: float | None = Field(default=None, gt=0)
+    prices: dict[str, tuple[float, ...]] = {}
 
 
 class ServerSettings(_Section):
@@ -98,7 +104,8 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for name, text in environ.items():
         if name.startswith(_PREFIX):
-            path = tuple(name.removeprefix(_PREFIX).lower().split("__"))
+            short = name.removeprefix(_PREFIX).lower()
+            path = _SHORT.get(short) or tuple(short.split("__"))
             _place(nested, path, text.split(",") if path == ("server", "keys") else text)
     return nested
 
