@@ -1,4 +1,4 @@
-"""What the loop promises beyond the plain round: early starts, plans, sub-agents, circles, budgets, resuming."""
+"""What the loop promises beyond the plain round: early starts, plans, sub-agents, circles, budgets."""
 
 from __future__ import annotations
 

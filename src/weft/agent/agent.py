@@ -20,7 +20,7 @@ from weft.agent.models.opening import open_model
 from weft.agent.models.protocol import Delta, Model, Usage
 from weft.agent.orchestrator import AskForHelp, Compactor
 from weft.agent.policy import Policy, RulePolicy
-from weft.agent.replay import Answers, Replayed
+from weft.agent.replay import Answers, Replayed, originals
 from weft.agent.routing import Router
 from weft.agent.sandbox import Sandbox, SandboxProvider
 from weft.agent.secrets import redact
@@ -174,7 +174,7 @@ class Agent:
         before = State(recorded.events)
         if before.started is None:
             raise NotFound(f"the session `{session}` has no start", hint="list the sessions to see their ids")
-        not_yet_made(self.workspace, before.saved)
+        not_yet_made(self.workspace, originals(recorded.events))
         again = self.sessions.new(self._setup.on_event)
         setup = msgspec.structs.replace(
             self._setup,
@@ -196,9 +196,8 @@ class Agent:
     def _drive(self, setup: Setup, session: Session, land: bool) -> RunResult:
         setup.interrupt.clear()
         state = State(session.events)
-        land = land and not state.landed
         stopwatch = Stopwatch(setup.clock)
-        if state.ended and not (land and state.ended.ok):
+        if state.ended and not (land and state.ended.ok and not state.landed):
             return self._result(session, state, state.ended.diff, state.ended.timings)
         hidden = setup.gate(session.id, "act", stopwatch).hidden()
         with stopwatch.phase("sandbox"):
@@ -209,7 +208,7 @@ class Agent:
                 drive.restore()
             state = drive.run()
             diff = state.ended.diff if state.ended else redact(box.diff())
-            if land and state.ended and state.ended.ok:
+            if land and state.ended and state.ended.ok and not state.landed:
                 drive.land()
         return self._result(session, State(session.events), diff, stopwatch.seconds())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from weft.agent.events import AnyEvent, Decided, ModelReplied
+from weft.agent.events import AnyEvent, Decided, ModelReplied, SavedFile
 from weft.agent.models.protocol import (
     DEFAULTS,
     CallDelta,
@@ -62,6 +62,16 @@ class _OneReply:
             yield event.opaque
         yield Stopped(event.stop)
         yield event.usage
+
+
+def originals(events: Sequence[AnyEvent]) -> list[SavedFile]:
+    """What every file that the session changed held before, as a change that leaves it so."""
+    first: dict[str, SavedFile] = {}
+    for event in events:
+        for file in getattr(event, "saved", None) or ():
+            same = SavedFile(file.path, file.before, file.before_mode, file.before, file.before_mode)
+            first.setdefault(file.path, same)
+    return list(first.values())
 
 
 class Answers:
