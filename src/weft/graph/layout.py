@@ -26,6 +26,7 @@ from typing import Any, Final
 import msgspec
 import xxhash
 
+from weft.core import codec
 from weft.core.errors import Corrupt
 from weft.core.limits import CHANGES_BYTES, MAX_RECORD_ID_BYTES
 from weft.graph.model import Edge, Node, id_text
@@ -39,8 +40,8 @@ DEAD_LETTERS: Final = "graph/dead"
 RELATIONS: Final = "graph/relations"
 
 REMOVED: Final = b"\xff"
-"""What a list in the order of time holds of a removed edge. It is no map, and greater than any: it replaces
-a value that has the same version."""
+"""How an item of a list in the order of time begins that tells of a removal; a sweep puts an instant behind
+it. It is no map, and greater than any: it replaces a value that has the same version."""
 
 NO_PROPERTIES: Final = b"\x80"
 
@@ -123,6 +124,17 @@ def forget_mutation(namespace: str, record: bytes, item: Item) -> Mutation:
     """Delete an item as it was read, and nothing that was written after it."""
     time_us, token = item.version
     return _item(namespace, record, item.key, None, time_us, token)
+
+
+def seen_removal_mutation(namespace: str, record: bytes, item: Item, now_us: int) -> Mutation:
+    """Note in a removal when it was first seen to be old."""
+    time_us, token = item.version
+    return _item(namespace, record, item.key, REMOVED + codec.pack_u64(now_us), time_us, token)
+
+
+def removal_seen_us(item: Item) -> int | None:
+    """The instant that `seen_removal_mutation` noted, if it has."""
+    return codec.unpack_u64(item.value[1:]) if len(item.value) > 1 else None
 
 
 def laid_out_edge_mutations(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from weft.core.limits import MAX_LATENESS_US
 from weft.graph import layout
 from weft.graph.schema import Schema
 from weft.graph.types import EdgeType
@@ -45,10 +46,13 @@ def _sweep(store: KeyValueStore, kind: EdgeType, adjacency: str, now_us: int) ->
             if there in places:
                 batch.append(layout.forget_mutation(namespace, record, item))
                 reclaimed += 1
-            elif item.value == layout.REMOVED:
+            elif item.value.startswith(layout.REMOVED):
                 places.add(there)
-                if _is_over(item.version, now_us):
+                seen_us = layout.removal_seen_us(item)
+                if seen_us is not None and seen_us + MAX_LATENESS_US <= now_us:
                     removals.append(layout.forget_mutation(namespace, record, item))
+                elif seen_us is None and _is_old(item.version, now_us):
+                    batch.append(layout.seen_removal_mutation(namespace, record, item, now_us))
             else:
                 places.add(there)
                 if cap is not None and len(places) > cap:
@@ -64,8 +68,9 @@ def _sweep(store: KeyValueStore, kind: EdgeType, adjacency: str, now_us: int) ->
     return reclaimed
 
 
-def _is_over(version: Version, now_us: int) -> bool:
-    """Whether the tombstones of a removal are due as well, so that late events are no longer kept out."""
+def _is_old(version: Version, now_us: int) -> bool:
+    """Whether it happened so long ago that tombstones of it would be due. It may have been written later: it
+    is kept for as long again, from when this was seen first."""
     return kept_until_us(version.event_time_us, version.token.instant_us) <= now_us
 
 

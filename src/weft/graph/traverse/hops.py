@@ -80,7 +80,7 @@ class _Heads:
                 there = layout.newest_end(item.key)
                 if there not in seen:
                     seen.add(there)
-                    if item.value != layout.REMOVED:
+                    if not item.value.startswith(layout.REMOVED):
                         found.append(Link(here, there, forward, item))
         return found
 

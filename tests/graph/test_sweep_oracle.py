@@ -1,0 +1,107 @@
+"""Sweeps at any time, in any order of arrival, end in the edges that sorting everything would leave."""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weft.graph import Edge, EdgeRef, EdgeType, Graph, NodeType, Remove, job
+from weft.graph.ingest.sources import IterSource
+from weft.testing.clock import VirtualClock
+from weft.testing.ingest import run_until_done
+
+CAP = 2
+_KIND = {"source": "n", "target": "n", "properties": {"k": int}, "newest": True}
+TYPES = [
+    [NodeType("n"), EdgeType("e", **_KIND, cap=CAP)],
+    [NodeType("n"), EdgeType("e", **_KIND, cap=CAP, split=True)],
+    [NodeType("n"), EdgeType("e", **_KIND)],
+]
+IDS = ["a", "b", "é\0", "d"]
+ids = st.sampled_from(IDS)
+writes = st.one_of(
+    st.builds(Edge, st.just("e"), ids, ids, st.fixed_dictionaries({"k": st.integers(0, 3)})),
+    st.builds(Remove, st.builds(EdgeRef, st.just("e"), ids, ids)),
+)
+
+
+@job
+def replay(event):
+    return event.value
+
+
+def kept(outputs, cap):
+    """The last write to each edge; of a node's, only those in the `cap` latest places. A removal has one."""
+    last = {}
+    for output in sorted(outputs, key=lambda one: one.event_time_us):
+        last[output.ref if isinstance(output, Edge) else output.what] = output
+    found = {}
+    for source in IDS:
+        places = [(ref, output) for ref, output in last.items() if ref.source == source]
+        places.sort(key=lambda place: (-place[1].event_time_us, place[0].target.encode()))
+        found |= {ref: output for ref, output in places[:cap] if isinstance(output, Edge)}
+    return found
+
+
+def everywhere(graph):
+    """The edges, as each of the ways to read them tells."""
+    hub = graph.start("n", IDS)
+    by = {"order_by": "-event_time_us", "per_node": 10}
+    walks = [hub.out("e"), hub.in_("e"), hub.out("e", **by), hub.in_("e", **by)]
+    found = [{edge.ref: edge for edge in walk.edges()} for walk in walks]
+    assert found[1:] == found[:-1]
+    return found[0]
+
+
+@given(
+    st.sampled_from(TYPES),
+    st.lists(st.lists(writes, max_size=4), max_size=15),
+    st.data(),
+    st.lists(st.sampled_from([None, "before", "after"]), max_size=8),
+    st.sampled_from([0, 30]),
+)
+def test_a_sweep_shows_in_nothing_but_the_cap(types, groups, data, deaths, days):
+    """`days` ago is when it happened; it is written now."""
+    clock = VirtualClock()
+    begin_us = clock.now_us() - days * 86_400_000_000
+    times = iter(range(begin_us, begin_us + 1_000))
+    written = [[msgspec.structs.replace(one, event_time_us=next(times)) for one in group] for group in groups]
+    delivered = data.draw(st.permutations(written + written[::2]))
+    graph = Graph.open("memory:", types, clock=clock)
+    streams = data.draw(st.integers(1, 4))
+    for number in range(streams):
+        source = IterSource(f"s{number}", delivered[number::streams], time_us=lambda _: 1)
+        run_until_done(graph, replay, source, deaths, max_batch_events=data.draw(st.integers(1, 4)))
+        if data.draw(st.booleans()):
+            graph.sweep()
+            everywhere(graph)
+    cap = types[1].cap
+    outputs = [one for group in written for one in group]
+    if cap is None:
+        assert everywhere(graph) == kept(outputs, None)
+    graph.sweep()
+    assert everywhere(graph) == kept(outputs, cap)
+    assert graph.sweep() == 0
+
+
+def test_late_events_of_what_dropped_out_stay_out_and_nothing_is_left_in_the_end():
+    clock = VirtualClock()
+    graph = Graph.open("memory:", TYPES[1], clock=clock)
+    now_us = clock.now_us()
+    graph.put(edges=[Edge("e", "a", f"t{n}", {"k": n}, now_us + n) for n in range(5)])
+    graph.sweep()
+    assert [edge.target for edge in graph.start("n", "a").out("e").edges()] == ["t3", "t4"]
+    graph.put(edges=[Edge("e", "a", "t1", {"k": 9}, now_us)])
+    assert [edge.target for edge in graph.start("n", "a").out("e").edges()] == ["t3", "t4"]
+    graph.put(edges=[Edge("e", "a", "t1", {"k": 9}, now_us + 10)])
+    graph.sweep()
+    assert [edge.target for edge in graph.start("n", "a").out("e").edges()] == ["t1", "t4"]
+    for _ in range(3):  # Old, seen to be old for as long again, and their tombstones for as long.
+        clock.advance(8 * 86_400)
+        graph.sweep()
+    sizes = {
+        name: graph.store.stats(name).stored_items
+        for name in ("out/e", "in/e", "edge/e", "newest/out/e", "newest/in/e")
+    }
+    assert set(sizes.values()) == {2}
