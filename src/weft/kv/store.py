@@ -184,9 +184,9 @@ class KeyValueStore(Protocol):
 
         It names what changed, not what to: whoever reads that as it is now ends up with the state, whatever
         was missed in between. A write that changed nothing, since it lost, is left out; so is what expires,
-        which is no write. The log is `Namespace.changes_bytes` large. It begins when that is configured, for a
-        new namespace at the very beginning, and in a new place when the namespace has moved there. Where it
-        does not reach back to `after` this raises `ChangesForgotten`: then everything is to be read again,
+        which is no write. The log is `Namespace.changes_bytes` large. It begins when that is configured, for
+        a new namespace at the very beginning, and in a new place when the namespace has moved there. Where
+        it does not reach back to `after` this raises `ChangesForgotten`: then everything is to be read again,
         after asking for the `generation` to go on from.
         """
 
