@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import msgspec
 import pytest
 
 from weft.agent.models import ToolCall
 from weft.agent.sandbox import Sandbox
-from weft.agent.sandbox.unconfined import Unconfined
-from weft.agent.tools import Observation, Toolbox, ToolContext, ToolError, standard_tools
+from weft.agent.tools import Toolbox, ToolError, standard_tools
 from weft.agent.tools.protocol import schema
 from weft.core import limits
 from weft.core.errors import WeftError
-from weft.testing.agent import failing_repository
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Iterator[Sandbox]:
-    with Sandbox.open(failing_repository(tmp_path / "repository"), provider=Unconfined()) as opened:
-        yield opened
-
-
-@pytest.fixture
-def use(box: Sandbox):
-    toolbox = Toolbox(standard_tools("echo tests of"))
-    context = ToolContext(box, "echo tests of", 30.0)
-
-    def run(name: str, **arguments: Any) -> Observation:
-        tool, parsed = toolbox.parse(ToolCall("1", name, msgspec.json.encode(arguments).decode()))
-        tool.accesses(parsed)
-        return tool.run(parsed, context)
-
-    return run
 
 
 def test_reading_numbers_the_lines_and_pages(use, box: Sandbox) -> None:
