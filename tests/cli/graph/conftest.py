@@ -17,6 +17,22 @@ source = "account"
 target = "title"
 properties = { device = "str" }
 """
+APART = """\
+[node.account]
+properties = { name = "str", age = "int" }
+groups = { life = ["age"] }
+
+[node.title]
+unknown = "keep"
+
+[edge.watched]
+source = "account"
+target = "title"
+properties = { device = "str" }
+split = true
+newest = true
+cap = 1
+"""
 JOBS = """\
 from weft.graph import Edge, Node, job
 
@@ -42,8 +58,10 @@ def noun() -> str:
 
 @pytest.fixture
 def files(weft: Any, tmp_path: Path) -> Any:
-    """The same `weft`, beside `types.toml`, `jobs.py`, `fixed.py`, `several.py` and `plays.ndjson`."""
+    """The same `weft`, beside `types.toml`, `apart.toml`, `jobs.py`, `fixed.py`, `several.py` and
+    `plays.ndjson`."""
     (tmp_path / "types.toml").write_text(TYPES)
+    (tmp_path / "apart.toml").write_text(APART)
     (tmp_path / "jobs.py").write_text(JOBS)
     (tmp_path / "fixed.py").write_text(JOBS.replace('play["device"]', 'play.get("device")'))
     (tmp_path / "several.py").write_text(JOBS + '\nother = job("other")(lambda event: None)\n')

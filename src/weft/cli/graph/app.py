@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "query": Entry(f"{_HERE}.questions:query", "Ask in openCypher."),
     "show": Entry(f"{_HERE}.questions:show", "Show a node with its edges."),
     "stats": Entry(f"{_HERE}.types:stats", "Count nodes, edges and bytes per type."),
+    "sweep": Entry(f"{_HERE}.types:sweep", "Reclaim what is stale, over a cap, expired or long deleted."),
     "dead-letters": Entry(f"{_HERE}.dead_letters:app", "Show and replay events that a job could not take."),
     "export": Entry(f"{_HERE}.exporting:export", "Write Parquet files or GraphML."),
     "bench": Entry(f"{_HERE}.bench:bench", "Time a traversal from nodes drawn at random."),

@@ -12,7 +12,7 @@ from weft.cli.inputs import read_text, shown
 from weft.cli.output import Json, emit, print_table
 from weft.core.errors import Invalid
 from weft.graph import layout, types_from_toml
-from weft.graph.types import EdgeType, GraphType
+from weft.graph.types import EdgeType, GraphType, NodeType
 from weft.kv.store import KeyValueStore
 
 
@@ -53,6 +53,17 @@ def stats(data: Data = None, json: Json = False) -> None:
     print_table(("type", "count", "bytes"), rows)
 
 
+def sweep(data: Data = None, json: Json = False) -> None:
+    """Reclaim what types in the order of time no longer need, edges over a cap, and what has expired or was
+    deleted long ago. Others may read and write meanwhile.
+
+    Example: weft graph sweep
+    """
+    with open_graph(data) as graph:
+        reclaimed = graph.sweep()
+    emit(json, {"reclaimed": reclaimed}, f"{reclaimed:,} reclaimed")
+
+
 def _counted(store: KeyValueStore, kind: GraphType) -> tuple[int, int]:
     """How many there are, and their bytes: an edge lies in two adjacency lists at least."""
     if isinstance(kind, EdgeType):
@@ -72,26 +83,35 @@ def _label(kind: GraphType) -> str:
 
 
 def _fields(kind: GraphType) -> dict[str, object]:
-    own: dict[str, object] = {}
-    if isinstance(kind, EdgeType):
-        ends: dict[str, object] = {"source": kind.source, "target": kind.target}
-        own = {name: value for name in ("split", "newest", "cap") if (value := getattr(kind, name))}
-    else:
-        ends = {}
-        own = {"groups": dict(kind.groups)} if kind.groups else {}
+    ends = {"source": kind.source, "target": kind.target} if isinstance(kind, EdgeType) else {}
     return {
         **_name(kind),
         **ends,
-        **own,
+        **_layout(kind),
         "properties": dict(kind.properties),
         "unknown": kind.unknown,
         "ttl_s": kind.ttl_s,
     }
 
 
+def _layout(kind: GraphType) -> dict[str, object]:
+    """How the type is laid out, where that is not as usual."""
+    names = ("split", "newest", "cap") if isinstance(kind, EdgeType) else ("groups",)
+    return {name: value for name in names if (value := getattr(kind, name))}
+
+
 def _row(kind: GraphType) -> tuple[str, str, str, str]:
     ends = (kind.source, kind.target) if isinstance(kind, EdgeType) else ("", "")
-    properties = [f"{name}: {python}" for name, python in kind.properties.items()]
+    group_of = kind.group_of if isinstance(kind, NodeType) else {}
+    properties = [
+        f"{name}: {python}" + (f" in {group_of[name]}" if name in group_of else "")
+        for name, python in kind.properties.items()
+    ]
     if kind.unknown == "keep":
         properties.append("others")
+    properties += [
+        name if value is True else f"{name} {value}"
+        for name, value in _layout(kind).items()
+        if name != "groups"
+    ]
     return (_label(kind), *ends, ", ".join(properties))
