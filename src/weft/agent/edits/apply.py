@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from weft.agent.edits import exact, numbered
 from weft.agent.edits.fuzzy import Nearest
@@ -87,33 +87,41 @@ def _at_lines(lines: Lines, edit: SearchReplace) -> tuple[str, Hunk]:
     search, replace = contents(edit.search), contents(edit.replace)
     if not edit.search.endswith("\n") and not replace:
         replace = [""]
-    try:
-        match, search, replace, steps = _find(lines, search, replace)
-    except EditError as error:
-        if error.candidates:
-            raise
-        raise EditError(error.message, Nearest(lines, search).candidates(), hint=error.hint) from error
+    match, search, replace, steps = _find(lines, search, replace)
     if edit.replace and edit.search.endswith("\n") != edit.replace.endswith("\n"):
         raise EditError(
             "one of search and replace ends with a line break and the other does not",
             [_candidate(lines, match)],
             hint="end both with a line break, or neither",
         )
-    return put(lines, match, rewrite(lines, search, blocks(search, replace), match), steps)
+    return put(lines, match, rewritten(lines, search, blocks(search, replace), match), steps)
 
 
-def _find(
-    lines: Lines, search: list[str], replace: list[str]
-) -> tuple[Match, list[str], list[str], tuple[str, ...]]:
-    bare = without_numbers(search, replace)
-    found = locate(lines, search)
-    steps: tuple[str, ...] = ()
-    if not found and bare:
-        search, replace, first = bare
-        steps = ("copied line numbers",)
-        found = [m for m in locate(lines, search) if len(search) > 1 or m.lines.start == first - 1]
-    match = only(lines, found) if found else nearest(lines, search, blocks(search, replace))
-    return match, search, replace, (*steps, match.step)
+class _Found(NamedTuple):
+    """A place, and search and replacement as they were found there."""
+
+    match: Match
+    search: list[str]
+    replace: list[str]
+    steps: tuple[str, ...]
+
+
+def _find(lines: Lines, search: list[str], replace: list[str]) -> _Found:
+    if found := locate(lines, search):
+        match = only(lines, found)
+        return _Found(match, search, replace, (match.step,))
+    numbered = without_numbers(search, replace)
+    if numbered and (unnumbered := _find_unnumbered(lines, *numbered)):
+        return unnumbered
+    match = nearest(lines, search, blocks(search, replace))
+    return _Found(match, search, replace, (match.step,))
+
+
+def _find_unnumbered(lines: Lines, search: list[str], replace: list[str], first: int) -> _Found | None:
+    """The place without the line numbers that were copied; a line that stands alone must stand at its number."""
+    found = [m for m in locate(lines, search) if len(search) > 1 or m.lines.start == first - 1]
+    match = only(lines, found) if found else Nearest(lines, search).match(blocks(search, replace))
+    return match and _Found(match, search, replace, ("copied line numbers", match.step))
 
 
 def only(lines: Lines, found: Sequence[Match]) -> Match:
@@ -129,6 +137,14 @@ def nearest(lines: Lines, search: Sequence[str], edit: Sequence[Block]) -> Match
     if match := near.match(edit):
         return match
     raise EditError("the search text is not in the file", near.candidates())
+
+
+def rewritten(lines: Lines, search: Sequence[str], edit: Sequence[Block], match: Match) -> list[Line]:
+    """What stands in the place after the edit, or `EditError` that shows the place."""
+    try:
+        return rewrite(lines, search, edit, match)
+    except EditError as error:
+        raise EditError(error.message, [_candidate(lines, match)], hint=error.hint) from error
 
 
 def put(lines: Lines, match: Match, new: Sequence[Line], steps: tuple[str, ...]) -> tuple[str, Hunk]:

@@ -28,6 +28,8 @@ _MAX_VOTES: Final = 200_000
 _MAX_WINDOWS: Final = 1_000
 _MAX_CANDIDATES: Final = 3
 _PIECES: Final = 4
+_MAX_WEIGHT: Final = 40
+"""Of a line, in characters: a ruler as long as the page says no more than a line of code."""
 _LEAST_SHOWN: Final = 0.3
 _MAX_SCORED_CHARS: Final = 2_000
 
@@ -121,7 +123,7 @@ class Nearest:
 
     def _mean(self, start: int, rate: Callable[[str, str], float]) -> float:
         pairs = zip(self.wanted, self.keys[start : start + len(self.wanted)], strict=True)
-        rated = [(rate(ours, theirs), len(ours) + 1) for ours, theirs in pairs]
+        rated = [(rate(ours, theirs), min(len(ours), _MAX_WEIGHT) + 1) for ours, theirs in pairs]
         return sum(s * w for s, w in rated) / sum(w for _, w in rated)
 
     def _candidate(self, start: int, score: float) -> Candidate:

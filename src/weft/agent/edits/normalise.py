@@ -16,7 +16,7 @@ _ALIKE: Final = {
 }
 _USUAL: Final = {odd: usual for usual, odds in _ALIKE.items() for odd in odds}
 _SWAPPED: Final = frozenset(_ALIKE) | frozenset(_USUAL)
-_NUMBERED: Final = re.compile(r"^[ \t]*(\d{1,9})(\t|→|: ?|[ ]?\|[ ]?)")
+_NUMBERED: Final = re.compile(r"^[ \t]*([0-9]{1,9})(\t|→|: ?|[ ]?\|[ ]?)")
 
 
 def plain(text: str) -> str:

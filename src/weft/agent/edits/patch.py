@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
-from weft.agent.edits.apply import ambiguous, apply, nearest
+from weft.agent.edits.apply import ambiguous, apply, nearest, rewritten
 from weft.agent.edits.indent import indentation
 from weft.agent.edits.lines import BOM, Block, Line, Lines, is_blank, join
 from weft.agent.edits.locate import Match, locate
@@ -18,7 +18,6 @@ from weft.agent.edits.patch_blocks import is_blocks, parse_blocks
 from weft.agent.edits.patch_format import ADD, CONTEXT, FilePatch, PatchHunk, is_v4a
 from weft.agent.edits.patch_unified import parse_unified
 from weft.agent.edits.patch_v4a import parse_v4a
-from weft.agent.edits.rewrite import rewrite
 
 
 def parse(patch: str) -> list[FilePatch]:
@@ -141,7 +140,7 @@ def _change(lines: Lines, hunk: PatchHunk, cursor: int, trusted: bool) -> _Chang
             new = [Line("", lines.common_ending), *new]
         return _Change(range(at, at), new, hunk, "exact")
     match = _place(lines, hunk, cursor, trusted)
-    return _Change(match.lines, rewrite(lines, hunk.old, _blocks(hunk), match), hunk, match.step)
+    return _Change(match.lines, rewritten(lines, hunk.old, _blocks(hunk), match), hunk, match.step)
 
 
 def _place(lines: Lines, hunk: PatchHunk, cursor: int, trusted: bool) -> Match:

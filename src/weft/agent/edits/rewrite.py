@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from weft.agent.edits.indent import indentation, reindent
 from weft.agent.edits.lines import Block, Line, Lines, is_blank
-from weft.agent.edits.locate import Match, indent_pairs
+from weft.agent.edits.locate import Match
 from weft.agent.edits.model import EditError
 from weft.agent.edits.normalise import alphabet, in_the_files_characters, key, plain
 
@@ -21,7 +21,7 @@ class _Rewriting:
     def __init__(self, lines: Lines, search: Sequence[str], edit: Sequence[Block], match: Match) -> None:
         self.lines, self.search, self.edit, self.match = lines, search, edit, match
         new = [text for block in edit for text in block.new or () if not is_blank(text)]
-        self.indents = reindent(indent_pairs(lines, search, match), map(_indentation, new)) or {}
+        self.indents = self._indents({indentation(text) for text in new})
         self.seen = alphabet([(_bare(s), _bare(lines.texts[i])) for s, i in self._placed(range(len(search)))])
         endings = Counter(line.ending for line in lines.slice(match.lines) if line.ending)
         self.ending = endings.most_common(1)[0][0] if endings else lines.common_ending
@@ -36,6 +36,15 @@ class _Rewriting:
                 self._change(block, block.new)
         self._take(self.match.lines.stop)
         return self._finish()
+
+    def _indents(self, wanted: set[str]) -> dict[str, str]:
+        """What each indentation of new lines is in the file; odd blanks only where the file has them."""
+        placed = self._placed(range(len(self.search)))
+        pairs = [(indentation(s), indentation(self.lines.texts[i])) for s, i in placed if not is_blank(s)]
+        if any(theirs != plain(theirs) for _, theirs in pairs) and (odd := reindent(pairs, wanted)):
+            return odd
+        usual = reindent([(plain(ours), plain(theirs)) for ours, theirs in pairs], map(plain, wanted)) or {}
+        return {indent: usual[plain(indent)] for indent in wanted}
 
     def _placed(self, old: range) -> list[tuple[str, int]]:
         return [(self.search[k], i) for k in old if (i := self.match.at[k]) is not None]
@@ -87,7 +96,7 @@ class _Rewriting:
         texts = []
         for text, body in zip(new, bare.split("\n"), strict=True) if new else ():
             trailing = text[len(text.rstrip()) :]
-            texts.append(text if is_blank(text) else self.indents[_indentation(text)] + body + trailing)
+            texts.append(text if is_blank(text) else self.indents[indentation(text)] + body + trailing)
         return texts
 
     def _finish(self) -> list[Line]:
@@ -97,10 +106,6 @@ class _Rewriting:
         if open_end and out:
             out[-1] = Line(out[-1].text, "")
         return out
-
-
-def _indentation(text: str) -> str:
-    return plain(indentation(text))
 
 
 def _bare(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Writing changes back: into a folder whose links are never followed, one atomic replacement per file."""
+"""Writing changes back, all or none, into a folder whose links are never followed."""
 
 from __future__ import annotations
 
@@ -7,18 +7,53 @@ import os
 import stat
 from collections.abc import Iterator
 
-from weft.agent.sandbox.changes import EXECUTABLE, LINK, Change, Content, folder
+from weft.agent.sandbox import journal
+from weft.agent.sandbox.changes import EXECUTABLE, LINK, Change, Content, content_at, folder
+from weft.core.errors import Conflict
 
 _ENOUGH_TO_BE_UNIQUE = ".weft-commit"
 
 
 def lands(path: str) -> bool:
     """Whether a changed path may reach the real workspace: hooks and settings in .git would run outside."""
-    return ".git" not in path.split("/")
+    return ".git" not in path.split("/") and path not in journal.NAMES
 
 
 def write(root: str, changes: list[Change]) -> None:
-    """Make the folder hold what the changes say. Folders come and go with their files, as in git."""
+    """Make the folder hold what the changes say. Folders come and go with their files, as in git.
+
+    Each file is replaced in one piece. Where one cannot be written, those before it are brought back and the
+    error is raised; where the process is killed, `recover` completes what it had begun.
+    """
+    failure: BaseException | None = None
+    with journal.noted(root, changes):
+        try:
+            _carry_out(root, changes)
+        except BaseException as error:
+            failure = error
+            _carry_out(root, [Change(change.path, change.after, change.before) for change in changes])
+    if failure is not None:
+        raise failure
+
+
+def recover(root: str) -> None:
+    """Complete a commit that was cut short; does nothing where none was.
+
+    `Conflict` names a file that has been changed since: it is neither what it was nor what it should become.
+    """
+    with journal.unfinished(root) as changes:
+        with folder(root) as fd:
+            for change in changes:
+                if content_at(fd, change.path) not in (change.before, change.after):
+                    raise Conflict(
+                        f"`{change.path}` was changed after a commit of it was cut short",
+                        hint=f"delete `{journal.NAME}` to leave every file as it is now",
+                        path=change.path,
+                    )
+        _carry_out(root, changes)
+
+
+def _carry_out(root: str, changes: list[Change]) -> None:
     with folder(root) as fd:
         for change in reversed(changes):
             if change.after is None:

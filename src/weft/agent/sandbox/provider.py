@@ -190,12 +190,13 @@ class Sandbox(Protocol):
         """The changes as `git diff` writes them; binary files are named only."""
 
     def commit(self) -> list[Change]:
-        """Write the changes to the real workspace and return them; each file is replaced atomically.
+        """Write the changes to the real workspace, all or none, and return them.
 
         What lies in a `.git` folder stays inside: a hook or a setting there would be run outside by git.
 
         `Conflict`, and nothing is written, where a file that would change was changed outside since the
-        sandbox opened. Not one transaction: a crash in the middle leaves whole old and whole new files.
+        sandbox opened. A commit that a crash cuts short is completed when a sandbox next opens on the
+        workspace; until then `.weft-commit` in it says what is missing.
         A file that was replaced as a whole inside and deleted outside is taken for a new one.
 
         Where anything was written, the inside then starts anew from the real workspace, as by `discard`.

@@ -172,6 +172,7 @@ class Session(Sandbox):
         self._promises = promises
         self._lock = threading.RLock()
         self._jobs = itertools.count(1)
+        commit.recover(root)
         self._begin()
 
     def _begin(self) -> None:
@@ -281,8 +282,8 @@ class Session(Sandbox):
                         hint="read it again, or discard",
                         path=change.path,
                     )
-            commit.write(self._root, changes)
             if changes:
+                commit.write(self._root, changes)
                 # An overlay does not learn of files that appear below it: a deletion of one would go unseen.
                 self.discard()
             return changes
