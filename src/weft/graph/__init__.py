@@ -8,6 +8,7 @@ from weft.graph.model import Edge, EdgeRef, Node, NodeRef, PartialNode, Path, Re
 from weft.graph.traverse.result import Count, Group, Result
 from weft.graph.traverse.visibility import Visibility
 from weft.graph.types import EdgeType, NodeType, types_from_toml
+from weft.graph.watch import ExpiredCursor, WatchEvent
 
 __all__ = [
     "Count",
@@ -16,6 +17,7 @@ __all__ = [
     "EdgeRef",
     "EdgeType",
     "Event",
+    "ExpiredCursor",
     "Graph",
     "GraphView",
     "Group",
@@ -29,6 +31,7 @@ __all__ = [
     "Remove",
     "Result",
     "Visibility",
+    "WatchEvent",
     "job",
     "types_from_toml",
 ]

@@ -20,6 +20,7 @@ from weft.graph.traverse.traversal import Traversal
 from weft.graph.traverse.visibility import Visibility
 from weft.graph.types import GraphType, decode_types, encode_types
 from weft.graph.updates import Update, compile_updates, mutations
+from weft.graph.watch import HEARTBEAT_S, Watch, WatchEvent, watch
 from weft.kv.model import ALL, Item, ItemWrite, Namespace, Put, Token, TokenSource
 from weft.kv.store import KeyValueStore
 
@@ -183,6 +184,36 @@ class Graph:
         sink = GraphSink(self.store, self.schema, relations)
         return [runner.run(job, source, sink, progress=progress) for source in sources]
 
+    def watch(
+        self,
+        types: Iterable[str] = (),
+        *,
+        after: str | None = None,
+        visibility: Visibility | None = None,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> Iterator[WatchEvent]:
+        """Every change of nodes and edges after a cursor, each as it is now, by whichever process; endless.
+
+        `after=None` begins now, with an event that says where that is; to resume, pass the cursor of the last
+        event. `types` keeps changes of these node and edge types only. What changes several times in a row
+        may be told once, and what was told may be told again: whoever stores each `now`, and deletes each
+        `removed`, has what the graph has. What expires is not told. An event with neither is a heartbeat: it
+        comes after `heartbeat_s` without an event.
+
+        `visibility` leaves out hidden nodes and edges with a hidden end, as it decides when they are told; a
+        change of rights changes no node. `ExpiredCursor` when the changes since then are forgotten.
+        """
+        steps = Watch(
+            self.store,
+            self.schema,
+            self.clock,
+            types,
+            after=after,
+            visibility=visibility,
+            heartbeat_s=heartbeat_s,
+        )
+        return watch(steps, self.clock)
+
     def dead_letters(self, job: Job | str) -> Iterator[DeadLetter]:
         """The events that a job could not take, oldest first, with the reasons."""
         from weft.graph.ingest.dead_letters import read_dead_letters
@@ -334,6 +365,12 @@ class GraphView:
     def traverse(self, query: Query | str | bytes) -> Traversal:
         """As `Graph.traverse`."""
         return self._graph.traverse(query, visibility=self._visibility)
+
+    def watch(
+        self, types: Iterable[str] = (), *, after: str | None = None, heartbeat_s: float = HEARTBEAT_S
+    ) -> Iterator[WatchEvent]:
+        """As `Graph.watch`."""
+        return self._graph.watch(types, after=after, visibility=self._visibility, heartbeat_s=heartbeat_s)
 
     def query(self, text: str, /, **parameters: Any) -> Rows:
         """As `Graph.query`."""

@@ -12,7 +12,7 @@ from weft.graph.model import NodeRef
 
 
 class AuthzVisibility:
-    """Fills `graph.traverse.visibility.Visibility` for one reader, all at one zookie.
+    """Fills `graph.traverse.visibility.LastingVisibility` for one reader, all at one zookie.
 
     A node of type T and id I is the object `T:I`. `permissions` names, per type, the permission that seeing
     it takes; types in `public` are seen by everybody; any other type is hidden. A conditional answer hides.
@@ -38,6 +38,10 @@ class AuthzVisibility:
     def zookie(self) -> Zookie | str | None:
         """The point in time at which all answers hold; None before the first question."""
         return self._at.zookie if isinstance(self._at, EXACT) else None
+
+    def now(self) -> AuthzVisibility:
+        """The same reader's, with the newest answers."""
+        return AuthzVisibility(self._authz, self._subject, self._permissions, public=self._public)
 
     def visible(self, nodes: Sequence[NodeRef]) -> list[bool]:
         """One answer per node. The first call fixes the point in time at which all answers hold."""

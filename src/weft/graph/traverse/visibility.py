@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from weft.graph.model import NodeRef
 
@@ -25,3 +25,11 @@ class Visibility(Protocol):
 
     def visible(self, nodes: Sequence[NodeRef]) -> Sequence[bool]:
         """Whether each of the nodes, all distinct, may be seen."""
+
+
+@runtime_checkable
+class LastingVisibility(Visibility, Protocol):
+    """Also decides questions that go on, such as a watch: whose parts are each of a moment of their own."""
+
+    def now(self) -> Visibility:
+        """The same reader's eyes, as of now."""
