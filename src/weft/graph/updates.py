@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from weft.core.errors import Invalid
 from weft.graph import layout
@@ -18,7 +20,7 @@ _MAX_TIME_US: Final = 1 << 62
 Key = tuple[str, bytes, bytes | None] | tuple[str, bytes, bytes | None, str]
 
 
-class Update(NamedTuple):
+class Update(msgspec.Struct, frozen=True, gc=False):
     """One write to one edge, or to one property group of a node, checked and encoded. `target` is None for a
     node; `value` is None for a removal. Of two updates to the same `key`, the one with the greater `order`
     holds."""
@@ -33,11 +35,12 @@ class Update(NamedTuple):
 
     @property
     def key(self) -> Key:
-        return (*self[:3], self.group) if self.group else self[:3]
+        key = self.type, self.record, self.target
+        return (*key, self.group) if self.group else key
 
     @property
     def order(self) -> tuple[int, bytes]:
-        return self[4:6]
+        return self.event_time_us, self.nonce
 
 
 def compile_updates(
@@ -85,10 +88,16 @@ def _grouped(node: Node, kind: NodeType, time_us: int, nonce: bytes) -> list[Upd
 def mutations(update: Update, schema: Schema, instant_us: int | None = None) -> tuple[Mutation, ...]:
     """The mutations of an update, under one token; `instant_us=None` takes the event time, so that the token
     depends on the update alone."""
-    name, record, target, value, time_us, nonce, group = update
-    token = Token(time_us if instant_us is None else instant_us, nonce)
+    name, record, target, value, time_us = (
+        update.type,
+        update.record,
+        update.target,
+        update.value,
+        update.event_time_us,
+    )
+    token = Token(time_us if instant_us is None else instant_us, update.nonce)
     if target is None:
-        return (layout.node_mutation(name, record, group, value, time_us, token),)
+        return (layout.node_mutation(name, record, update.group, value, time_us, token),)
     kind = schema.edges[name]
     if kind.plain:
         return layout.edge_mutations(name, record, target, value, time_us, token)

@@ -101,22 +101,24 @@ class Batch:
         staged = self._stage(rows, numbers, heads)
         ordered = sorted(staged)
         stored = dict(rows.txn.cursor(db=rows.items).getmulti(ordered))
-        won: list[tuple[bytes, bytes]] = []
-        kept_longer: list[tuple[bytes, bytes]] = []
+        won: list[bytes] = []
+        cells: list[bytes] = []
+        kept_longer: dict[bytes, bytes] = {}
         for key in ordered:
             cell = staged[key]
             old = stored.get(key)
-            if old is None:
-                won.append((key, cell))
-                continue
-            winner = _of_two(rows, key, cell, old)
-            if old[32] and winner[RANK] == old[RANK]:
-                kept_longer.append((key, winner))
-            elif winner is not old:
+            if old is not None:
+                cell = _of_two(rows, key, cell, old)
+                if old[32] and cell[RANK] == old[RANK]:
+                    kept_longer[key] = cell
+                    continue
+                if cell is old:
+                    continue
                 rows.free_chunks(old)
-                won.append((key, winner))
-        rows.put_cells(won)
-        rows.put_cells(kept_longer)
+            won.append(key)
+            cells.append(cell)
+        rows.put_cells(won, cells)
+        rows.put_cells(list(kept_longer), list(kept_longer.values()))
         lost = bool(heads) or len(won) < len(staged)
         return Written(self._records, numbers, whole, won, None if lost else self._sent)
 

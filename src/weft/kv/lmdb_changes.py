@@ -39,7 +39,8 @@ class Written(NamedTuple):
     numbers: dict[bytes, bytes]
     whole: set[bytes]
     """Where a range was deleted or the record's expiry was set."""
-    cells: list[tuple[bytes, bytes]]
+    keys: list[bytes]
+    """In `items`."""
     sent: Pairs | None
     """Where nothing lost: all that the batch writes."""
 
@@ -80,10 +81,10 @@ def _won(written: Written, prefixes: Iterable[bytes]) -> Pairs:
         for key, number in written.numbers.items()
         if key[:NAMESPACE_BYTES] in pairs and key not in written.whole
     }
-    for cell_key, _ in written.cells:
-        if (place := places.get(cell_key[:NUMBER_BYTES])) is not None:
+    for key in written.keys:
+        if (place := places.get(key[:NUMBER_BYTES])) is not None:
             record, found = place
-            found += (record, cell_key[NUMBER_BYTES:])
+            found += (record, key[NUMBER_BYTES:])
     return pairs
 
 

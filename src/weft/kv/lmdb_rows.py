@@ -18,7 +18,7 @@ log: an overwritten item leaves its old entry behind, and the sweep goes by the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import lmdb
@@ -219,12 +219,13 @@ class Rows:
                 return
             yield key, cell
 
-    def put_cells(self, cells: Sequence[tuple[bytes, bytes]]) -> None:
+    def put_cells(self, keys: list[bytes], cells: list[bytes]) -> None:
         """Store cells under ascending keys, large ones in chunks, and log when they are due."""
         largest = HEADER.size + limits.CHUNK_BYTES
-        rows = [(key, cell if len(cell) <= largest else self._put_chunks(cell)) for key, cell in cells]
-        self.txn.cursor(db=self.items).putmulti(rows)
-        self.log_due(rows)
+        if max(map(len, cells), default=0) > largest:
+            cells = [cell if len(cell) <= largest else self._put_chunks(cell) for cell in cells]
+        self.txn.cursor(db=self.items).putmulti(zip(keys, cells, strict=True))
+        self.log_due(keys, cells)
 
     def _put_chunks(self, cell: bytes) -> bytes:
         number = self.next_number(self.chunks)
@@ -271,13 +272,12 @@ class Rows:
             for key, cell in self.span(number, tombstone.start, tombstone.end)
             if cell[:32] <= tombstone.version
         ]
-        kept = []
+        kept = {}
         for key, cell in hidden:
             self.delete_cell(key, cell)
             if kept_until_us(cell) > tombstone.until_us:
-                kept.append((key, tombstone_cell(cell[:32], kept_until_us(cell))))
-        if kept:
-            self.put_cells(kept)
+                kept[key] = tombstone_cell(cell[:32], kept_until_us(cell))
+        self.put_cells(list(kept), list(kept.values()))
 
     def finish_expiry(self, number: bytes, head: Head, now_us: int) -> int:
         """Delete what a record's expiry ended and forget the expiry, once nothing can move it any more."""
@@ -290,22 +290,27 @@ class Rows:
             self.delete_cell(key, cell)
         return len(ended)
 
-    def log_due(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+    def log_due(self, keys: list[bytes], cells: list[bytes]) -> None:
         """Have a sweep look at cells when they expire, or when their tombstones may go.
 
         They are cut into few spans of time, and a sweep that comes to a span cuts what is left of it again:
         so a batch makes few entries, and an item is looked at a few times, however far its batch reaches.
         """
-        due = [(cell[DUE], key) for key, cell in rows if cell[DUE] != NEVER]
-        if not due:
+        due = [cell[DUE] for cell in cells]
+        instants = {unpack_u64(one): one for one in set(due)}
+        instants.pop(NEVER_US, None)
+        if not instants:
             return
-        first = unpack_u64(min(due)[0])
-        width = max((unpack_u64(max(due)[0]) - first) // min(_SPANS, len(due)) + 1, _SHORTEST_SPAN_US)
+        first = min(instants)
+        width = max((max(instants) - first) // min(_SPANS, len(due)) + 1, _SHORTEST_SPAN_US)
         spans: dict[int, list[bytes]] = {}
-        for due_us, key in due:
-            spans.setdefault((int.from_bytes(due_us, "big") - first) // width, []).append(key)
-        for at, keys in spans.items():
-            self.log_keys(first + at * width, keys)
+        span_of: dict[bytes, list[bytes]] = {NEVER: []}
+        for due_us, one in instants.items():
+            span_of[one] = spans.setdefault((due_us - first) // width, [])
+        for one, key in zip(due, keys, strict=True):
+            span_of[one].append(key)
+        for at, span in spans.items():
+            self.log_keys(first + at * width, span)
 
     def log_keys(self, due_us: int, keys: list[bytes]) -> None:
         """Have a sweep look at some cells from an instant on."""

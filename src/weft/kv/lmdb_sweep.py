@@ -37,7 +37,7 @@ class Sweep:
         return None
 
     def _sweep_items(self, logged_us: int, keys: list[bytes]) -> None:
-        later = []
+        later: dict[bytes, bytes] = {}
         for at, key in enumerate(keys):
             if self._reclaimed >= self._limit:
                 self._rows.log_keys(logged_us, keys[at:])
@@ -46,10 +46,10 @@ class Sweep:
             if cell is None:
                 continue
             if due_us(cell) > self._now_us:
-                later.append((key, cell))
+                later[key] = cell
             else:
                 self._reclaim(key, cell)
-        self._rows.log_due(later)
+        self._rows.log_due(list(later), list(later.values()))
 
     def _reclaim(self, key: bytes, cell: bytes) -> None:
         """Drop a cell that no late write can meet any more; shrink a younger one to a tombstone."""
@@ -59,7 +59,7 @@ class Sweep:
             self._touched.add(key[:NUMBER_BYTES])
         else:
             self._rows.free_chunks(cell)
-            self._rows.put_cells([(key, tombstone_cell(cell[:32], kept_until_us(cell)))])
+            self._rows.put_cells([key], [tombstone_cell(cell[:32], kept_until_us(cell))])
 
     def _sweep_record(self, number: bytes) -> None:
         rows = self._rows

@@ -109,7 +109,7 @@ class Folding:
             if known:
                 merged[name] = fold(known[0], known[-1])
         # In one order, whatever was merged first.
-        return late._replace(value=codec.encode(dict(sorted(merged.items()))))
+        return msgspec.structs.replace(late, value=codec.encode(dict(sorted(merged.items()))))
 
     def normal(self, update: Update) -> Update:
         """The update as if it had been folded with itself: a union without repetitions."""

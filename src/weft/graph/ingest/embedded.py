@@ -16,7 +16,7 @@ from weft.graph.ingest.report import IngestReport, ProgressReport
 
 # A checkpoint costs an fsync; 20,000 writes make that cheap and are a few megabytes of memory.
 MAX_BATCH_WRITES: Final = 20_000
-MAX_BATCH_EVENTS: Final = 5_000
+MAX_BATCH_EVENTS: Final = 20_000
 MAX_BATCH_AGE_S: Final = 0.5
 # With a dedup window a checkpoint costs the merging that it cuts short. What is held stays under 100 MB, and
 # an event of a busy stream is in the graph, and a crash's repetition over, after these seconds at the latest.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from weft.graph import layout
 from weft.graph.ingest.dedup import Folding
 from weft.graph.ingest.model import Batch
@@ -32,7 +34,7 @@ def _merged(folding: Folding, schema: Schema, update: Update, item: Item | None)
     if item is None:
         return mutations(update, schema)
     time_us, token = item.version
-    before = update._replace(value=item.value, event_time_us=time_us, nonce=token.nonce)
+    before = msgspec.structs.replace(update, value=item.value, event_time_us=time_us, nonce=token.nonce)
     after = folding.fold(before, update)
     if after.value == item.value and after.order == before.order:
         return ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Final
 
 import xxhash
@@ -61,18 +62,18 @@ class GraphSink:
             self._write_groups(batch, folded_mutations(self._store, self._schema, batch))
 
     def _write_groups(self, batch: Batch, folded: list[tuple[Mutation, ...]]) -> None:
-        groups = folded + [
+        written = (
             mutations(update, self._schema)
             for name, updates in batch.outputs.items()
             if name not in batch.folds
             for update in updates
-        ]
-        groups += [(dead_letter_mutation(letter),) for letter in batch.dead_letters]
-        groups += [(settling_mutation(letter),) for letter in batch.settled]
-        groups += [
+        )
+        dead = ((dead_letter_mutation(letter),) for letter in batch.dead_letters)
+        settled = ((settling_mutation(letter),) for letter in batch.settled)
+        offsets = (
             (_offset(batch.stream, partition, offset),) for partition, offset in batch.positions.items()
-        ]
-        for part in _parts(groups):
+        )
+        for part in _parts(chain(folded, written, dead, settled, offsets)):
             self._store.mutate(part)
 
     def _write_relations(self, updates: Sequence[RelationUpdate]) -> None:

@@ -46,7 +46,7 @@ class Window:
         return len(self._held) + len(self._due) + len(self._relations)
 
     def add(self, update: Update) -> None:
-        key = update.key if update[6] else update[:3]
+        key = update.key
         held = self._held
         before = held.get(key)
         if before is not None:
@@ -54,7 +54,7 @@ class Window:
             return
         held[key] = update if not self._folds else self._normal(update)
         if self._length_us:
-            self._schedule(key, update[4])
+            self._schedule(key, update.event_time_us)
 
     def add_relation(self, update: RelationUpdate) -> None:
         before = self._relations.get(update.text)
@@ -89,10 +89,7 @@ class Window:
             folding = self._folds.get(stream_of(update))
             if folding is not None:
                 return folding.fold(before, update)
-        time_us, before_us = update[4], before[4]
-        if time_us > before_us or (time_us == before_us and update[5] > before[5]):
-            return update
-        return before
+        return update if update.order > before.order else before
 
     def _normal(self, update: Update) -> Update:
         folding = self._folds.get(stream_of(update))
@@ -127,7 +124,7 @@ def stream_of(update: Update) -> str:
 def _by_stream(updates: Mapping[Key, Update]) -> dict[str, list[Update]]:
     streams: dict[tuple[str, bool], list[Update]] = {}
     for update in updates.values():
-        kind = update[0], update[2] is None
+        kind = update.type, update.target is None
         found = streams.get(kind)
         if found is None:
             streams[kind] = [update]

@@ -15,6 +15,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 def event_at(offset: Offset, value: Any, time_field: str) -> Event:
     """The event with the time in its field; with an error when there is none."""
+    if type(value) is dict and type(at_us := value.get(time_field)) is int:
+        return Event(offset, at_us, value)
     try:
         return Event(offset, time_us(value, time_field), value)
     except Invalid as error:

@@ -17,6 +17,7 @@ from weft.graph.ingest.sources.event_time import event_at
 from weft.graph.ingest.sources.opening import Mark, is_compressed, mark_text, opened
 
 _POLL_S: Final = 0.5
+_BREAK: Final = ord("\n")
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -50,25 +51,31 @@ class NdjsonSource:
     def events(self, after: Mapping[int, Offset]) -> Iterator[Event | None]:
         last = after.get(0)
         with opened(self._path) as file:
-            if self._follow and is_compressed(self._path):
+            if not self._follow:
+                yield from self._lines(file, last)
+            elif is_compressed(self._path):
                 raise Invalid(f"`{self._path}` is compressed, so it cannot be followed as it grows")
-            while True:
-                moved, at_end = self._follow and self._is_moved(file), True
-                for event in self._lines(file, last):
-                    last, at_end = event.offset, False
-                    yield event
-                if not self._follow or self._stopped:
-                    return
-                if moved and at_end:
-                    raise Conflict(
-                        f"`{self._path}` was moved away or replaced while it was followed",
-                        hint="follow the new file as a source with a new name",
-                    )
-                yield None
-                if self._stopped:
-                    return
-                self._clock.sleep(_POLL_S)
-                file.seek(0)
+            else:
+                yield from self._followed(file, last)
+
+    def _followed(self, file: BinaryIO, last: Offset | None) -> Iterator[Event | None]:
+        while True:
+            moved, at_end = self._is_moved(file), True
+            for event in self._lines(file, last):
+                last, at_end = event.offset, False
+                yield event
+            if self._stopped:
+                return
+            if moved and at_end:
+                raise Conflict(
+                    f"`{self._path}` was moved away or replaced while it was followed",
+                    hint="follow the new file as a source with a new name",
+                )
+            yield None
+            if self._stopped:
+                return
+            self._clock.sleep(_POLL_S)
+            file.seek(0)
 
     def pending(self, after: Mapping[int, Offset]) -> int | None:
         return None
@@ -84,28 +91,26 @@ class NdjsonSource:
             mark = Mark.of(last)
             mark.resume(file, self._path, f"line {last.position:,}")
             number, at = last.position, mark.end
-        while line := file.readline(MAX_LINE_BYTES + 1):
+        read, time_field = file.readline, self._time_field
+        while line := read(MAX_LINE_BYTES + 1):
             size = len(line)
-            ended = line.endswith(b"\n")
-            while size > MAX_LINE_BYTES and not ended and (rest := file.readline(MAX_LINE_BYTES)):
-                size += len(rest)
-                ended = rest.endswith(b"\n")
-            if not ended:
-                return
+            if line[-1] != _BREAK:
+                size = _size_to_break(file, size)
+                if not size:
+                    return
             number += 1
             at += size
             if size > MAX_LINE_BYTES:
                 # The line's end stands in for all of it.
                 yield _too_long(Offset(number, mark_text(at, b"\n")))
-            elif not line.isspace():
-                yield self._event(Offset(number, mark_text(at, line)), line)
-
-    def _event(self, offset: Offset, line: bytes) -> Event:
-        try:
-            value = _decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return Event(offset, 0, line.decode("utf-8", "backslashreplace"), error=f"not JSON: {error}")
-        return event_at(offset, value, self._time_field)
+                continue
+            try:
+                value = _decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                if not line.isspace():
+                    yield _no_json(Offset(number, mark_text(at, line)), line, error)
+                continue
+            yield event_at(Offset(number, mark_text(at, line)), value, time_field)
 
     def _is_moved(self, file: BinaryIO) -> bool:
         """Whether the path names another file by now, or none."""
@@ -115,6 +120,19 @@ class NdjsonSource:
         except FileNotFoundError:
             return True
         return (there.st_ino, there.st_dev) != (here.st_ino, here.st_dev)
+
+
+def _size_to_break(file: BinaryIO, size: int) -> int:
+    """The size of a line of which `size` bytes are read; 0 when it does not end."""
+    while size > MAX_LINE_BYTES and (rest := file.readline(MAX_LINE_BYTES)):
+        size += len(rest)
+        if rest[-1] == _BREAK:
+            return size
+    return 0
+
+
+def _no_json(offset: Offset, line: bytes, error: Exception) -> Event:
+    return Event(offset, 0, line.decode("utf-8", "backslashreplace"), error=f"not JSON: {error}")
 
 
 def _too_long(offset: Offset) -> Event:

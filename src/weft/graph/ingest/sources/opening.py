@@ -100,7 +100,7 @@ class Mark:
 
 def mark_text(end: int, record: bytes) -> str:
     """What `Mark.of` reads: the record's end, and the fingerprint and size of `record`, its last bytes."""
-    return f"{end}:{fingerprint(record)}:{len(record)}"
+    return f"{end}:{xxhash.xxh3_64_hexdigest(record)}:{len(record)}"
 
 
 def fingerprint(data: bytes) -> str:
