@@ -23,6 +23,7 @@ from weft.agent.events import (
     Verified,
 )
 from weft.agent.loops import Turn, circle
+from weft.agent.models.prices import Prices
 from weft.agent.models.protocol import (
     DEFAULTS,
     CallDelta,
@@ -339,7 +340,7 @@ def test_a_person_who_is_asked_may_help_out_of_a_circle(repository: Path) -> Non
     asked: list[str] = []
     model = scripted(*[step(LOOK)] * 6, step(MEND, expect="the divisor"), step(say="Done."))
     agent = open_agent(
-        repository, model, ask_for_help=lambda reason: asked.append(reason) or "look at the divisor"
+        repository, model, ask_user=lambda question, options: asked.append(question) or "look at the divisor"
     )
     result = agent.run("mend it")
     assert result.ok
@@ -389,20 +390,18 @@ def test_a_budget_of_money_is_kept_and_needs_prices(repository: Path) -> None:
         scripted = False
         name = "dear"
 
-    def run(price: float | None, money_usd: float | None = 0.05) -> object:
-        model = Dear(
-            scripted(*[step(call("read_file", path="calc.py", start_line=n % 2 + 1)) for n in range(9)])
-        )
-        budgets = Budgets(money_usd=money_usd, steps=7)
-        return open_agent(repository, model, budgets=budgets, price=lambda model, usage: price).run("x")
+    def run(prices: Prices, money_usd: float | None = 0.05) -> RunResult:
+        looks = [step(call("read_file", path="calc.py", start_line=n % 2 + 1)) for n in range(9)]
+        budgets = Budgets(money_usd=money_usd, steps=4)
+        return open_agent(repository, Dear(scripted(*looks)), budgets=budgets, prices=prices).run("x")
 
-    kept = run(0.02)
+    kept = run(Prices({"dear": [1_000.0, 10_000.0]}))  # each reply reads 10 tokens and writes one
     assert (kept.steps, kept.reason) == (3, "the budget of $0.05 is spent")
     assert kept.cost_usd == pytest.approx(0.06)
-    unknown = run(None)
+    unknown = run(Prices())
     assert "the price of `dear` is not known" in unknown.reason
     assert unknown.cost_usd is None
-    assert run(None, None).steps == 7
+    assert run(Prices(), None).steps == 4
 
 
 def test_pauses_between_runs_are_not_work_and_a_message_starts_a_new_turn(repository: Path) -> None:

@@ -11,16 +11,18 @@ from typing import Final, Literal
 
 import msgspec
 
-from weft.agent.asking import OneModel, Price
+from weft.agent.asking import OneModel
 from weft.agent.calls import Approve
 from weft.agent.checkpoints import not_yet_made
+from weft.agent.context import CodeIndex
 from weft.agent.driving import Drive, Setup
 from weft.agent.events import AnyEvent, Mode, PersonSaid
 from weft.agent.models.opening import open_model
-from weft.agent.models.protocol import Delta, Model, Usage
-from weft.agent.orchestrator import AskForHelp, Compactor
+from weft.agent.models.prices import Prices
+from weft.agent.models.protocol import Delta, Model
+from weft.agent.orchestrator import Compactor
 from weft.agent.policy import Policy, RulePolicy
-from weft.agent.replay import Answers, Replayed, originals
+from weft.agent.replay import Answers, Replayed, originals, questions
 from weft.agent.routing import Router
 from weft.agent.sandbox import Sandbox, SandboxProvider
 from weft.agent.secrets import redact
@@ -28,6 +30,8 @@ from weft.agent.session import Session, SessionStore
 from weft.agent.state import Budgets, State
 from weft.agent.timing import Stopwatch
 from weft.agent.tools import Tool
+from weft.agent.tools.conversation import AskUser
+from weft.agent.tools.knowledge import GraphReader
 from weft.agent.verification import test_command
 from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.core.errors import Invalid, NotFound
@@ -79,7 +83,7 @@ class Agent:
         *,
         model: str | Model,
         router: Router | None = None,
-        price: Price | None = None,
+        prices: Prices | None = None,
         policy: Policy | None = None,
         sandbox: SandboxProvider | None = None,
         session_store: KeyValueStore | SessionStore | None = None,
@@ -87,7 +91,9 @@ class Agent:
         on_event: Callable[[AnyEvent], None] | None = None,
         on_delta: Callable[[Delta], None] | None = None,
         approve: Approve | None = None,
-        ask_for_help: AskForHelp | None = None,
+        ask_user: AskUser | None = None,
+        index: CodeIndex | None = None,
+        graph: GraphReader | None = None,
         compactor: Compactor | None = None,
         verify: str | Literal["auto"] | None = _AUTO,
         budgets: Budgets | None = None,
@@ -100,10 +106,11 @@ class Agent:
         Without a `policy` the built-in rules hold; `sandbox` is a provider, Linux namespaces by default;
         without a `session_store` sessions live in this process. `tools` come beside the standard ones.
         `on_event` sees each event once it is recorded, those of sub-agents too, and `on_delta` the model's
-        stream. `approve` answers where the policy asks; without it such accesses are denied. `ask_for_help`
-        is asked when the session goes in circles; without it the session ends. `compactor` shortens a window
-        that is nearly full. `verify` is the command that has to succeed before a task counts as done, found
-        by the workspace's files if not given.
+        stream. `approve` answers where the policy asks; without it such accesses are denied. `ask_user` puts
+        the model's questions to a person, and asks what to do when the session goes in circles; without it
+        that ends the session. `index` and `graph` are what the tools for searching them ask. `compactor`
+        shortens a window that is nearly full. `verify` is the command that has to succeed before a task
+        counts as done, found by the workspace's files if not given.
         """
         folder = Path(workspace)
         if not folder.is_dir():
@@ -113,7 +120,7 @@ class Agent:
             workspace=folder,
             model=opened,
             router=router or OneModel(opened),
-            price=price or _no_price,
+            prices=prices or Prices(),
             policy=policy or RulePolicy(clock=clock),
             tools=tuple(tools),
             sessions=session_store
@@ -122,7 +129,9 @@ class Agent:
             on_event=on_event,
             on_delta=on_delta,
             approve=approve,
-            ask_for_help=ask_for_help,
+            ask_user=ask_user,
+            index=index,
+            graph=graph,
             verify=test_command(folder) if verify == _AUTO else verify,
             compactor=compactor,
             context_tokens=getattr(opened, "context_tokens", None) or _CONTEXT_TOKENS,
@@ -180,6 +189,7 @@ class Agent:
             self._setup,
             router=Replayed(self.sessions, session, again.id),
             approve=Answers(recorded.events),
+            ask_user=questions(recorded.events),
             verify=before.started.verify,
         )
         first = msgspec.structs.replace(
@@ -229,10 +239,6 @@ class Agent:
             scripted=self.model.scripted or (started is not None and started.scripted),
             landed=state.landed,
         )
-
-
-def _no_price(model: Model, usage: Usage) -> float | None:
-    return None
 
 
 def _toolchain() -> list[str]:

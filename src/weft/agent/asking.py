@@ -9,15 +9,13 @@ import msgspec
 from weft.agent.calls import CallRunner
 from weft.agent.early import ArrivingCalls
 from weft.agent.events import ModelReplied
-from weft.agent.models.protocol import Delta, Model, Opaque, Options, Reply, ToolCall, Usage, collect
+from weft.agent.models.prices import Prices
+from weft.agent.models.protocol import Delta, Model, Opaque, Options, Reply, ToolCall, collect
 from weft.agent.routing import Choice, Router, StepFeatures
 from weft.agent.secrets import redact
 from weft.agent.state import State
 from weft.agent.timing import Stopwatch
 from weft.agent.tools.protocol import Toolbox
-
-Price = Callable[[Model, Usage], float | None]
-"""What a request cost in US dollars; None where the model's price is not known."""
 
 
 class OneModel:
@@ -40,14 +38,14 @@ class Asker:
         toolbox: Toolbox,
         runner: CallRunner,
         stopwatch: Stopwatch,
-        price: Price,
+        prices: Prices,
         on_delta: Callable[[Delta], None] | None,
     ) -> None:
         self._router = router
         self._toolbox = toolbox
         self._runner = runner
         self._stopwatch = stopwatch
-        self._price = price
+        self._prices = prices
         self._on_delta = on_delta
 
     def ask(self, step: int, state: State, check_interrupt: Callable[[], None]) -> ModelReplied:
@@ -91,7 +89,7 @@ class Asker:
             duration_s=duration_s,
             stop=reply.stop,
             opaque=_still_true(reply, calls),
-            cost_usd=0.0 if choice.model.scripted else self._price(choice.model, reply.usage),
+            cost_usd=0.0 if choice.model.scripted else self._prices.cost(choice.model.name, reply.usage),
             model=choice.model.name,
             reason=choice.reason,
         )

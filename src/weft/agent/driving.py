@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from weft.agent.asking import Asker, Price
+from weft.agent.asking import Asker
 from weft.agent.calls import Approve, CallRunner, Gate
 from weft.agent.checkpoints import Checkpoints
+from weft.agent.context import CodeIndex
 from weft.agent.events import AnyEvent, Landed, Mode, SessionResumed, SessionStarted
 from weft.agent.instructions import instructions
+from weft.agent.models.prices import Prices
 from weft.agent.models.protocol import Delta, Model
-from weft.agent.orchestrator import AskForHelp, Compactor, Orchestrator, Stop
+from weft.agent.orchestrator import Compactor, Orchestrator, Stop
 from weft.agent.policy import Access, Policy, ReadOnly, Resource
 from weft.agent.routing import Router
 from weft.agent.sandbox import Sandbox
@@ -24,6 +27,9 @@ from weft.agent.state import Budgets, State
 from weft.agent.subagents import Explore, left_of
 from weft.agent.timing import Stopwatch
 from weft.agent.tools import Tool, Toolbox, ToolContext, standard_tools
+from weft.agent.tools.conversation import AskUser
+from weft.agent.tools.knowledge import GraphReader
+from weft.agent.tools.output import Outputs
 from weft.core.clock import Clock
 
 
@@ -33,14 +39,16 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     workspace: Path
     model: Model
     router: Router
-    price: Price
+    prices: Prices
     policy: Policy
     tools: tuple[Tool, ...]
     sessions: SessionStore
     on_event: Callable[[AnyEvent], None] | None
     on_delta: Callable[[Delta], None] | None
     approve: Approve | None
-    ask_for_help: AskForHelp | None
+    ask_user: AskUser | None
+    index: CodeIndex | None
+    graph: GraphReader | None
     verify: str | None
     compactor: Compactor | None
     context_tokens: int
@@ -106,10 +114,16 @@ class Drive:
             self._session.append(Landed(paths=tuple(file.path for file in saved), saved=saved))
 
     def _orchestrate(self, session: Session, mode: Mode, budgets: Budgets, stopwatch: Stopwatch) -> State:
-        setup = self._setup
+        setup, store = self._setup, session.store
         gate = setup.gate(self._session.id, mode, stopwatch)
         toolbox = Toolbox(self._tools(mode))
-        context = ToolContext(self._box, setup.verify, budgets.command_s, gate.may_read)
+        context = ToolContext(
+            self._box,
+            setup.verify,
+            budgets.command_s,
+            gate.may_read,
+            outputs=Outputs(partial(store.save_file, session.id), partial(store.file, session.id)),
+        )
         checkpoints = Checkpoints(session, setup.workspace)
         with CallRunner(toolbox, gate, context, checkpoints, stopwatch) as runner:
             asker = Asker(
@@ -117,7 +131,7 @@ class Drive:
                 toolbox=toolbox,
                 runner=runner,
                 stopwatch=stopwatch,
-                price=setup.price,
+                prices=setup.prices,
                 on_delta=setup.on_delta if session is self._session else None,
             )
             return Orchestrator(
@@ -128,16 +142,21 @@ class Drive:
                 budgets=budgets,
                 stopwatch=stopwatch,
                 interrupt=setup.interrupt,
-                ask_for_help=setup.ask_for_help if session is self._session else None,
+                ask_user=setup.ask_user if session is self._session else None,
                 compactor=setup.compactor,
                 context_tokens=setup.context_tokens,
             ).run()
 
     def _tools(self, mode: Mode) -> Sequence[Tool]:
         """All of them to act; to plan or to explore, those that only read. Sub-agents send out no others."""
-        tools = [*standard_tools(self._setup.verify), *self._setup.tools]
-        if mode != "explore":
-            tools.append(Explore(self._explore))
+        setup, alone = self._setup, mode == "explore"
+        tools = standard_tools(
+            setup.verify,
+            index=setup.index,
+            ask_user=None if alone else setup.ask_user,
+            graph=setup.graph,
+            more=[*setup.tools] if alone else [*setup.tools, Explore(self._explore)],
+        )
         return tools if mode == "act" else [tool for tool in tools if tool.read_only]
 
     def _explore(self, call: str, question: str) -> tuple[str, State]:

@@ -41,12 +41,10 @@ from weft.agent.state import (
     Verify,
 )
 from weft.agent.timing import Stopwatch
+from weft.agent.tools.conversation import AskUser
 from weft.agent.tools.reports import summarise
 from weft.agent.tools.running import run_in
 from weft.core.errors import LimitExceeded
-
-AskForHelp = Callable[[str], str]
-"""Tells a person why the session is stuck; what the person says, or nothing to end it."""
 
 Compactor = Callable[[State, Sequence[AnyEvent], int], Compacted]
 """Makes a window of at most so many tokens; from the state, and from all events of the session."""
@@ -73,7 +71,7 @@ class Orchestrator:
         budgets: Budgets,
         stopwatch: Stopwatch,
         interrupt: threading.Event,
-        ask_for_help: AskForHelp | None = None,
+        ask_user: AskUser | None = None,
         compactor: Compactor | None = None,
         context_tokens: int = 0,
     ) -> None:
@@ -85,7 +83,7 @@ class Orchestrator:
         self._budgets = budgets
         self._stopwatch = stopwatch
         self._interrupt = interrupt
-        self._ask_for_help = ask_for_help
+        self._ask_user = ask_user
         self._compactor = compactor
         self._context_tokens = context_tokens
         self.state = State(session.events)
@@ -138,8 +136,11 @@ class Orchestrator:
             self._happened(self._compactor(self.state, self._session.events, budget))
 
     def _ask_person(self, reason: str) -> None:
-        said = self._ask_for_help(reason) if self._ask_for_help else ""
-        if said.strip():
+        """Go on with what a person says to it; where nobody says anything, it is the end."""
+        said = (
+            self._ask_user(f"The agent is stuck: {reason}. What shall it do?", ()) if self._ask_user else None
+        )
+        if said and said.strip():
             self._happened(PersonSaid(text=said))
         else:
             self._end(False, reason)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from weft.agent.events import AnyEvent, Decided, ModelReplied, SavedFile
+import msgspec
+
+from weft.agent.events import AnyEvent, Decided, ModelReplied, PersonSaid, SavedFile, ToolFinished
 from weft.agent.models.protocol import (
     DEFAULTS,
     CallDelta,
@@ -20,6 +22,7 @@ from weft.agent.models.scripted import OffScript
 from weft.agent.policy import Answer, Question
 from weft.agent.routing import Choice, StepFeatures
 from weft.agent.session import SessionStore
+from weft.agent.tools.conversation import AskUser, AskUserArguments, AskUserTool
 
 
 class Replayed:
@@ -72,6 +75,22 @@ def originals(events: Sequence[AnyEvent]) -> list[SavedFile]:
             same = SavedFile(file.path, file.before, file.before_mode, file.before, file.before_mode)
             first.setdefault(file.path, same)
     return list(first.values())
+
+
+def questions(events: Sequence[AnyEvent]) -> AskUser:
+    """Says what a person said to the same questions when the session was recorded, in their order."""
+    said: dict[str, list[str]] = {}
+    for event in events:
+        if isinstance(event, ToolFinished) and event.tool == AskUserTool.name and event.outcome == "ok":
+            asked = msgspec.json.decode(event.arguments, type=AskUserArguments)
+            said.setdefault(asked.question, []).append(event.output)
+    helped = [event.text for event in events if isinstance(event, PersonSaid)]
+
+    def answer(question: str, options: tuple[str, ...]) -> str | None:
+        known = said.get(question, helped)
+        return known.pop(0) if known else None
+
+    return answer
 
 
 class Answers:

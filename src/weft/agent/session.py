@@ -8,7 +8,7 @@ the store only into a sandbox or the workspace, and whatever shows a piece of on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar, cast
 
 import msgspec
@@ -104,8 +104,8 @@ class SessionStore:
                 f"the session `{session}` has no event {at}", hint=f"its events are 0 to {len(events) - 1}"
             )
         forked = self._ids.new()
-        for digest in sorted({digest for event in events[: end + 1] for digest in digests(event)}):
-            self.save_file(forked, self.file(session, digest))
+        for data in self._all_files(session):
+            self.save_file(forked, data)
         for number, event in enumerate(events[: end + 1]):
             changed: dict[str, object] = {"id": self._ids.new(), "session": forked}
             if number == 0:
@@ -142,6 +142,15 @@ class SessionStore:
             )
         return data
 
+    def _all_files(self, session: str) -> Iterator[bytes]:
+        yield from [data for (owner, _), data in self._files.items() if owner == session]
+        after = None
+        while self._store:
+            page = self._store.get_items(FILES, [session.encode()], after=after)
+            yield from (item.value for item in page.items())
+            if (after := page.next) is None:
+                return
+
     def _put(self, namespace: str, session: str, key: bytes, value: bytes) -> None:
         put = Put(
             namespace=namespace,
@@ -152,12 +161,6 @@ class SessionStore:
         )
         if self._store:
             self._store.mutate([put])
-
-
-def digests(event: AnyEvent) -> list[str]:
-    """The files in the store that an event refers to."""
-    files = [*(getattr(event, "saved", None) or ()), *getattr(event, "written", ())]
-    return [digest for file in files for digest in (file.digest, file.before) if digest is not None]
 
 
 class Session:
