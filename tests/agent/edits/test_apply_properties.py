@@ -194,6 +194,8 @@ def test_any_exact_piece_that_is_unique_is_replaced_as_it_stands(
         assert places > 1 or "indentation" in error.message  # noqa: PT017
     else:
         assert places == 1
+        if not replace and search.endswith("\n") and before.rpartition("\n")[2].isspace():
+            start = before.rfind("\n") + 1  # the whole line goes, its indentation too
         assert got == text[:start] + replace + text[stop:]
 
 

@@ -118,7 +118,7 @@ def _find(lines: Lines, search: list[str], replace: list[str]) -> _Found:
 
 
 def _find_unnumbered(lines: Lines, search: list[str], replace: list[str], first: int) -> _Found | None:
-    """The place without the line numbers that were copied; a line that stands alone must stand at its number."""
+    """The place without the line numbers that were copied; a line alone must stand at its number."""
     found = [m for m in locate(lines, search) if len(search) > 1 or m.lines.start == first - 1]
     match = only(lines, found) if found else Nearest(lines, search).match(blocks(search, replace))
     return match and _Found(match, search, replace, ("copied line numbers", match.step))
