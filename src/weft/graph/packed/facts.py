@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -10,12 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weft.core.errors import Corrupt
+from weft.graph import layout
 from weft.kv.expiry import NEVER_US
 from weft.kv.model import Item
 
 Numbers = NDArray[np.integer[Any]]
 _COPIED_AT_ONCE: Final = 1_000_000
+_MANY: Final = 32
+"""From so many on, values are decoded as one list: gathering them has a fixed cost."""
+UNKNOWN: Final = -(1 << 63)
+
 _decode: Final = msgspec.msgpack.Decoder(dict[str, Any]).decode
+_decode_all: Final = msgspec.msgpack.Decoder(list[dict[str, Any]]).decode
+_ARRAY_HEAD: Final = struct.Struct(">BI")
 
 
 def grown(array: NDArray[Any], size: int, fill: int = 0) -> NDArray[Any]:
@@ -28,21 +36,21 @@ def grown(array: NDArray[Any], size: int, fill: int = 0) -> NDArray[Any]:
 
 
 class Facts:
-    """Columns by number. A value of no bytes says that nothing is known of the number."""
+    """Columns by number. What nothing is known of has no properties, and the event time `UNKNOWN`."""
 
     def __init__(self) -> None:
-        self.times: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.times: Numbers = np.zeros(0, np.int64)
         self.starts: Numbers = np.zeros(0, np.int64)
-        self.sizes: NDArray[np.int32] = np.zeros(0, np.int32)
+        self.sizes: Numbers = np.zeros(0, np.int32)
         self.expiries: NDArray[np.int64] | None = None
         """None until the first item that expires."""
-        self.data = bytearray()
+        self.data = bytearray(layout.NO_PROPERTIES)
 
     def fit(self, size: int) -> None:
         """Have room for the numbers below `size`."""
-        self.times = grown(self.times, size)
+        self.times = grown(self.times, size, UNKNOWN)
         self.starts = grown(self.starts, size)
-        self.sizes = grown(self.sizes, size)
+        self.sizes = grown(self.sizes, size, len(layout.NO_PROPERTIES))
         if self.expiries is not None:
             self.expiries = grown(self.expiries, size, NEVER_US)
 
@@ -63,38 +71,45 @@ class Facts:
         if self.expiries is not None:
             self.expiries[numbers] = expiries
 
-    def clear(self, number: int) -> None:
-        self.sizes[number] = 0
+    def clear(self, numbers: Numbers | int) -> None:
+        self.times[numbers], self.starts[numbers], self.sizes[numbers] = UNKNOWN, 0, len(layout.NO_PROPERTIES)
 
     def live(self, numbers: Numbers, now_us: int) -> NDArray[np.bool_] | None:
         """Which of the numbers have not expired; None when nothing ever does."""
-        return None if self.expiries is None else self.expiries[numbers] > now_us
+        return None if self.expiries is None else self.expiries.take(numbers) > now_us
 
     def told(self, numbers: Numbers, now_us: int) -> tuple[list[dict[str, Any]], list[int | None]]:
-        """Properties and event time of each; none where nothing is known, or no longer."""
-        data, starts, times = self.data, self.starts[numbers], self.times[numbers].tolist()
-        sizes, live = self.sizes[numbers], self.live(numbers, now_us)
+        """Properties and event time of each; none and None where nothing is known, or no longer."""
+        times, starts, sizes = self.times.take(numbers), self.starts.take(numbers), self.sizes.take(numbers)
+        live = self.live(numbers, now_us)
         if live is not None:
-            sizes = sizes * live
-        spans = zip(starts.tolist(), (starts + sizes).tolist(), strict=True)
+            times, starts = np.where(live, times, UNKNOWN), starts * live
+            sizes = np.where(live, sizes, len(layout.NO_PROPERTIES))
+        told: list[int | None] = times.tolist()
+        if UNKNOWN in told:
+            told = [None if time_us == UNKNOWN else time_us for time_us in told]
         try:
-            if sizes.all():
-                return [_decode(data[start:end]) for start, end in spans], times
-            properties = [_decode(data[start:end]) if start < end else {} for start, end in spans]
+            return self._properties(starts, sizes), told
         except msgspec.MsgspecError as error:
             raise Corrupt(f"a node's or edge's properties do not decode: {error}") from error
-        return properties, [time_us if size else None for time_us, size in zip(times, sizes, strict=True)]
+
+    def _properties(self, starts: Numbers, sizes: Numbers) -> list[dict[str, Any]]:
+        if len(starts) < _MANY:
+            places = zip(starts.tolist(), sizes.tolist(), strict=True)
+            return [_decode(self.data[start : start + size]) for start, size in places]
+        values = np.frombuffer(self.data, np.uint8).take(spans(starts, sizes))
+        return _decode_all(_ARRAY_HEAD.pack(0xDD, len(starts)) + values.tobytes())
 
     def taken(self, numbers: Numbers) -> Facts:
         """The facts of these numbers alone, numbered anew in their order."""
         facts = Facts()
-        facts.times, facts.sizes = self.times[numbers], self.sizes[numbers]
-        facts.expiries = None if self.expiries is None else self.expiries[numbers]
-        facts.starts = facts.sizes.cumsum(dtype=np.int64) - facts.sizes
+        facts.times, facts.sizes = self.times.take(numbers), self.sizes.take(numbers)
+        facts.expiries = None if self.expiries is None else self.expiries.take(numbers)
+        facts.starts = len(facts.data) + facts.sizes.cumsum(dtype=np.int64) - facts.sizes
         data = np.frombuffer(self.data, np.uint8)
         for first in range(0, len(numbers), _COPIED_AT_ONCE):
             part = numbers[first : first + _COPIED_AT_ONCE]
-            facts.data += data[spans(self.starts[part], self.sizes[part])].tobytes()
+            facts.data += data.take(spans(self.starts.take(part), self.sizes.take(part))).tobytes()
         return facts
 
     def memory_bytes(self) -> int:

@@ -11,14 +11,11 @@ from numpy.typing import NDArray
 from weft.core.limits import MAX_EDGES_PER_STEP
 from weft.graph.model import Edge, Node
 from weft.graph.packed.edges import Edges
-from weft.graph.packed.facts import spans
+from weft.graph.packed.facts import Numbers
 from weft.graph.packed.nodes import Nodes
-from weft.graph.packed.rows import Rows
 from weft.graph.traverse.explain import Meter
 from weft.graph.traverse.plan import PlannedHop, PlannedStep
 from weft.graph.traverse.steps import Limit
-
-Numbers = NDArray[np.integer[Any]]
 
 
 class TooMany(Exception):
@@ -26,16 +23,18 @@ class TooMany(Exception):
 
 
 class Links(NamedTuple):
-    """Edges as walked, in order: from which place of the frontier, to which node, by which number, and
-    whether along their direction."""
+    """Edges as walked, in order: from which place of the frontier, to which node, and by which number;
+    and whether along their direction: all of them, or where ways are mixed, each."""
 
     here: Numbers
     there: Numbers
     edge: Numbers
-    forward: NDArray[np.bool_]
+    forward: bool | NDArray[np.bool_]
 
     def only(self, which: Any) -> Links:
-        return Links(*(column[which] for column in self))
+        here, there, edge, forward = self
+        forward = forward if isinstance(forward, bool) else forward[which]
+        return Links(here[which], there[which], edge[which], forward)
 
 
 class PackedWalk:
@@ -84,13 +83,12 @@ class PackedWalk:
         edges, links = self._edges[self.hop.edge.name], self.links
         if len(self.hop.reads) > 1:
             links = links.only(np.sort(np.unique(links.edge, return_index=True)[1]))
-        origins = self.origins[links.here]
-        if links.forward.all():
-            sources, targets = origins, links.there
-        else:
-            sources = np.where(links.forward, origins, links.there)
-            targets = np.where(links.forward, links.there, origins)
-        return edges.built(sources, targets, links.edge, self._now_us)
+        ends = self.origins.take(links.here), links.there
+        if not isinstance(links.forward, bool):
+            ends = tuple(np.where(links.forward, ends, ends[::-1]))
+        elif not links.forward:
+            ends = ends[::-1]
+        return edges.built(*ends, links.edge, self._now_us)
 
     def _hop(self, hop: PlannedHop, number: int) -> None:
         self.hop, self.origins = hop, self.frontier
@@ -112,39 +110,47 @@ class PackedWalk:
         self.frontier = links.there if alone else self._nodes[hop.to].distinct(links.there)
 
     def _links(self, edges: Edges, hop: PlannedHop, number: int) -> Links:
-        ways = [(edges.out if forward else edges.into, forward) for _, forward in hop.reads]
-        if sum(rows.number_at(self.origins) for rows, _ in ways) <= MAX_EDGES_PER_STEP:
-            parts = [self._walked(edges, rows, forward) for rows, forward in ways]
-            return parts[0] if len(parts) == 1 else _joined(parts, self.origins)
-        if len(ways) > 1 or hop.limit or hop.per_node or edges.facts.expiries is not None:
+        links = [self._walked(edges, forward, MAX_EDGES_PER_STEP) for _, forward in hop.reads]
+        if len(links) == 1:
+            return links[0] or self._first(edges, hop, number)
+        joined = _joined(links, self.origins)
+        if len(joined.here) > MAX_EDGES_PER_STEP:
             raise TooMany
-        self._cut(f"step {number} meets more than {MAX_EDGES_PER_STEP:,} edges")
-        ends = ways[0][0].counts[self.origins].cumsum(dtype=np.int64)
-        self.origins = self.origins[: np.searchsorted(ends, MAX_EDGES_PER_STEP) + 1]
-        return self._walked(edges, *ways[0]).only(slice(MAX_EDGES_PER_STEP))
+        return joined
 
-    def _walked(self, edges: Edges, rows: Rows, forward: bool) -> Links:
-        if len(self.origins) == 1:
-            places: Any = rows.place(self.origins[0])
-            there = rows.there[places]
-            here: Numbers = np.zeros(len(there), np.int32)
-        else:
-            counts = rows.counts[self.origins]
-            places = spans(rows.starts[self.origins], counts)
-            there = rows.there[places]
-            here = np.arange(len(counts)).repeat(counts)
-        links = Links(
-            here, there, rows.edge[places], (np.ones if forward else np.zeros)(len(there), np.bool_)
-        )
+    def _walked(self, edges: Edges, forward: bool, at_most: int) -> Links | None:
+        """The edges of the origins one way; None where there are more than `at_most`."""
+        found = (edges.out if forward else edges.into).lists(self.origins, at_most)
+        if found is None:
+            return None
+        links = Links(*found, forward)
         live = edges.facts.live(links.edge, self._now_us)
         return links if live is None else links.only(live)
+
+    def _first(self, edges: Edges, hop: PlannedHop, number: int) -> Links:
+        """As many edges as a step may meet, the first ones, where there are more."""
+        forward = hop.reads[0][1]
+        if hop.limit or hop.per_node or edges.facts.expiries is not None:
+            raise TooMany
+        self._cut(f"step {number} meets more than {MAX_EDGES_PER_STEP:,} edges")
+        counts = (edges.out if forward else edges.into).counts.take(self.origins)
+        enough = np.searchsorted(counts.cumsum(dtype=np.int64), MAX_EDGES_PER_STEP) + 1
+        self.origins = self.origins[:enough]
+        links = self._walked(edges, forward, int(counts[:enough].sum(dtype=np.int64)))
+        assert links is not None
+        return links.only(slice(MAX_EDGES_PER_STEP))
 
     def _cut(self, reason: str) -> None:
         self.reason = self.reason or reason
 
 
-def _joined(parts: Sequence[Links], origins: Numbers) -> Links:
+def _joined(parts: Sequence[Links | None], origins: Numbers) -> Links:
     """Both ways of each node before those of the next; an edge from a node to itself is walked once, out."""
-    links = Links(*map(np.concatenate, zip(*parts, strict=True)))
-    links = links.only(links.forward | (origins[links.here] != links.there))
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        raise TooMany
+    here, there, edge = (np.concatenate(column) for column in zip(*(part[:3] for part in known), strict=True))
+    forward = np.concatenate([np.full(len(part.here), part.forward) for part in known])
+    links = Links(here, there, edge, forward)
+    links = links.only(forward | (origins[here] != there))
     return links.only(np.argsort(links.here, kind="stable"))

@@ -27,6 +27,8 @@ class Nodes:
         self.names: list[str] = []
         self.facts = Facts()
         self._numbers: dict[str, int] = {}
+        self._compacted = 0
+        """How many bytes of properties there were when nothing had to be dropped."""
         self._places: NDArray[np.int32] = np.zeros(0, np.int32)
 
     def __len__(self) -> int:
@@ -65,7 +67,7 @@ class Nodes:
         at = np.arange(len(numbers), dtype=np.int32)
         # Of several values that are assigned to one place the last one stays: here the first position.
         self._places[numbers[::-1]] = at[::-1]
-        first: NDArray[np.bool_] = self._places[numbers] == at
+        first: NDArray[np.bool_] = self._places.take(numbers) == at
         return numbers[first]
 
     def built(self, numbers: Numbers, now_us: int) -> list[Node]:
@@ -73,11 +75,16 @@ class Nodes:
         names = map(self.names.__getitem__, numbers.tolist())
         return list(map(Node, repeat(self.kind.name), names, *self.facts.told(numbers, now_us)))
 
-    def compact(self) -> None:
-        """Drop the properties that were replaced, once they are a good part of all."""
+    def compact(self, now_us: int) -> None:
+        """Drop properties that were replaced or have expired, once they may be a good part of all."""
         facts = self.facts
-        if len(facts.data) > 2 * int(facts.sizes.sum(dtype=np.int64)) + _GARBAGE_BYTES:
-            self.facts = facts.taken(np.arange(len(self)))
+        if len(facts.data) > self._compacted + self._compacted // 2 + _GARBAGE_BYTES:
+            everyone = np.arange(len(self))
+            live = facts.live(everyone, now_us)
+            if live is not None:
+                facts.clear(everyone[~live])
+            self.facts = facts.taken(everyone)
+            self._compacted = len(self.facts.data)
 
     def memory_bytes(self) -> int:
         """Of the arrays, and about that of ids and their numbers."""

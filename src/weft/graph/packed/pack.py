@@ -153,7 +153,7 @@ class Pack:
             edges.compact(now_us)
         for nodes in self.nodes.values():
             nodes.fit()
-            nodes.compact()
+            nodes.compact(now_us)
         self.generation, self._read_us = generation, max(self._read_us, now_us)
 
 

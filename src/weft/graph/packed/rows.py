@@ -42,16 +42,25 @@ class Rows:
         self.there, self.edge = there.astype(np.int32), edge.astype(np.int32)
         self.end = self.total = len(there)
 
-    def number_at(self, nodes: Numbers) -> int:
-        """How many neighbours the lists of these nodes have."""
+    def lists(self, nodes: Numbers, at_most: int) -> tuple[Numbers, Numbers, Numbers] | None:
+        """The lists of some nodes, one after the other: for each neighbour the place in `nodes` of the one
+        whose it is, its number and that of its edge. None where there are more than `at_most`."""
         if len(nodes) == 1:
-            return int(self.counts[nodes[0]])
-        return int(self.counts[nodes].sum(dtype=np.int64))
+            place = self.place(nodes.item())
+            number = place.stop - place.start
+            if number > at_most:
+                return None
+            return np.zeros(number, np.int32), self.there[place], self.edge[place]
+        counts = self.counts.take(nodes)
+        if counts.sum(dtype=np.int64) > at_most:
+            return None
+        places = spans(self.starts.take(nodes), counts)
+        return np.arange(len(counts)).repeat(counts), self.there.take(places), self.edge.take(places)
 
     def place(self, node: int) -> slice:
         """Where in the arrays the list of one node is."""
-        start = self.starts[node]
-        return slice(start, start + self.counts[node])
+        start = self.starts.item(node)
+        return slice(start, start + self.counts.item(node))
 
     def set(self, node: int, there: int, edge: int, names: Sequence[str]) -> None:
         """Have the edge to this neighbour in the node's list; `names` orders neighbours."""

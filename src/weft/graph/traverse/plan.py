@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import marshal
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -72,8 +72,7 @@ class PlannedWhere:
 PlannedStep = PlannedHop | PlannedWhere | Order | Limit | Distinct
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     type: str
     ids: list[bytes] | None
     steps: list[PlannedStep]
@@ -119,7 +118,7 @@ def _check_within(within_s: float | None) -> None:
 def _shape(query: Query) -> bytes | None:
     """What plans are known by: the steps with the exact types of all values; None where a value is of a
     class of its own."""
-    parts = [(step.__struct_config__.tag, msgspec.structs.astuple(step)) for step in query.steps]
+    parts = [(type(step).__name__, msgspec.structs.astuple(step)) for step in query.steps]
     try:
         return marshal.dumps((query.type, parts, query.as_of_us))
     except ValueError:
