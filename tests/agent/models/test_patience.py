@@ -206,3 +206,14 @@ def test_leaving_closes_whatever_is_open(at_s: float) -> None:
         assert server.closed == len(server.asked_at_s)
 
     run(work)
+
+
+def test_closing_between_two_pieces_closes_the_request_before_it_returns() -> None:
+    async def work(loop: VirtualLoop) -> None:
+        server = Server(loop, [A, B, END])
+        deltas = patiently(server.attempt, Patience(), Longest())
+        await anext(deltas)
+        await deltas.aclose()
+        assert server.closed == 1
+
+    run(work)

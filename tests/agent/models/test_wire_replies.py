@@ -227,3 +227,12 @@ def test_items_that_come_only_whole() -> None:
     found = decoded("responses", "".join(f"data: {data}\n\n" for data in datas).encode(), [1_000])
     made = collect(found)
     assert (made.text, made.calls, made.usage.input) == ("hello", (ToolCall("a", "one", '{"x":1}'),), 3)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_thought_that_was_cut_off_before_it_was_signed_is_not_kept(signed: bool) -> None:
+    """It would be refused when sent back, and every request after it too."""
+    made = events("messages", [ReasoningDelta("hm"), Stopped("cut")])
+    kept = [event for event in made if signed or "signature_delta" not in event]
+    opaque = collect(decoded("messages", "".join(kept).encode(), [1_000])).opaque
+    assert (opaque is not None) == signed
