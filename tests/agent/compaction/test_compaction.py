@@ -1,0 +1,299 @@
+"""Windows that shrink: what has to stay stays, nothing overflows, nothing is claimed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weft.agent.compaction import compact
+from weft.agent.compaction.facts import facts
+from weft.agent.events import (
+    AnyEvent,
+    CommandUse,
+    Compacted,
+    Decided,
+    FileUse,
+    LoopFound,
+    ModelReplied,
+    PersonSaid,
+    SavedFile,
+    SessionStarted,
+    ToolFinished,
+    Verified,
+)
+from weft.agent.models.protocol import Message, ToolCall, Usage
+from weft.agent.models.tokens import message_tokens
+from weft.agent.policy import Access, Resource
+from weft.agent.state import State
+from weft.core.randomness import derived_random
+
+TRACEBACK = """\
+============================= test session starts =============================
+{noise}
+=================================== FAILURES ===================================
+    def {test}():
+>       assert clamp({n}) == 5
+E       assert {n} == 5
+
+tests/test_{n}.py:{n}: AssertionError
+  File "/usr/lib/python3.11/unittest/case.py", line 57, in testPartExecutor
+=========================== short test summary info ============================
+FAILED tests/test_{n}.py::{test} - AssertionError: {n} is out of range
+{more}
+========================= {failed} failed, {passed} passed in 0.31s =========================
+"""
+
+
+def kept() -> tuple[dict[str, str], Sequence[object]]:
+    store: dict[str, str] = {}
+
+    def keep(text: str) -> str:
+        handle = f"{len(store):064x}"
+        store[handle] = text
+        return handle
+
+    return store, (keep,)
+
+
+def started(task: str = "mend clamp") -> SessionStarted:
+    return SessionStarted(
+        task=task,
+        user="ann",
+        workspace="/w",
+        model="m",
+        scripted=True,
+        instructions="You are a coding agent." * 20,
+        verify="pytest -q",
+    )
+
+
+def replied(step: int, text: str, *calls: ToolCall) -> ModelReplied:
+    return ModelReplied(
+        step=step, text=text, reasoning="", calls=calls, usage=Usage(), first_delta_s=None, duration_s=0.1
+    )
+
+
+def ran(step: int, command: str, exit_code: int, output: str) -> list[AnyEvent]:
+    call = ToolCall(f"c{step}", "run_command", "{}")
+    done = ToolFinished(
+        step=step,
+        call_id=call.id,
+        tool="run_command",
+        arguments="{}",
+        outcome="ok",
+        output=output,
+        command=CommandUse(command, exit_code, 0.1),
+    )
+    return [replied(step, "", call), done]
+
+
+def edited(step: int, path: str, files: Sequence[str]) -> list[AnyEvent]:
+    call = ToolCall(f"c{step}", "edit_file", "{}")
+    done = ToolFinished(
+        step=step,
+        call_id=call.id,
+        tool="edit_file",
+        arguments="{}",
+        outcome="ok",
+        output="--- a\n+++ b\n" * 40,
+        files=(FileUse(path, "written"),),
+        saved=tuple(SavedFile(each, "d" * 64) for each in files),
+    )
+    return [replied(step, f"Now {path}.", call), done]
+
+
+def read(step: int, path: str, text: str) -> list[AnyEvent]:
+    call = ToolCall(f"c{step}", "read_file", "{}")
+    done = ToolFinished(
+        step=step,
+        call_id=call.id,
+        tool="read_file",
+        arguments="{}",
+        outcome="ok",
+        output=text,
+        files=(FileUse(path, "read"),),
+    )
+    return [replied(step, "", call), done]
+
+
+def window_tokens(messages: Sequence[Message]) -> int:
+    return sum(map(message_tokens, messages))
+
+
+def shrunk(events: Sequence[AnyEvent], budget: int) -> tuple[Compacted, dict[str, str], State]:
+    state = State(events)
+    store, (keep,) = kept()
+    made = compact(state.messages, events, state.step, budget, keep)  # type: ignore[arg-type]
+    return made, store, state
+
+
+def whole(made: Compacted) -> str:
+    return "\n".join(message.content for message in made.messages)
+
+
+def test_what_a_provider_has_cached_stays_and_every_answer_has_its_call() -> None:
+    events: list[AnyEvent] = [started()]
+    for step in range(1, 40):
+        events += read(step, f"src/{step}.py", f"x = {step}\n" * 200)
+    made, _, state = shrunk(events, 4_000)
+
+    assert made.messages[:2] == tuple(state.messages[:2])
+    assert made.messages[2].role == "user"
+    assert made.messages[3:] == tuple(state.messages[-len(made.messages[3:]) :])
+    called: set[str] = set()
+    for message in made.messages:
+        called |= {call.id for call in message.calls}
+        assert message.role != "tool" or message.call_id in called
+    state.apply(made)
+    assert tuple(state.messages) == made.messages
+    assert state.window_tokens <= 4_000
+
+
+def long_session(rng: random.Random, steps: int) -> tuple[list[AnyEvent], set[str], set[str], set[str]]:
+    """A session, and the tests, errors and edits that are open at its end."""
+    events: list[AnyEvent] = [started("mend clamp and what hangs on it")]
+    changed: list[str] = []
+    failing: dict[str, tuple[list[str], list[str]]] = {}
+    for step in range(1, steps + 1):
+        match rng.randrange(4):
+            case 0:
+                events += read(step, f"src/m{rng.randrange(30)}.py", "def f(x):\n    return x\n" * 150)
+            case 1:
+                path = f"src/m{rng.randrange(30)}.py"
+                changed += [path] if path not in changed else []
+                events += edited(step, path, changed)
+            case _:
+                command = f"pytest tests/part{rng.randrange(3)}"
+                names = [
+                    f"tests/test_{rng.randrange(900)}.py::test_{step}_{at}" for at in range(rng.randrange(4))
+                ]
+                errors = [rng.choice(["ValueError", "KeyError", "demo.OddError"]) for _ in names]
+                failing[command] = names, errors
+                n = rng.randrange(900)
+                rows = [f"FAILED {t} - {e}: no {n}" for t, e in zip(names, errors, strict=True)]
+                text = TRACEBACK.format(
+                    noise="collected some items ................\n" * 120,
+                    test="test_a",
+                    n=n,
+                    more="\n".join(rows),
+                    failed=len(names) + 1,
+                    passed=900,
+                )
+                if names:
+                    failing[command] = [f"tests/test_{n}.py::test_a", *names], ["AssertionError", *errors]
+                events += ran(step, command, 1 if names else 0, text if names else "900 passed in 3.0s")
+    tests = {test for names, _ in failing.values() for test in names}
+    errors_ = {error for _, found in failing.values() for error in found}
+    return events, tests, errors_, set(changed)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_long_sessions_shrink_to_a_fifth_and_keep_tests_errors_and_edits(seed: int) -> None:
+    events, tests, errors, changed = long_session(derived_random(seed, "sessions"), 220)
+    before = window_tokens(State(events).messages)
+    made, _, _ = shrunk(events, before // 6)
+
+    assert before > 5 * window_tokens(made.messages)
+    text = made.messages[2].content
+    for what in (tests, errors, changed):
+        missing = [one for one in what if one not in text]
+        assert not missing
+
+
+@given(st.integers(0, 10_000), st.integers(1, 60), st.integers(800, 20_000))
+def test_the_window_never_overflows_and_what_is_left_out_is_behind_a_handle(
+    seed: int, steps: int, budget: int
+) -> None:
+    events, tests, errors, changed = long_session(derived_random(seed, "any"), steps)
+    events.insert(1, PersonSaid(text="Use tabs. " * 3))
+    made, store, _ = shrunk(events, budget)
+
+    assert window_tokens(made.messages) <= budget
+    reachable = whole(made) + "".join(text for handle, text in store.items() if handle in whole(made))
+    for what in (tests, errors, changed, {"Use tabs. Use tabs. Use tabs."}):
+        missing = [one for one in what if one not in reachable]
+        assert not missing
+    again = compact(made.messages, [*events, made], 99, budget, lambda text: "0" * 64)
+    assert window_tokens(again.messages) <= budget
+
+
+def test_compacting_again_loses_nothing() -> None:
+    events, tests, _, changed = long_session(derived_random(7, "again"), 120)
+    state = State(events)
+    for _ in range(3):
+        made = compact(state.messages, events, state.step, 6_000, lambda text: "0" * 64)
+        events.append(made)
+        state.apply(made)
+    text = "\n".join(message.content for message in state.messages)
+    assert all(one in text for one in tests | changed)
+
+
+def test_a_task_that_alone_fills_the_window_is_shortened_and_stays_behind_a_handle() -> None:
+    events: list[AnyEvent] = [started("word " * 20_000), *read(1, "a.py", "x" * 9_000)]
+    made, store, _ = shrunk(events, 3_000)
+    assert window_tokens(made.messages) <= 3_000
+    assert any(text == "word " * 20_000 for text in store.values())
+
+
+def test_what_the_person_said_what_failed_and_what_was_denied_stays() -> None:
+    denied = Decided(
+        step=3,
+        call_id="c3",
+        tool="write_file",
+        access=Access("write", Resource("file", ".env")),
+        effect="deny",
+        reason="nobody writes secrets",
+    )
+    events: list[AnyEvent] = [
+        started(),
+        PersonSaid(text="Never touch setup.py."),
+        *read(1, "a.py", "y" * 30_000),
+        LoopFound(step=2, tools=("grep",), times=3),
+        denied,
+        replied(4, "I decided to mend clamp in place.", ToolCall("c4", "todo", "{}")),
+        ToolFinished(
+            step=4, call_id="c4", tool="todo", arguments="{}", outcome="ok", output="[x] look\n[>] mend"
+        ),
+        *read(5, "b.py", "z" * 30_000),
+    ]
+    text = whole(shrunk(events, 2_500)[0])
+    for what in ("Never touch setup.py.", "went in circles with grep", "write .env was denied", "[>] mend"):
+        assert what in text
+    assert "Nothing is verified yet." in text
+
+
+def test_only_the_last_run_of_a_command_counts() -> None:
+    failed = TRACEBACK.format(noise="", test="test_a", n=3, more="", failed=1, passed=2)
+    events: list[AnyEvent] = [
+        started(),
+        *ran(1, "pytest", 1, failed),
+        *ran(2, "pytest", 0, "3 passed in 1.0s"),
+    ]
+    assert facts(events).runs[0].failing == ()
+    assert "test_a" not in shrunk(events, 3_000)[0].messages[2].content
+
+
+def test_a_failed_verification_is_not_told_as_done() -> None:
+    failed = TRACEBACK.format(noise="", test="test_a", n=3, more="", failed=1, passed=2)
+    events: list[AnyEvent] = [
+        started(),
+        replied(1, "All done!"),
+        Verified(step=1, command="pytest -q", ok=False, output=failed, exit_code=1, duration_s=1.0),
+    ]
+    text = shrunk(events, 3_000)[0].messages[2].content
+    assert "`pytest -q` failed at step 1" in text
+    assert "tests/test_3.py::test_a" in text
+    assert "- at tests/test_3.py:3" in text
+    assert "unittest/case.py" not in text.partition("Commands,")[0], "frames of libraries tell nothing"
+
+
+def test_an_answer_that_comes_again_is_sent_once() -> None:
+    text = "the same listing\n" * 30
+    events: list[AnyEvent] = [started(), *read(1, "a.py", text), *read(2, "a.py", text)]
+    made = shrunk(events, 2_000)[0]
+    assert whole(made).count(text) == 1
+    assert "[the same as a later answer]" in whole(made)
