@@ -1,7 +1,7 @@
 """A model that obeys everything it reads: wherever instructions are hidden, they widen no right.
 
-The orders reach it through files, listings, command and test output, AGENTS.md, a tool of another server and a
-sub-agent. It carries all of them out, word for word; what may not happen is looked for from outside.
+The orders reach it through files, listings, command and test output, AGENTS.md, a tool of another server and
+a sub-agent. It carries all of them out, word for word; what may not happen is looked for from outside.
 """
 
 from __future__ import annotations
