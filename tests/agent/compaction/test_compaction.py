@@ -230,6 +230,7 @@ def test_compacting_again_loses_nothing() -> None:
         state.apply(made)
     text = "\n".join(message.content for message in state.messages)
     assert all(one in text for one in tests | changed)
+    assert text.count("What happened so far") == 1
 
 
 def test_a_task_that_alone_fills_the_window_is_shortened_and_stays_behind_a_handle() -> None:
@@ -297,3 +298,21 @@ def test_an_answer_that_comes_again_is_sent_once() -> None:
     made = shrunk(events, 2_000)[0]
     assert whole(made).count(text) == 1
     assert "[the same as a later answer]" in whole(made)
+
+
+def test_the_command_that_ran_last_shows_its_output() -> None:
+    events: list[AnyEvent] = [started()]
+    for step, command in enumerate(("make a", "make b", "make c", "make a"), 1):
+        events += ran(step, command, 2, f"no rule for {step}")
+    assert [run.command for run in facts(events).runs] == ["make b", "make c", "make a"]
+    text = shrunk(events, 3_000)[0].messages[2].content
+    assert "no rule for 4" in text
+    assert "no rule for 2" not in text
+
+
+def test_open_edits_say_how_they_came_about() -> None:
+    events = [started(), *edited(1, "a.py", ["a.py"]), *edited(2, "b.py", ["b.py", "made.txt"])]
+    assert facts(events).open_edits == (
+        "b.py: written by edit_file at step 2",
+        "made.txt: changed by a command",
+    ), "a.py is as it was again"
