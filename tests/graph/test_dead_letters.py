@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from weft.core import limits
 from weft.core.errors import NotFound, Unavailable
-from weft.core.limits import MAX_DEAD_LETTER_PAYLOAD_BYTES
 from weft.graph import Dedup, Graph, Job, Node, NodeType
-from weft.graph.ingest import dead_letters
+from weft.graph.ingest import dead_letters, embedded, pipeline
 from weft.graph.ingest.graph_sink import GraphSink
 from weft.graph.ingest.sources import IterSource, NdjsonSource
 from weft.testing.graph import TYPES, ModelGraph, outputs
@@ -87,14 +87,41 @@ def test_a_mend_that_fails_leaves_the_letter(graph):
     assert "it cannot be mended: KeyError: 'nope'" in graph.dead_letter("people/s", 1).reason
 
 
-def test_values_that_would_not_come_back_the_same_stay(graph):
-    big = {"x": "y" * MAX_DEAD_LETTER_PAYLOAD_BYTES}
+def test_values_that_would_not_come_back_the_same_stay(graph, monkeypatch):
+    monkeypatch.setattr(pipeline, "MAX_DEAD_LETTER_PAYLOAD_BYTES", 1_000)
+    big = {"x": "y" * 1_000}
     values = [(1, 2), object(), float("nan"), big, {"fine": 1}]
     graph.ingest(people(), IterSource("s", values, time_us=lambda _: 1))
     taken = []
     report = graph.replay_dead_letters(Job("people", lambda event: taken.append(event.value)))
     assert (report.events, report.dead_letters, taken) == (5, 4, [{"fine": 1}])
     assert len(list(graph.dead_letters("people"))) == 4
+
+
+def test_a_letter_is_kept_whole_and_replayed_however_long_its_line(tmp_path):
+    """Numbers take more bytes as MessagePack than as text; the letter is far over a chunk of the store."""
+    path = tmp_path / "events.ndjson"
+    values = [1.5] * 700_000
+    path.write_bytes(msgspec.json.encode({"at": 1, "who": "a", "values": values}) + b"\n")
+    with Graph.open(tmp_path / "graph", PEOPLE) as graph:
+        graph.ingest(people(), NdjsonSource(path, time_field="at"))
+        (letter,) = graph.dead_letters("people")
+        assert len(letter.payload) > 2 * path.stat().st_size > 4 * limits.CHUNK_BYTES
+        taken = []
+        graph.replay_dead_letters(Job("people", lambda event: taken.append(event.value["values"])))
+        assert taken == [values]
+        assert not list(graph.dead_letters("people"))
+
+
+def test_large_letters_are_written_and_replayed_a_few_at_a_time(graph, monkeypatch):
+    monkeypatch.setattr(embedded, "MAX_DEAD_BYTES", 1_000)
+    monkeypatch.setattr(dead_letters, "_BYTES_PER_BATCH", 1_000)
+    values = [{"who": "a", "x": "y" * 400} for _ in range(10)]
+    for window_s in (0, 60):
+        job = Job(f"people{window_s}", people().transform, dedup=Dedup(window_s=window_s))
+        assert graph.ingest(job, source(values)).batches == 4
+        assert graph.replay_dead_letters(job).batches == 4
+        assert len(list(graph.dead_letters(job))) == 10
 
 
 def test_unavailable_is_no_dead_letter_but_ends_the_run_before_the_event(graph):

@@ -190,7 +190,7 @@ def test_a_partial_node_costs_no_read(graph):
     [
         (PartialNode("page", "a"), "a partial node type `page` without properties changes nothing"),
         (PartialNode("plain", "a", {"n": 1}), "node type `plain` has one property group"),
-        (PartialNode("page", "a", {"views": "x"}), "property `views` of node type `page` is a int"),
+        (PartialNode("page", "a", {"views": "x"}), "property `views` of node type `page` is an int"),
         (PartialNode("page", "a", {"other": 1}), "has no property `other`"),
     ],
 )

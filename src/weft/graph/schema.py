@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from weft.core.errors import Conflict, Invalid, Unavailable
-from weft.graph.types import EdgeType, GraphType, NodeType
+from weft.graph.types import EdgeType, GraphType, NodeType, a_kind
 
 T = TypeVar("T")
 
@@ -119,9 +119,9 @@ def _check_extends(before: GraphType, after: GraphType) -> None:
     for name, kind in before.kinds.items():
         now = after.kinds.get(name)
         if now is not kind:
-            said = f"a {now.__name__}" if now else "not declared"
+            said = a_kind(now) if now else "not declared"
             raise Conflict(
-                f"property `{name}` of {after.label} is {said}; in this graph it is a {kind.__name__}",
+                f"property `{name}` of {after.label} is {said}; in this graph it is {a_kind(kind)}",
                 hint=hint,
             )
 

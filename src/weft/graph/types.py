@@ -92,8 +92,13 @@ class _Properties:
         if kind is None or type(value) is kind or (kind is float and type(value) is int):
             return
         raise Invalid(
-            f"property `{name}` of {self.label} is a {kind.__name__}, not `{value!r:.80}`", property=name
+            f"property `{name}` of {self.label} is {a_kind(kind)}, not `{value!r:.80}`", property=name
         )
+
+
+def a_kind(kind: type) -> str:
+    """The kind of a property with its article."""
+    return f"{'an' if kind is int else 'a'} {kind.__name__}"
 
 
 def _names(names: Mapping[str, object]) -> str:

@@ -87,7 +87,8 @@ def _grouped(node: Node, kind: NodeType, time_us: int, nonce: bytes) -> list[Upd
 
 def mutations(update: Update, schema: Schema, instant_us: int | None = None) -> tuple[Mutation, ...]:
     """The mutations of an update, under one token; `instant_us=None` takes the event time, so that the token
-    depends on the update alone."""
+    depends on the update alone, and a repetition changes nothing. (A removal hides late events for as long
+    after it was written all the same: the store sees to that, whatever the token says.)"""
     name, record, target, value, time_us = (
         update.type,
         update.record,

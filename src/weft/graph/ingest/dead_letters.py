@@ -27,6 +27,7 @@ from weft.kv.store import KeyValueStore
 Mend = Callable[[Event], Event]
 
 _LETTERS_PER_BATCH: Final = 500
+_BYTES_PER_BATCH: Final = 32 << 20
 
 
 def dead_letter_mutation(letter: DeadLetter) -> Mutation:
@@ -118,8 +119,15 @@ def _add(total: IngestReport, part: IngestReport, letters: int) -> None:
 
 
 def _some(letters: Iterable[DeadLetter]) -> Iterator[list[DeadLetter]]:
-    remaining = iter(letters)
-    while some := list(itertools.islice(remaining, _LETTERS_PER_BATCH)):
+    some: list[DeadLetter] = []
+    size = 0
+    for letter in letters:
+        some.append(letter)
+        size += len(letter.payload)
+        if len(some) >= _LETTERS_PER_BATCH or size >= _BYTES_PER_BATCH:
+            yield some
+            some, size = [], 0
+    if some:
         yield some
 
 

@@ -18,6 +18,8 @@ from weft.graph.ingest.report import IngestReport, ProgressReport
 MAX_BATCH_WRITES: Final = 20_000
 MAX_BATCH_EVENTS: Final = 20_000
 MAX_BATCH_AGE_S: Final = 0.5
+# Dead letters hold their events whole.
+MAX_DEAD_BYTES: Final = 32 << 20
 # With a dedup window a checkpoint costs the merging that it cuts short. What is held stays under 100 MB, and
 # an event of a busy stream is in the graph, and a crash's repetition over, after these seconds at the latest.
 MAX_WINDOW_WRITES: Final = 200_000
@@ -81,11 +83,16 @@ class EmbeddedRunner:
         return (
             run.pipeline.size >= self._max_writes
             or run.pipeline.undrained >= self._max_events
+            or run.pipeline.dead_bytes >= MAX_DEAD_BYTES
             or run.age_s() >= MAX_BATCH_AGE_S
         )
 
     def _window_due(self, run: _Run) -> bool:
-        return run.pipeline.size >= self._max_window or run.age_s() >= MAX_WINDOW_AGE_S
+        return (
+            run.pipeline.size >= self._max_window
+            or run.pipeline.dead_bytes >= MAX_DEAD_BYTES
+            or run.age_s() >= MAX_WINDOW_AGE_S
+        )
 
 
 class _Run:

@@ -35,6 +35,8 @@ class Pipeline:
         self._folds = sink.schema.current(lambda: job.dedup.folds(sink.schema))
         self._window = Window(round(job.dedup.window_s * 1e6), self._folds)
         self._dead: list[DeadLetter] = []
+        self.dead_bytes = 0
+        """How much memory the payloads of undrained dead letters take."""
         self._streams = _StreamHash(stream)
         self.undrained = 0
 
@@ -81,7 +83,7 @@ class Pipeline:
     def drain(self) -> Batch:
         """Everything since the last call, as one batch with the positions."""
         outputs, relations = self._window.drain()
-        dead, self._dead = self._dead, []
+        dead, self._dead, self.dead_bytes = self._dead, [], 0
         self.undrained = 0
         return self._batch(dict(self.positions), outputs, relations, dead)
 
@@ -147,19 +149,19 @@ class Pipeline:
 
     def _bury(self, event: Event, error: Exception) -> None:
         reason = str(error) if isinstance(error, WeftError) else f"{type(error).__name__}: {error}"
-        self.report.dead_letters += 1
-        self._dead.append(
-            DeadLetter(
-                self.report.stream,
-                event.partition,
-                event.offset,
-                event.time_us,
-                _text(reason),
-                _text(_json(event.value)),
-                _payload(event.value),
-                bool(event.error),
-            )
+        letter = DeadLetter(
+            self.report.stream,
+            event.partition,
+            event.offset,
+            event.time_us,
+            _text(reason),
+            _text(_json(event.value)),
+            _payload(event.value),
+            bool(event.error),
         )
+        self.report.dead_letters += 1
+        self._dead.append(letter)
+        self.dead_bytes += len(letter.payload)
 
 
 class _StreamHash(dict[int, int]):

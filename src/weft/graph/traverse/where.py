@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from weft.core.errors import Invalid
-from weft.graph.types import EdgeType, NodeType
+from weft.graph.types import EdgeType, NodeType, a_kind
 
 Where = Mapping[str, Any]
 Predicate = Callable[[Mapping[str, Any]], bool]
@@ -110,7 +110,7 @@ def _check_operand(name: str, symbol: str, operand: Any, expected: type | None) 
     for one in operand if symbol == "in" else [operand]:
         numbers = expected in (int, float) and type(one) in (int, float)
         if expected is not None and type(one) is not expected and not numbers:
-            raise Invalid(f"`{name}` is a {expected.__name__}, it cannot be compared with `{one!r:.80}`")
+            raise Invalid(f"`{name}` is {a_kind(expected)}, it cannot be compared with `{one!r:.80}`")
 
 
 def _holds(compare: Callable[[Any, Any], bool], value: Any, operand: Any) -> bool:
