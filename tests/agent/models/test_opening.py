@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from weft.agent.models import Message, collect, open_model
-from weft.agent.models.opening import OWN_KEY
+from weft.agent.models.opening import OWN_KEY, configured_model
 from weft.agent.models.wire.model import HttpModel
 from weft.core.errors import Denied, Invalid
+from weft.core.settings import load
 from weft.testing.model_server import ModelServer, reply
 
 KEYS = {"OPENAI_API_KEY": "open-key", "ANTHROPIC_API_KEY": "anthropic-key"}
@@ -106,3 +107,13 @@ def test_nothing_of_http_is_loaded_before_a_model_is_opened() -> None:
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_the_settings_hold_model_key_and_hedge() -> None:
+    environ = {"WEFT_MODEL_URL": "openai:gpt-5", OWN_KEY: "own-key", "WEFT_AGENT__HEDGE_AFTER_S": "9"}
+    model = configured_model(load(environ=environ).agent)
+    assert isinstance(model, HttpModel)
+    with closing(model):
+        assert (model.name, model._endpoint.key) == ("openai:gpt-5", "own-key")
+        assert model._patience.hedge_after_s == 9
+    assert configured_model(load(environ={}).agent) is None

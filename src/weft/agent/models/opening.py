@@ -23,6 +23,7 @@ from weft.core.errors import Denied, Invalid
 if TYPE_CHECKING:
     from weft.agent.models.wire.format import Format
     from weft.agent.models.wire.patience import Patience
+    from weft.core.settings import AgentSettings
 
 OWN_KEY: Final = "WEFT_AGENT__API_KEY"
 EFFORTS: Final = ("low", "medium", "high")
@@ -71,6 +72,19 @@ def open_model(
             scheme=scheme,
         )
     return _over_http(url, wire, rest, api_key, environ, patience)
+
+
+def configured_model(settings: AgentSettings) -> Model | None:
+    """The model of `[agent]`, with its key and its hedge; None where none is configured."""
+    if settings.model is None:
+        return None
+    from weft.agent.models.wire.patience import Patience
+
+    return open_model(
+        settings.model,
+        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+        patience=Patience(hedge_after_s=settings.hedge_after_s),
+    )
 
 
 def _over_http(
