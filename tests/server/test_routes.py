@@ -267,7 +267,7 @@ def test_openapi_names_every_route_and_no_page_loads_from_elsewhere(both: Both) 
     paths = both.http.get("/openapi.json").json()["paths"]
     calls = ["schema", "write", "check", "check-many", "expand", "explain", "read"]
     calls += ["list-objects", "list-subjects", "list-permissions"]
-    graph = ["types", "nodes/{type}/{id}", "traverse", "query", "push/{job}"]
+    graph = ["types", "nodes/{type}/{id}", "traverse", "query", "watch", "push/{job}"]
     assert set(paths) == {
         "/healthz",
         "/metrics",

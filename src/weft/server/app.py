@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Event
 
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -25,10 +26,12 @@ def build_app(
     telemetry: Telemetry,
     keys: Sequence[str] = (),
     pushes: Pushes | None = None,
+    stopping: Event | None = None,
 ) -> FastAPI:
     """The application. Who has a key may ask for everything; without keys, whoever reaches loopback.
 
     Store calls run in the thread pool; the stores stay the caller's to close, and `pushes` to start and end.
+    Streams that have no end of their own end once `stopping` is set.
     """
     app = FastAPI(
         title="weft",
@@ -40,7 +43,7 @@ def build_app(
     )
     install_refusals(app)
     app.include_router(authz_routes(authz, telemetry))
-    app.include_router(graph_routes(graph, authz, pushes or Pushes(graph, authz, ())))
+    app.include_router(graph_routes(graph, authz, pushes or Pushes(graph, authz, ()), stopping or Event()))
 
     @app.get("/healthz")
     def healthz() -> Response:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from weft.core.limits import MAX_PAGE_ITEMS
+from weft.graph.watch import HEARTBEAT_S
 from weft.server.wire import Body
 
 Texts = Annotated[list[str], Field(default_factory=list)]
@@ -56,6 +57,18 @@ class Ask(Body):
 
     text: str
     parameters: dict[str, Any] = Field(default_factory=dict)
+    seen_by: Reader = None
+
+
+class Watch(Body):
+    """What to be told of, and from when on."""
+
+    types: Texts
+    """Node and edge types; empty for all."""
+    after: str | None = Field(None, description="The `cursor` of the last line; null begins now.")
+    heartbeat_s: float = Field(
+        HEARTBEAT_S, gt=0, le=3_600, description="A line comes at least this often, with news or without."
+    )
     seen_by: Reader = None
 
 
@@ -156,6 +169,26 @@ class Rows(End):
 
     columns: list[str]
     items: list[dict[str, Any]]
+
+
+class NodeName(BaseModel):
+    type: str
+    id: str
+
+
+class EdgeName(BaseModel):
+    type: str
+    source: str
+    target: str
+
+
+class Watched(BaseModel):
+    """A line: a node or edge that changed, as it is `now`, or what was `removed`; with neither, a heartbeat.
+    `cursor` goes on right after it."""
+
+    cursor: str
+    now: NodeShape | EdgeShape | None
+    removed: NodeName | EdgeName | None
 
 
 class Pushed(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from threading import Event
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -11,13 +12,14 @@ from starlette.concurrency import run_in_threadpool
 
 from weft.authz import Authz, Zookie
 from weft.core.errors import Invalid, NotFound
-from weft.graph import Count, EdgeType, Graph, GraphView, Group, NodeRef, NodeType
+from weft.graph import Count, EdgeType, Graph, GraphView, Group, NodeRef, NodeType, WatchEvent
 from weft.graph.traverse.result import Summary
 from weft.graph.traverse.traversal import Traversal
+from weft.graph.watch import Watch
 from weft.integrations.visibility import AuthzVisibility
 from weft.server import bodies_graph as bodies
 from weft.server.pushes import Pushes
-from weft.server.streams import NDJSON, answer_items, wants_lines
+from weft.server.streams import NDJSON, Lines, answer_events, answer_items, wants_lines
 from weft.server.wire import answer
 
 _JSON: Final = "application/json"
@@ -31,6 +33,17 @@ _STREAMED: Final[dict[int | str, dict[str, Any]]] = {
         "last a line with the other fields, without which it was broken off.",
         "content": {NDJSON: {"schema": {"type": "string"}}},
     }
+}
+# A route that answers with lines would have its refusals be lines, too.
+_REFUSAL: Final = {"content": {_JSON: {"schema": {"$ref": "#/components/schemas/Refused"}}}}
+_WATCHED: Final[dict[int | str, dict[str, Any]]] = {
+    "4XX": {"description": "Client Error", **_REFUSAL},
+    "5XX": {"description": "Server Error", **_REFUSAL},
+    200: {
+        "model": bodies.Watched,
+        "description": "A line for each change. Where it breaks off for a reason, the last line is that of a "
+        "refusal; go on from the last cursor.",
+    },
 }
 _EVENTS: Final[dict[str, Any]] = {
     "requestBody": {
@@ -54,8 +67,8 @@ _TRAVERSED: Final = bodies.Found | bodies.Counted | bodies.Summarized | bodies.E
 Accept = Annotated[str, Header(description=f"`{NDJSON}` streams the answer.")]
 
 
-def graph_routes(graph: Graph, authz: Authz, pushes: Pushes) -> APIRouter:
-    """Routes over one graph; `authz` says who may see what, `pushes` takes events."""
+def graph_routes(graph: Graph, authz: Authz, pushes: Pushes, stopping: Event) -> APIRouter:
+    """Routes over one graph; `authz` says who sees what, `pushes` takes events, `stopping` ends watches."""
     routes = APIRouter(prefix="/v1/graph", tags=["graph"], responses=_REFUSED)
 
     @routes.get("/types", response_model=bodies.Types)
@@ -107,6 +120,20 @@ def graph_routes(graph: Graph, authz: Authz, pushes: Pushes) -> APIRouter:
         rows = asked.query(body.text, **body.parameters)
         end = {"columns": rows.columns, **_end(rows.complete, rows.reason, eyes)}
         return answer_items(rows, end, lines=wants_lines(accept))
+
+    @routes.post("/watch", response_class=Lines, responses=_WATCHED)
+    def watch(body: bodies.Watch) -> Response:
+        """Nodes and edges as they change, a line each, for ever; the first line says where it begins."""
+        steps = Watch(
+            graph.store,
+            graph.schema,
+            graph.clock,
+            body.types,
+            after=body.after,
+            visibility=_eyes(authz, body.seen_by),
+            heartbeat_s=body.heartbeat_s,
+        )
+        return answer_events(lambda: map(_change, steps.poll()), steps.pause_s, stopping)
 
     @routes.post("/push/{job}", response_model=bodies.Pushed, openapi_extra=_EVENTS)
     async def push(job: str, request: Request) -> Response:
@@ -184,3 +211,8 @@ def _found(traversal: Traversal, body: bodies.Traverse) -> Any:
 def _group(group: Group) -> dict[str, Any]:
     key = group.key._asdict() if isinstance(group.key, NodeRef) else group.key
     return {"key": key, "count": group.count}
+
+
+def _change(event: WatchEvent) -> dict[str, Any]:
+    removed = None if event.removed is None else event.removed._asdict()
+    return {"cursor": event.cursor, "now": event.now, "removed": removed}

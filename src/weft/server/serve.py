@@ -48,7 +48,8 @@ def serve(settings: Settings, jobs: Iterable[Job] = (), *, time_field: str | Non
         authz = stack.enter_context(Authz.open(str(settings.data / "authz")))
         graph = stack.enter_context(closing(_open_graph(settings.data / "graph", telemetry)))
         pushes = stack.enter_context(Pushes(graph, authz, jobs, time_field=time_field))
-        run(build_app(authz, graph, telemetry, keys, pushes), listener)
+        stopping = threading.Event()
+        run(build_app(authz, graph, telemetry, keys, pushes, stopping), listener, stopping)
 
 
 def listen(server: ServerSettings) -> socket.socket:
@@ -67,8 +68,9 @@ def listen(server: ServerSettings) -> socket.socket:
         ) from error
 
 
-def run(app: ASGIApp, listener: socket.socket) -> None:
-    """Serve `app` on the socket until SIGINT or SIGTERM, and say on standard output where it listens."""
+def run(app: ASGIApp, listener: socket.socket, stopping: threading.Event | None = None) -> None:
+    """Serve `app` on the socket until SIGINT or SIGTERM, and say on standard output where it listens.
+    `stopping` is set for streams to end then."""
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -78,7 +80,7 @@ def run(app: ASGIApp, listener: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
     )
-    server = _Server(config)
+    server = _Server(config, stopping or threading.Event())
     # The server hands its signals back when it has stopped; then they must not end the process at once.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)
@@ -88,11 +90,16 @@ def run(app: ASGIApp, listener: socket.socket) -> None:
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, stopping: threading.Event) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit:
             deadline = threading.Timer(_GIVE_UP_S, _give_up)
             deadline.daemon = True
             deadline.start()
+        self._stopping.set()
         super().handle_exit(sig, frame)
 
 

@@ -39,12 +39,16 @@ def refusal(
     status = status or status_of(error).http
     if status >= 500:
         logger("server").error(error.message, code=error.code)
-    texts = {"code": error.code, "message": error.message, "hint": error.hint}
-    body = {name: text.encode(errors="backslashreplace").decode() for name, text in texts.items()}
     challenge = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
     return Response(
-        msgspec.json.encode(body), status, {**challenge, **(headers or {})}, media_type="application/json"
+        encoded(texts_of(error)), status, {**challenge, **(headers or {})}, media_type="application/json"
     )
+
+
+def texts_of(error: WeftError) -> dict[str, str]:
+    """What an error says, as a body has it."""
+    texts = {"code": error.code, "message": error.message, "hint": error.hint}
+    return {name: text.encode(errors="backslashreplace").decode() for name, text in texts.items()}
 
 
 def install_refusals(app: FastAPI) -> None:

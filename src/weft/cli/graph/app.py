@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "traverse": Entry(f"{_HERE}.questions:traverse", "Walk from nodes along edges."),
     "query": Entry(f"{_HERE}.questions:query", "Ask in openCypher."),
     "show": Entry(f"{_HERE}.questions:show", "Show a node with its edges."),
+    "watch": Entry(f"{_HERE}.watch:watch", "Follow nodes and edges as they change."),
     "stats": Entry(f"{_HERE}.types:stats", "Count nodes, edges and bytes per type."),
     "sweep": Entry(f"{_HERE}.types:sweep", "Reclaim what is stale, over a cap, expired or long deleted."),
     "dead-letters": Entry(f"{_HERE}.dead_letters:app", "Show and replay events that a job could not take."),

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from weft.cli.output import emit, note, print_table, say
-from weft.graph import Edge, Group, Node, NodeRef, Path, Result
+from weft.graph import Edge, EdgeRef, Group, Node, NodeRef, Path, Result
 from weft.graph.cypher.query import Rows
 from weft.graph.traverse.explain import Profile, StepPlan
 from weft.graph.traverse.result import Summary
@@ -97,6 +97,8 @@ def text(value: Any) -> str:
             return f"{value.type}:{value.id}" + (f" {_map(value.properties)}" if value.properties else "")
         case NodeRef():
             return f"{value.type}:{value.id}"
+        case EdgeRef():
+            return f"{value.source} -{value.type}-> {value.target}"
         case Edge():
             told = f" {_map(value.properties)}" if value.properties else ""
             return f"{value.source} -{value.type}-> {value.target}{told}"
