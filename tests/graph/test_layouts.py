@@ -14,10 +14,12 @@ from weft.graph import (
     PartialNode,
     types_from_toml,
 )
+from weft.graph.export import to_networkx
 from weft.graph.ingest.job import Job
 from weft.graph.ingest.sources import IterSource
 from weft.graph.types import decode_types, encode_types
 from weft.testing.clock import VirtualClock
+from weft.testing.graph import IDS, LAYOUTS
 from weft.testing.processes import child_process
 
 STATS = NodeType(
@@ -125,6 +127,33 @@ def test_deleting_a_node_deletes_its_split_edges_whole(links):
     links.delete(nodes=[("page", "hub")])
     assert links.store.stats("edge/split").live_items == 0
     assert not links.start("page").out("split").nodes()
+
+
+def test_an_export_is_the_same_for_every_layout():
+    nodes = [Node("person", "a", {"n": 1, "s": "x"}, 5), Node("thing", "t", {"s": "y"}, 6)]
+    edges = [Edge("knows", "a", b, {"n": 2}, 7) for b in IDS] + [Edge("likes", "a", "t", {"s": "z"}, 8)]
+    exported = []
+    for types in LAYOUTS:
+        graph = Graph.open("memory:", types)
+        graph.put(nodes=[*nodes, Node("person", "gone")], edges=[*edges, Edge("knows", "gone", "a")])
+        graph.delete(nodes=[("person", "gone")])
+        found = to_networkx(graph)
+        exported.append((sorted(found.nodes(data=True), key=repr), sorted(found.edges(data=True), key=repr)))
+    assert len(exported[0][0]) == 2 + len(IDS) - 1
+    assert len(exported[0][1]) == len(edges)
+    assert exported[1:] == exported[:-1]
+
+
+@pytest.mark.parametrize("types", LAYOUTS)
+def test_packed_nodes_and_edges_are_those_of_the_layout(types):
+    graph = Graph.open("memory:", types)
+    graph.put(
+        nodes=[Node("person", "a", {"n": 1, "s": "x"}, 5)], edges=[Edge("knows", "b", "a", {"n": 2}, 7)]
+    )
+    graph.put(nodes=[Node("person", "a", {"n": 1, "s": "new"}, 9)])
+    graph.pack("knows", "likes")
+    walk = graph.start("person", "b").out("knows", where={"n": 2}).where({"s": "new", "n": 1})
+    assert list(walk.nodes()) == [Node("person", "a", {"n": 1, "s": "new"}, 9)]
 
 
 # Property groups
