@@ -33,17 +33,18 @@ def redact(text: str) -> str:
 
 def redact_struct(value: T) -> T:
     """The struct with every text in it redacted, at any depth, and fit to be stored as UTF-8."""
-    changed = {name: _redacted(getattr(value, name)) for name in value.__struct_fields__}
+    changed = {name: redact_plain(getattr(value, name)) for name in value.__struct_fields__}
     return msgspec.structs.replace(value, **changed)
 
 
-def _redacted(value: Any) -> Any:
+def redact_plain(value: Any) -> Any:
+    """The same for lists, dicts by their values, and what is in them."""
     if isinstance(value, str):
         return redact(value.encode("utf-8", "replace").decode())
     if isinstance(value, msgspec.Struct):
         return redact_struct(value)
     if isinstance(value, (tuple, list)):
-        return type(value)(_redacted(item) for item in value)
+        return type(value)(redact_plain(item) for item in value)
     if isinstance(value, dict):
-        return {name: _redacted(item) for name, item in value.items()}
+        return {name: redact_plain(item) for name, item in value.items()}
     return value
