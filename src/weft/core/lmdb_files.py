@@ -151,6 +151,8 @@ def _open_databases(
 
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
+# Less than a commit writes.
+_SPARE_BYTES: Final = 64 << 10
 _IN_THE_WAY: Final = {errno.EEXIST, errno.ENOTDIR}
 
 
@@ -159,7 +161,7 @@ def error_for(error: BaseException, path: Path) -> WeftError:
     if isinstance(error, WeftError):
         return error
     code = error.errno if isinstance(error, OSError) else _errno_in(str(error))
-    if code in _FULL:
+    if code in _FULL or (code == errno.EIO and _is_full(path)):
         return Unavailable(f"the disk under `{path}` is full", hint="free some space, then try again")
     if code in _FORBIDDEN:
         return Denied(
@@ -182,6 +184,15 @@ def error_for(error: BaseException, path: Path) -> WeftError:
     if isinstance(error, OSError) or code == errno.EIO:
         return Unavailable(f"`{path}`: {error}", hint="see what the operating system says about it")
     return Bug(f"`{path}`: {error}", hint="please report it")
+
+
+def _is_full(path: Path) -> bool:
+    """Whether there is no space left: LMDB calls a write that the disk took in part an input/output error."""
+    try:
+        disk = os.statvfs(path)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < _SPARE_BYTES
 
 
 def _errno_in(message: str) -> int | None:
