@@ -1,20 +1,20 @@
-"""Tools that change files: edit_file, apply_patch, write_file."""
+"""Tools that change what files say: edit_file, apply_patch, write_file."""
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from weft.agent.edits import EditError, SearchReplace, apply, apply_patch
-from weft.agent.edits.patch import parse
-from weft.agent.events import FileUse
+from weft.agent.edits import Applied, Edit, EditError, SearchReplace, WholeFile, apply
+from weft.agent.edits.encoding import Decoded
+from weft.agent.edits.patch import parse, patched
+from weft.agent.edits.patch_format import FilePatch
 from weft.agent.policy import Access
-from weft.agent.tools.output import clipped
+from weft.agent.tools.landing import NO_FORMATTERS, FileChange, Formatters, formatting_accesses, land
 from weft.agent.tools.protocol import Observation, ToolContext, ToolError
-from weft.agent.tools.reading import Path, file_access, read_text, to_bytes
+from weft.agent.tools.reading import Path, file_access, read_decoded
 from weft.core.errors import NotFound
 
 
@@ -30,19 +30,17 @@ class EditFile:
     read_only = False
     arguments = EditFileArguments
 
+    def __init__(self, formatters: Formatters = NO_FORMATTERS) -> None:
+        self._formatters = formatters
+
     def accesses(self, arguments: EditFileArguments) -> list[Access]:
-        return [file_access("read", arguments.path), file_access("write", arguments.path)]
+        files = [file_access("read", arguments.path), file_access("write", arguments.path)]
+        return files + formatting_accesses([arguments.path], self._formatters)
 
     def run(self, arguments: EditFileArguments, context: ToolContext) -> Observation:
-        before = read_text(context.box, arguments.path)
-        try:
-            applied = apply(before, [SearchReplace(arguments.search, arguments.replace)])
-        except EditError as error:
-            raise ToolError(error.in_file(arguments.path).report()) from error
-        context.box.write(arguments.path, to_bytes(applied.text))
-        steps = ", ".join(step for hunk in applied.hunks for step in hunk.steps if step != "exact")
-        note = f"[placed by tolerance: {steps}]\n" if steps else ""
-        return _changed({arguments.path: (before, applied.text)}, note)
+        before = read_decoded(context.box, arguments.path)
+        after = _applied(arguments.path, before, SearchReplace(arguments.search, arguments.replace))
+        return land(context, [FileChange(arguments.path, before, after)], self._formatters)
 
 
 class ApplyPatchArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,34 +55,37 @@ class ApplyPatch:
     read_only = False
     arguments = ApplyPatchArguments
 
+    def __init__(self, formatters: Formatters = NO_FORMATTERS) -> None:
+        self._formatters = formatters
+
     def accesses(self, arguments: ApplyPatchArguments) -> list[Access]:
         accesses = []
         for part in parse(arguments.patch):
             if part.kind != "add":
                 accesses.append(file_access("read", part.path))
-            accesses += [file_access("write", path) for path in (part.path, part.move_to) if path]
-        return accesses
+            accesses += [file_access("write", path) for path in _paths(part)]
+        written = [part.move_to or part.path for part in parse(arguments.patch) if part.kind != "delete"]
+        return accesses + formatting_accesses(written, self._formatters)
 
     def run(self, arguments: ApplyPatchArguments, context: ToolContext) -> Observation:
-        before: dict[str, str] = {}
-        for part in parse(arguments.patch):
-            for path in (part.path, part.move_to):
-                if path and path not in before:
-                    try:
-                        before[path] = read_text(context.box, path)
-                    except NotFound:
-                        continue
+        parts = parse(arguments.patch)
+        before: dict[str, Decoded] = {}
+        for path in dict.fromkeys(path for part in parts for path in _paths(part)):
+            try:
+                before[path] = read_decoded(context.box, path)
+            except NotFound:
+                continue
         try:
-            after = apply_patch(before, arguments.patch)
+            after = patched({path: file.text for path, file in before.items()}, arguments.patch)
         except EditError as error:
             raise ToolError(error.report()) from error
-        for path, text in after.items():
-            if text is not None:
-                context.box.write(path, to_bytes(text))
-        for path, text in after.items():
-            if text is None and path in before:
-                context.box.delete(path)
-        return _changed({path: (before.get(path), text) for path, text in after.items()})
+        moves = [(part.move_to, part.path) for part in parts if part.move_to and part.move_to not in before]
+        moved = {target: source for target, source in moves if source in before and not after.get(source)}
+        changes = [
+            FileChange(path, before.get(path), done, moved.get(path))
+            for path, done in sorted(after.items(), key=lambda pair: pair[1] is None)
+        ]
+        return land(context, changes, self._formatters)
 
 
 class WriteFileArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,38 +99,29 @@ class WriteFile:
     read_only = False
     arguments = WriteFileArguments
 
+    def __init__(self, formatters: Formatters = NO_FORMATTERS) -> None:
+        self._formatters = formatters
+
     def accesses(self, arguments: WriteFileArguments) -> list[Access]:
-        return [file_access("write", arguments.path)]
+        files = [file_access("write", arguments.path)]
+        return files + formatting_accesses([arguments.path], self._formatters)
 
     def run(self, arguments: WriteFileArguments, context: ToolContext) -> Observation:
         try:
-            before: str | None = read_text(context.box, arguments.path)
+            before = read_decoded(context.box, arguments.path)
         except NotFound:
-            before = None
-        if before == arguments.content:
-            raise ToolError(f"`{arguments.path}` has this content already", hint="go on with the next step")
-        context.box.write(arguments.path, to_bytes(arguments.content))
-        return _changed({arguments.path: (before, arguments.content)})
+            change = FileChange(arguments.path, None, Applied(arguments.content, ()))
+            return land(context, [change], self._formatters)
+        after = _applied(arguments.path, before, WholeFile(arguments.content))
+        return land(context, [FileChange(arguments.path, before, after)], self._formatters)
 
 
-def _changed(files: dict[str, tuple[str | None, str | None]], note: str = "") -> Observation:
-    """The diff back to the model, with a warning where Python does not parse any more."""
-    parts, uses = [note], []
-    for path, (before, after) in files.items():
-        old, new = (before or "").splitlines(keepends=True), (after or "").splitlines(keepends=True)
-        lines = difflib.unified_diff(old, new, f"a/{path}", f"b/{path}")
-        parts.append("".join(line if line.endswith("\n") else line + "\n" for line in lines))
-        parts.append(_syntax_warning(path, after))
-        uses.append(FileUse(path, "deleted" if after is None else "written"))
-    return Observation(clipped("".join(parts)), files=tuple(uses))
-
-
-def _syntax_warning(path: str, text: str | None) -> str:
-    if text is None or not path.endswith(".py"):
-        return ""
+def _applied(path: str, before: Decoded, edit: Edit) -> Applied:
     try:
-        compile(text.removeprefix("\ufeff"), path, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        return f"[warning: {path} does not parse now: {getattr(error, 'msg', error)}, line {line}]\n"
-    return ""
+        return apply(before.text, edit)
+    except EditError as error:
+        raise ToolError(error.in_file(path).report()) from error
+
+
+def _paths(part: FilePatch) -> list[str]:
+    return [part.path, part.move_to] if part.move_to else [part.path]

@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from weft.agent.edits.encoding import Decoded, decode
 from weft.agent.events import FileUse
 from weft.agent.policy import Access, Resource
 from weft.agent.sandbox import Sandbox
@@ -121,15 +122,16 @@ def command_access(command: str) -> Access:
 
 
 def read_text(box: Sandbox, path: str) -> str:
-    """The file as text whose encoding back gives the same bytes."""
-    data = box.read(path)
-    if b"\x00" in data[:8_192]:
+    """The file as text."""
+    return read_decoded(box, path).text
+
+
+def read_decoded(box: Sandbox, path: str) -> Decoded:
+    """The file as text that, encoded again, gives the same bytes."""
+    decoded = decode(box.read(path))
+    if "\x00" in decoded.text[:8_192]:
         raise ToolError(f"`{path}` is a binary file", hint="use run_command to look into it")
-    return data.decode("utf-8", "surrogateescape")
-
-
-def to_bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
+    return decoded
 
 
 def _entries(context: ToolContext, path: str, depth: int, above: str) -> Iterator[str]:
