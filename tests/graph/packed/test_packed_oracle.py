@@ -59,9 +59,6 @@ class Pair:
         self.clock = VirtualClock()
         self.packed = Graph.open(location, types, clock=self.clock)
         self.plain = Graph(self.packed.store, clock=self.clock)
-        self.packed.store.configure(
-            *(msgspec.structs.replace(one, changes_bytes=1 << 20) for one in self.packed.store.namespaces())
-        )
         self.packed.pack("knows", "likes")
 
     def write(self, output, late_us):
