@@ -91,7 +91,7 @@ def lines(store: SessionStore, session: str, form: Format, **options: Any) -> li
 
 
 def check_chat(chat: dict[str, Any]) -> None:
-    """Fine-tuning refuses unknown roles and keys, calls without answers, and chats that end without a reply."""
+    """Fine-tuning refuses unknown roles and keys, calls without answers, chats without a reply at the end."""
     assert set(chat) <= {"messages", "tools"}
     open_calls: set[str] = set()
     for message in chat["messages"]:
