@@ -17,6 +17,8 @@ _SUFFIXES: Final = (
 )
 _SIZES: Final = range(200, 120_000)
 _MIN_SOLID_LINES: Final = 8
+MARKS: Final = ("=======", "<<<<<<<", ">>>>>>>", "***", "@@", "diff ", "\\")
+"""What the formats themselves begin lines with."""
 _FOLDED: Final = {
     ord(odd): plain
     for odds, plain in (
@@ -124,7 +126,7 @@ def draft(text: str, rng: random.Random) -> Draft | None:
     while not lines[stop - 1]:
         stop -= 1
     stretch = lines[start:stop]
-    if any(_is_a_mark(line) for line in stretch) or any(
+    if any(line.startswith(MARKS) for line in stretch) or any(
         set("\r\v\f\x1c\x1d\x1e\x85\u2028\u2029") & set(line) for line in lines
     ):
         return None
@@ -166,7 +168,3 @@ def loose(text: str) -> str:
 
 
 _loose = lru_cache(maxsize=4)(loose)
-
-
-def _is_a_mark(line: str) -> bool:
-    return line.startswith(("=======", "<<<<<<<", ">>>>>>>", "***", "@@", "diff ", "\\"))

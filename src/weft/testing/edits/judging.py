@@ -7,21 +7,28 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from weft.agent.edits import EditError, SearchReplace, apply, apply_patch
-from weft.testing.edits.drafts import Case
+from weft.testing.edits.drafts import MARKS, Case
 
-Outcome = Literal["applied right", "refused rightly", "refused though unambiguous", "wrong"]
+Outcome = Literal["right", "refused rightly", "refused unshown", "refused though unambiguous", "wrong"]
 OUTCOMES: Final[tuple[Outcome, ...]] = (
-    "applied right",
+    "right",
     "refused rightly",
+    "refused unshown",
     "refused though unambiguous",
     "wrong",
 )
+"""The last three must never come; `refused unshown` is an error that does not show the place."""
 FORMATS: Final = ("search and replace", "search blocks", "V4A", "unified, wrong numbers")
 
 
 def forms(case: Case) -> Sequence[str]:
     """The formats that can say this edit."""
-    return FORMATS if case.steps else FORMATS[:2] if case.ending else FORMATS[:1]
+    if not case.ending:
+        return FORMATS[:1]
+    marked = any(line.startswith(MARKS) for line in (*case.search, *case.replace))
+    return [
+        form for form in (FORMATS if case.steps else FORMATS[:2]) if not (marked and form == "search blocks")
+    ]
 
 
 def run(case: Case, form: str, rng: random.Random) -> str:
@@ -34,7 +41,7 @@ def run(case: Case, form: str, rng: random.Random) -> str:
 
 
 def judge(case: Case, form: str, rng: random.Random) -> Outcome:
-    """What came of the case. A refusal that had to come counts as right only if it shows the place."""
+    """What came of the case. A refusal that had to come must show the place."""
     try:
         got = run(case, form, rng)
     except EditError as error:
@@ -42,8 +49,8 @@ def judge(case: Case, form: str, rng: random.Random) -> Outcome:
             return "refused though unambiguous"
         stop = case.line + len(case.search)
         shown = any(near.start_line <= stop and case.line <= near.end_line for near in error.candidates)
-        return "refused rightly" if shown or case.verdict == "either" else "wrong"
-    return "applied right" if got == case.intended and case.verdict != "refused" else "wrong"
+        return "refused rightly" if shown or case.verdict == "either" else "refused unshown"
+    return "right" if got == case.intended and case.verdict != "refused" else "wrong"
 
 
 def written(case: Case, form: str, rng: random.Random) -> str:

@@ -302,9 +302,10 @@ def _line_left_out(d: Draft, rng: random.Random) -> Case | None:
     if len(before) < 2:
         return None
     gap = rng.randrange(1, len(before))
-    if not before[gap] or len(loose("".join(d.quoted))) < 3 * _ENOUGH:
+    rest = before[:gap] + before[gap + 1 :]
+    if not before[gap] or len(loose("".join(rest + d.old + d.after))) < 3 * _ENOUGH:
         return None
-    return _absent(_case(d, before=before[:gap] + before[gap + 1 :], verdict="refused"), d)
+    return _absent(_case(d, before=rest, verdict="refused"), d)
 
 
 def _absent(case: Case | None, d: Draft) -> Case | None:
