@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def fill(graph: Graph, tables: sqlite3.Connection, law: PowerLaw) -> None:
 
 
 def batches(things: Iterator[Any]) -> Iterator[list[Any]]:
-    while batch := [thing for thing, _ in zip(things, range(BATCH), strict=False)]:
+    while batch := list(islice(things, BATCH)):
         yield batch
 
 
