@@ -148,12 +148,12 @@ class RoutedStore(StoreWrapper):
         """Asked and told in the sum over all places, as `generation` is.
 
         What others have grown by since `after` is taken off it, so a change may be told again; and a place
-        that is new in the sum takes off all of its own, which is before its log.
+        that is new in the sum takes off all of its own, which is before every log but a whole one.
         """
 
         def ask(store: KeyValueStore) -> Changes:
             others = self.generation() - (store.generation() or 0)
-            found = store.changes(namespace, after=after - others, limit=limit)
+            found = store.changes(namespace, after=max(0, after - others), limit=limit)
             return msgspec.structs.replace(found, generation=found.generation + others)
 
         with self.snapshot():
