@@ -1,6 +1,6 @@
 """What the agent knows of a repository before it reads it."""
 
-from weft.agent.context.index import CodeIndex, Hit, Symbol, Use
+from weft.agent.context.index import CodeIndex, Hit, Symbol, Use, Uses
 from weft.agent.context.languages import language_of
 from weft.agent.context.parse import Definition, Import, ParsedFile, Reference, parse_source
 
@@ -13,6 +13,7 @@ __all__ = [
     "Reference",
     "Symbol",
     "Use",
+    "Uses",
     "language_of",
     "parse_source",
 ]

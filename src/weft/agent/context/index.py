@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -61,6 +62,13 @@ class Use(msgspec.Struct, frozen=True):
     enclosing: str = ""
 
 
+class Uses(NamedTuple):
+    """Lines on which a name stands; not all of them where it is in too many files to look at."""
+
+    lines: list[Use]
+    complete: bool
+
+
 class _File(msgspec.Struct):
     stamp: Stamp | None
     digest: int
@@ -71,8 +79,8 @@ class _File(msgspec.Struct):
 class CodeIndex:
     """Words, names and paths of a repository's files. From several threads one call runs at a time.
 
-    Every question begins by looking which files changed; `overlay` are contents that stand in place of the
-    folder's (None for a file that is gone), such as the changes of a sandbox.
+    Every question begins by looking which files changed. `allowed` says which paths the asker may see; the
+    others do not count.
     """
 
     def __init__(self, folder: Folder) -> None:
@@ -90,11 +98,20 @@ class CodeIndex:
         """An index of the repository; it is read when the first question comes."""
         return cls(Folder(repository))
 
-    def refresh(self, overlay: Mapping[str, bytes | None] | None = None) -> int:
-        """Take in what changed, and the overlay if one is given; how many files were read anew."""
+    @contextlib.contextmanager
+    def seeing(self, overlay: Mapping[str, bytes | None]) -> Iterator[CodeIndex]:
+        """For several questions, with contents that stand in place of the folder's (None for a file that is
+        gone), such as the changes of a sandbox. Others wait, and do not see them."""
         with self._lock:
-            if overlay is not None:
-                self._overlay = dict(overlay)
+            self._overlay = dict(overlay)
+            try:
+                yield self
+            finally:
+                self._overlay = {}
+
+    def refresh(self) -> int:
+        """Take in what changed; how many files were read anew. Every question begins with this."""
+        with self._lock:
             changed, seen = 0, set()
             for path, stamp in self._folder.files():
                 if path not in self._overlay:
@@ -120,7 +137,7 @@ class CodeIndex:
         *,
         allowed: Callable[[str], bool] = lambda path: True,
     ) -> list[Hit]:
-        """The places that fit the question best; those for whose path `allowed` is false do not count."""
+        """The places that fit the question best, the best first."""
         with self._lock:
             self.refresh()
             asked = query_terms(query)
@@ -142,7 +159,7 @@ class CodeIndex:
                     hits.append(self._hit(path, unit, -score, asked))
             return hits
 
-    def symbols(self, name: str, limit: int = 50, *, kind: str = "") -> list[Symbol]:
+    def symbols(self, name: str, *, allowed: Callable[[str], bool] = lambda path: True) -> list[Symbol]:
         """Definitions of a name: `open` or `CodeIndex.open`. If none fits exactly, those that are alike."""
         with self._lock:
             self.refresh()
@@ -151,23 +168,25 @@ class CodeIndex:
                 Symbol(path, definition)
                 for path, file in sorted(self._files.items())
                 for definition in file.definitions
-                if not kind or definition.kind == kind
             ]
             for fits in (_same, _same_but_case, _contains):
-                found = [symbol for symbol in every if fits(symbol.definition, wanted)]
+                alike = [symbol for symbol in every if fits(symbol.definition, wanted)]
+                may = {path: allowed(path) for path in dict.fromkeys(symbol.path for symbol in alike)}
+                found = [symbol for symbol in alike if may[symbol.path]]
                 if found:
-                    return sorted(found, key=lambda s: len(s.definition.name))[:limit]
+                    return sorted(found, key=lambda symbol: len(symbol.definition.name))
             return []
 
-    def references(self, name: str, *, allowed: Callable[[str], bool] = lambda path: True) -> list[Use]:
-        """Every line on which a name stands, definitions and calls first."""
+    def references(self, name: str, *, allowed: Callable[[str], bool] = lambda path: True) -> Uses:
+        """The lines on which a name stands, definitions and calls first."""
         with self._lock:
             self.refresh()
             bare = re.split(r"\.|::", name)[-1]
-            paths = [path for path in self._files_with(bare) if allowed(path)][:_MAX_FILES_WITH_NAME]
-            uses = [use for path in paths for use in self._uses(path, bare)]
+            paths = [path for path in self._files_with(bare) if allowed(path)]
+            uses = [use for path in paths[:_MAX_FILES_WITH_NAME] for use in self._uses(path, bare)]
         order = {"definition": 0, "call": 1, "import": 2, "mention": 3}
-        return sorted(uses, key=lambda use: (order[use.how], use.path, use.line))
+        uses.sort(key=lambda use: (order[use.how], use.path, use.line))
+        return Uses(uses, len(paths) <= _MAX_FILES_WITH_NAME)
 
     def read(self, path: str) -> bytes:
         """The content that is indexed."""

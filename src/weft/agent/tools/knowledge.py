@@ -17,6 +17,8 @@ class Table(msgspec.Struct, frozen=True):
 
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
+    cut_by: str = ""
+    """Why these are not all rows; empty if they are."""
 
 
 class GraphReader(Protocol):
@@ -60,4 +62,5 @@ class GraphQuery:
         table = self._graph.query(arguments.query, arguments.parameters)
         rows = [msgspec.json.encode(row, enc_hook=str).decode() for row in table.rows]
         head = f"{', '.join(table.columns)}  [{len(rows):,} rows]"
-        return Observation(context.outputs.listed([head, *rows], limits.MAX_TOOL_HITS, "rows"))
+        text = context.outputs.listed([head, *rows], limits.MAX_TOOL_HITS, "rows")
+        return Observation(f"{text}\n[not all rows: {table.cut_by}]" if table.cut_by else text)

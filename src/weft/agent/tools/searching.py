@@ -10,6 +10,7 @@ from msgspec import Meta
 from weft.agent.context import CodeIndex, Hit
 from weft.agent.policy import Access
 from weft.agent.sandbox import Sandbox
+from weft.agent.sandbox.changes import LINK
 from weft.agent.tools.output import shortened
 from weft.agent.tools.protocol import Observation, ToolContext
 from weft.agent.tools.reading import file_access
@@ -17,7 +18,6 @@ from weft.core import limits
 
 _LINES_PER_HIT: Final = 25
 _MAX_RESULTS: Final = 30
-_LINK: Final = 0o120000
 
 
 class SearchCodeArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,19 +38,10 @@ class SearchCode:
         return [file_access("read", ".")]
 
     def run(self, arguments: SearchCodeArguments, context: ToolContext) -> Observation:
-        follow(self._index, context.box)
-        hits = self._index.search(arguments.query, arguments.limit, allowed=context.may_read)
-        text = "\n\n".join(self._shown(hit) for hit in hits)
+        with self._index.seeing(changed_in(context.box)) as index:
+            hits = index.search(arguments.query, arguments.limit, allowed=context.may_read)
+            text = "\n\n".join(_shown(hit, index) for hit in hits)
         return Observation(context.outputs.shown(text) or "[nothing fits; try other words, or grep]")
-
-    def _shown(self, hit: Hit) -> str:
-        first, last = hit.lines
-        lines = self._index.read(hit.path).decode("utf-8", "replace").split("\n")[first - 1 : last]
-        title = f"{hit.path}:{first}-{last} {hit.kind} {hit.name}".rstrip()
-        body = [f"{number:6}\t{shortened(text)}" for number, text in enumerate(lines, first)]
-        if len(body) > _LINES_PER_HIT:
-            body[_LINES_PER_HIT:] = [f"[... to line {last}]"]
-        return "\n".join([f"{title}  ({hit.why})", *body])
 
 
 class FindSymbolArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,12 +61,12 @@ class FindSymbol:
         return [file_access("read", ".")]
 
     def run(self, arguments: FindSymbolArguments, context: ToolContext) -> Observation:
-        follow(self._index, context.box)
         rows = []
-        for path, found in self._index.symbols(arguments.name, limits.MAX_TOOL_ENTRIES):
-            if context.may_read(path):
-                lines = self._index.read(path).decode("utf-8", "replace").split("\n")
-                text = shortened(lines[found.start_line - 1].strip())
+        with self._index.seeing(changed_in(context.box)) as index:
+            for path, found in index.symbols(arguments.name, allowed=context.may_read)[
+                : limits.MAX_TOOL_ENTRIES
+            ]:
+                text = shortened(_lines(index, path)[found.start_line - 1].strip())
                 place = f"{path}:{found.start_line}-{found.end_line}"
                 rows.append(f"{place} {found.kind} {found.qualified_name}: {text}")
         return Observation(context.outputs.listed(rows, limits.MAX_TOOL_HITS, "places") or "[no such name]")
@@ -94,20 +85,35 @@ class FindReferences:
         return [file_access("read", ".")]
 
     def run(self, arguments: FindSymbolArguments, context: ToolContext) -> Observation:
-        follow(self._index, context.box)
+        with self._index.seeing(changed_in(context.box)) as index:
+            uses = index.references(arguments.name, allowed=context.may_read)
         rows = [
             f"{use.path}:{use.line} {use.how}{f' in {use.enclosing}' if use.enclosing else ''}: "
             f"{shortened(use.text)}"
-            for use in self._index.references(arguments.name, allowed=context.may_read)
+            for use in uses.lines
         ]
+        if not uses.complete:
+            rows.insert(0, "[the name is in more files than were looked at; grep finds all lines]")
         return Observation(context.outputs.listed(rows, limits.MAX_TOOL_HITS, "lines") or "[no such name]")
 
 
-def follow(index: CodeIndex, box: Sandbox) -> None:
-    """Let the index see what the sandbox changed."""
-    index.refresh(
-        {
-            change.path: change.after.data if change.after and change.after.mode != _LINK else None
-            for change in box.changes()
-        }
-    )
+def changed_in(box: Sandbox) -> dict[str, bytes | None]:
+    """What the sandbox changed, as an index sees it."""
+    return {
+        change.path: change.after.data if change.after and change.after.mode != LINK else None
+        for change in box.changes()
+    }
+
+
+def _shown(hit: Hit, index: CodeIndex) -> str:
+    first, last = hit.lines
+    title = f"{hit.path}:{first}-{last} {hit.kind} {hit.name}".rstrip()
+    lines = enumerate(_lines(index, hit.path)[first - 1 : last], first)
+    body = [f"{number:6}\t{shortened(text)}" for number, text in lines]
+    if len(body) > _LINES_PER_HIT:
+        body[_LINES_PER_HIT:] = [f"[... to line {last}]"]
+    return "\n".join([f"{title}  ({hit.why})", *body])
+
+
+def _lines(index: CodeIndex, path: str) -> list[str]:
+    return index.read(path).decode("utf-8", "replace").split("\n")
