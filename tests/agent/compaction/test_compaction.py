@@ -316,3 +316,13 @@ def test_open_edits_say_how_they_came_about() -> None:
         "b.py: written by edit_file at step 2",
         "made.txt: changed by a command",
     ), "a.py is as it was again"
+
+
+def test_a_summary_takes_the_place_of_the_one_before() -> None:
+    events: list[AnyEvent] = [started(), *read(1, "a.py", "y"), *read(2, "b.py", "z")]
+    state = State(events)
+    for _ in range(2):
+        made = compact(state.messages, events, state.step, 50_000, lambda text: "0" * 64)
+        state.apply(made)
+    assert whole(made).count("What happened so far") == 1
+    assert len(made.messages) == 7
