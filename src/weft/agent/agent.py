@@ -151,7 +151,7 @@ class Agent:
         if not task.strip():
             raise Invalid("the task is empty", hint="say what is to be done")
         session = self.sessions.new(self._setup.on_event)
-        with self.sessions.claims.hold(session.id):
+        with self.sessions.hold(session.id):
             session.append(self._setup.started(task, mode, plan))
             return self._drive(self._setup, session, land)
 
@@ -165,7 +165,7 @@ class Agent:
             raise Invalid(
                 f"`{session}` is the session of a sub-agent", hint=f"resume `{session.split('.')[0]}`"
             )
-        with self.sessions.claims.hold(session):
+        with self.sessions.hold(session):
             opened = self.sessions.open(session, self._setup.on_event)
             if message.strip():
                 opened.append(PersonSaid(text=message))
@@ -195,7 +195,7 @@ class Agent:
         first = msgspec.structs.replace(
             before.started, model=f"recorded:{session}", scripted=True, parent=session, because="replay"
         )
-        with self.sessions.claims.hold(again.id):
+        with self.sessions.hold(again.id):
             again.append(first)
             return self._drive(setup, again, land=False)
 

@@ -109,6 +109,7 @@ class Drive:
         gate = self._setup.gate(self._session.id, "act", self._stopwatch)
         access = Access("land", Resource("workspace", str(self._setup.workspace.resolve())))
         if self._session.append(gate.decide(state.step, "", "land", access)).effect == "allow":
+            self._session.store.flush()
             self._box.commit()
             saved = tuple(file for file in state.saved if lands(file.path))
             self._session.append(Landed(paths=tuple(file.path for file in saved), saved=saved))

@@ -3,12 +3,16 @@
 Events are redacted before they are stored: whoever shows, exports or sends them shows no secret that weft
 recognises. Files are stored exactly, since an undo that gave back other bytes would damage them; they leave
 the store only into a sandbox or the workspace, and whatever shows a piece of one redacts it first.
+
+An event counts at once and is durable a few milliseconds later, so that no model waits for a disk; before
+anything leaves the sandbox for good, the store is flushed.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, TypeVar, cast
 
 import msgspec
@@ -16,6 +20,7 @@ import msgspec
 from weft.agent.claims import Claims
 from weft.agent.events import AnyEvent, Event
 from weft.agent.secrets import redact_struct
+from weft.agent.writing import Writer
 from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.core.codec import decode, encode, pack_u64
 from weft.core.errors import Corrupt, Invalid, NotFound
@@ -42,10 +47,25 @@ class SessionStore:
         self._tokens = TokenSource(clock)
         self._events: dict[str, list[AnyEvent]] = {}
         self._files: dict[tuple[str, str], bytes] = {}
+        self._writer = Writer(store) if store else None
         self.claims = Claims(store, clock, self._ids)
         if store:
             for namespace in (EVENTS, FILES):
                 store.configure(Namespace(name=namespace))
+
+    @contextmanager
+    def hold(self, session: str) -> Iterator[None]:
+        """Drive a session alone; `Conflict` where somebody else does. Everything is durable at the end."""
+        with self.claims.hold(session):
+            try:
+                yield
+            finally:
+                self.flush()
+
+    def flush(self) -> None:
+        """Return once everything that was recorded is durable."""
+        if self._writer:
+            self._writer.flush()
 
     def new(
         self, on_event: Callable[[AnyEvent], None] | None = None, *, session: str | None = None
@@ -62,6 +82,7 @@ class SessionStore:
 
     def sessions(self) -> list[str]:
         """The ids of all sessions, oldest first."""
+        self.flush()
         found = list(self._events)
         after = None
         while self._store:
@@ -75,6 +96,7 @@ class SessionStore:
         """Every event of a session, in order."""
         if not self._store:
             return list(self._events.get(session, ()))
+        self.flush()
         events: list[AnyEvent] = []
         after = None
         while True:
@@ -131,6 +153,7 @@ class SessionStore:
 
     def file(self, session: str, digest: str) -> bytes:
         """The bytes that `save_file` kept."""
+        self.flush()
         if self._store:
             items = self._store.get_items(FILES, [session.encode()], Keys((digest.encode(),))).items()
             data = items[0].value if items else None
@@ -143,6 +166,7 @@ class SessionStore:
         return data
 
     def _all_files(self, session: str) -> Iterator[bytes]:
+        self.flush()
         yield from [data for (owner, _), data in self._files.items() if owner == session]
         after = None
         while self._store:
@@ -159,8 +183,8 @@ class SessionStore:
             event_time_us=self._clock.now_us(),
             token=self._tokens.new(),
         )
-        if self._store:
-            self._store.mutate([put])
+        if self._writer:
+            self._writer.put(put)
 
 
 class Session:

@@ -25,7 +25,7 @@ def undo(store: SessionStore, session: str, to_step: int, workspace: Path | None
     of these files since, it is a `Conflict` that names the file, and nothing is undone.
     """
     opened = store.open(session)
-    with store.claims.hold(session):
+    with store.hold(session):
         undone = plan(opened.events, to_step)
         root = workspace or Path(cast(SessionStarted, State(opened.events).started).workspace)
         missing = not_yet_made(root, undone.written)

@@ -1,0 +1,80 @@
+"""How long does the agent keep a model waiting: from start to the first request, and between two of them?"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from _agent_client import Observed
+from _report import Report, percentile, scale_from_arguments
+
+from weft.core.clock import SYSTEM_CLOCK
+from weft.testing.agent import call, failing_repository, step
+from weft.testing.model_server import ModelServer
+
+STEPS = 400
+STARTS = 10
+FILES = 200
+"""In the workspace."""
+KINDS = {
+    "read": [call("read_file", path="calc.py")],
+    "three reads": [call("read_file", path="calc.py"), call("list_dir"), call("grep", pattern="mean")],
+    "edit": [],
+    "command": [call("run_command", command="true")],
+}
+_CLIENT = Path(__file__).with_name("_agent_client.py")
+
+
+def run(folder: Path, script: list[Any]) -> tuple[Observed, float]:
+    """One session in a process of its own, and the seconds from its start to the first request."""
+    workspace = failing_repository(folder / "workspace")
+    for number in range(FILES):
+        (workspace / f"module{number}.py").write_text(f"VALUE = {number}\n" * 50)
+    with ModelServer(script) as server:
+        arguments = [server.url, str(workspace), str(folder / "data"), str(len(script) + 1)]
+        began_s = SYSTEM_CLOCK.monotonic_s()
+        done = subprocess.run([sys.executable, str(_CLIENT), *arguments], capture_output=True, check=True)
+    observed = msgspec.json.decode(done.stdout, type=Observed)
+    return observed, observed.asked_s[0] - began_s
+
+
+def script_of(steps: int) -> tuple[list[Any], list[str]]:
+    """Replies in turn, and of which kind each is; edits go back and forth between two texts."""
+    kinds = [list(KINDS)[number % len(KINDS)] for number in range(steps)]
+    made = []
+    for number, kind in enumerate(kinds):
+        content = f"VALUE = {number}\n"
+        calls = KINDS[kind] or [call("write_file", path="module1.py", content=content)]
+        varied = [msgspec.structs.replace(each, id=f"c{number}_{index}") for index, each in enumerate(calls)]
+        made.append(step(*varied))
+    return [*made, step(say="Done.")], kinds
+
+
+def main() -> None:
+    scale = scale_from_arguments(__doc__)
+    report = Report(str(__doc__), scale)
+    script, kinds = script_of(max(8, int(STEPS * scale)))
+    with tempfile.TemporaryDirectory() as folder:
+        observed, _ = run(Path(folder), script)
+    gaps = [later - end for end, later in zip(observed.ended_s, observed.asked_s[1:], strict=False)]
+    report.add_latencies("gap from last byte to next request", gaps)
+    for kind in KINDS:
+        report.add_latencies(
+            f"gap, {kind}", [gap for gap, each in zip(gaps, kinds, strict=True) if each == kind]
+        )
+    starts = []
+    for _ in range(max(2, int(STARTS * scale))):
+        with tempfile.TemporaryDirectory() as folder:
+            starts.append(run(Path(folder), [step(say="Done.")])[1])
+    report.add("process start to first request, p50", percentile(starts, 50), "s")
+    report.add("memory of the agent's process", observed.rss_bytes / 1e6, "MB")
+    report.add("prompts that extend the one before", 100 * observed.prefixes_kept / len(script), "%")
+    report.print()
+
+
+if __name__ == "__main__":
+    main()
