@@ -299,6 +299,16 @@ def call(name: str, arguments: str) -> ToolCall:
     return ToolCall("1", name, arguments)
 
 
+def test_the_page_has_every_tool_as_it_is(repository: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs/agent/tools.md").read_text()
+    toolbox = Toolbox(standard_tools("pytest", index=CodeIndex.open(repository), graph=OneRow()))
+    rows = [
+        f"| `{spec.name}` | {'reads' if toolbox.is_read_only(spec.name) else 'acts'} | {spec.description} |"
+        for spec in toolbox.specs
+    ]
+    assert re.findall(r"^\| `.*$", page, re.MULTILINE) == rows
+
+
 def test_every_tool_is_marked_and_the_first_prompt_is_small(repository: Path) -> None:
     """Tokens are counted as characters of the JSON that is sent, divided by four."""
     toolbox = Toolbox(standard_tools("pytest", index=CodeIndex.open(repository), graph=OneRow()))
