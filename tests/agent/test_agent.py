@@ -188,7 +188,7 @@ def test_an_interrupted_session_stays_open_and_goes_on(repository: Path) -> None
         ),
     )
     stopped = agent.run("mend it")
-    assert (stopped.ok, stopped.reason) == (False, "interrupted")
+    assert (stopped.ok, stopped.reason) == (False, "interrupted: the person asked to stop")
     assert isinstance(stopped.events[-1], Interrupted)
     assert open_agent(repository, session_store=store).resume(stopped.session).ok
 
@@ -254,6 +254,64 @@ def test_landing_asks_and_is_refused_where_nobody_answers(repository: Path) -> N
     assert [question.access.action for question in asked] == ["land"]
     assert (repository / "calc.py").read_text() == MENDED
     assert set(of(Landed, landed.events)[0].paths) == {"calc.py", "notes/why.md", "test_calc.py"}
+
+
+def test_a_consent_for_the_session_is_asked_for_once_and_one_for_once_again(repository: Path) -> None:
+    asked: list[Question] = []
+
+    def run_twice(answer: Answer) -> list[bool]:
+        store, policy = SessionStore(), RulePolicy()
+        agent = open_agent(
+            repository,
+            scripted(
+                step(call("write_file", path="a", content=answer.value)),
+                step(),
+                step(call("write_file", path="b", content=answer.value)),
+                step(),
+            ),
+            verify="true",
+            session_store=store,
+            policy=policy,
+            approve=lambda question, reason: asked.append(question) or answer,
+        )
+        first = agent.run("one", land=True)
+        second = agent.resume(first.session, message="two", land=True)
+        decided = of(Decided, second.events)
+        return [event.asked for event in decided if event.tool == "land" and event.effect == "allow"]
+
+    assert run_twice(Answer.SESSION) == [True, False]
+    assert run_twice(Answer.ONCE) == [True, True]
+    assert run_twice(Answer.REFUSE) == []
+    assert len(asked) == 1 + 2 + 2
+    assert (repository / "b").read_text() == "allow once"
+
+
+def test_what_is_hidden_meanwhile_stops_the_session_until_it_is_covered(repository: Path) -> None:
+    (repository / "diary.txt").write_text("treasure")
+
+    class Changing(RulePolicy):
+        paths: tuple[str, ...] = ()
+
+        def hidden(self, session: str, user: str) -> Sequence[str]:
+            return self.paths
+
+    policy, store = Changing(), SessionStore()
+    model = scripted(
+        step(call("list_dir")), step(call("run_command", command="cat diary.txt")), step(say="Done.")
+    )
+
+    def hide(event: AnyEvent) -> None:
+        if isinstance(event, ModelReplied) and event.step == 1:
+            policy.paths = ("diary.txt",)
+
+    agent = open_agent(
+        repository, model, policy=policy, session_store=store, on_event=hide, verify="! cat diary.txt"
+    )
+    stopped = agent.run("read it")
+    assert stopped.reason.startswith("interrupted: `diary.txt` was hidden since")
+    resumed = agent.resume(stopped.session)
+    assert resumed.ok
+    assert "treasure" not in str(resumed.events)
 
 
 def test_an_unexpected_state_stops_a_script(repository: Path) -> None:

@@ -432,7 +432,7 @@ def test_secrets_are_in_no_event_and_saved_files_are_exact(repository: Path) -> 
     kv = MemoryStore()
     agent = open_agent(repository, kv, on_event=lambda event: stop_after(agent, event))
     stopped: RunResult = agent.run("change it")
-    assert stopped.reason == "interrupted"
+    assert stopped.reason == "interrupted: the person asked to stop"
     assert "RETRIES = 2" in stopped.diff
     assert KEY not in stopped.diff
     assert KEY not in str(stopped.events)

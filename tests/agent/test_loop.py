@@ -425,7 +425,7 @@ def test_pauses_between_runs_are_not_work_and_a_message_starts_a_new_turn(reposi
         ),
     )
     stopped = agent.run("x")
-    assert stopped.reason == "interrupted"
+    assert stopped.reason == "interrupted: the person asked to stop"
     clock.advance(1_000)
     ended = agent.resume(stopped.session)
     assert (ended.steps, ended.reason) == (3, "the budget of 100 s is spent")

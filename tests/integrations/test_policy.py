@@ -1,13 +1,27 @@
 import itertools
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.agent.policy import Access, Action, Allow, Ask, Deny, Question, Resource
+from weft.agent import Agent, Answer
+from weft.agent.events import AnyEvent, SessionStarted
+from weft.agent.policy import (
+    SESSION_APPROVAL_S,
+    Access,
+    Action,
+    Allow,
+    Ask,
+    Deny,
+    Question,
+    Resource,
+)
+from weft.agent.sandbox.unconfined import Unconfined
 from weft.authz import Authz
 from weft.core.errors import Invalid
 from weft.integrations.policy import SCHEMA, AuthzPolicy
+from weft.testing.agent import call, failing_repository, scripted, step
 from weft.testing.clock import VirtualClock
 
 RELATIONS = {"reader": {"read"}, "writer": {"read", "write"}, "runner": {"run"}, "lander": {"land"}}
@@ -100,6 +114,37 @@ def test_an_approval_ends_by_itself() -> None:
     assert isinstance(ask(judge, "land", "weft"), Allow)
     clock.advance(61)
     assert isinstance(ask(judge, "land", "weft"), Ask)
+
+
+def test_a_consent_for_the_session_is_a_tuple_that_expires(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    judge = everything_granted(clock)
+    judge.grant("user:ann", "lander")
+    asked: list[str] = []
+
+    def on_event(event: AnyEvent) -> None:
+        if isinstance(event, SessionStarted):
+            judge.grant(f"session:{event.session}", "reader", "writer", "runner")
+
+    agent = Agent.open(
+        failing_repository(tmp_path / "repository"),
+        model=scripted(step(call("write_file", path="a", content="a")), step(say="x"), *[step()] * 3),
+        policy=judge,
+        sandbox=Unconfined(),
+        verify="true",
+        user="user:ann",
+        clock=clock,
+        on_event=on_event,
+        approve=lambda question, reason: asked.append(reason) or Answer.SESSION,
+    )
+    result = agent.run("x", land=True)
+    assert result.landed
+    landing = Access("land", Resource("workspace", "weft"))
+    question = Question(result.session, "user:ann", "land", landing)
+    assert isinstance(judge.decide(question), Allow)
+    clock.advance(SESSION_APPROVAL_S + 1)
+    assert isinstance(judge.decide(question), Ask)
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("for_s", [0.0, -1.0, float("nan"), float("inf")])

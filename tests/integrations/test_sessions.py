@@ -7,9 +7,10 @@ import pytest
 from weft.agent import Agent, Answer, RunResult
 from weft.agent.sandbox.unconfined import Unconfined
 from weft.agent.session import SessionStore
+from weft.agent.undo import undo
 from weft.graph import Graph
 from weft.integrations.sessions import TYPES, SessionSource, sessions
-from weft.testing.agent import BROKEN, MENDED, call, failing_repository, scripted, step
+from weft.testing.agent import BROKEN, MENDED, Cast, call, failing_repository, scripted, step
 
 CHECK = "grep -q 'sum(values) / len(values)' calc.py"
 WORDY = "The divisor is off by one. " * 200
@@ -76,6 +77,33 @@ def test_commands_the_verification_the_landing_and_the_end_are_there(graph: Grap
     assert verified == [(CHECK, True)]
     assert [edge.target for edge in session.out("landed").edges()] == ["calc.py"]
     assert [node.properties["ok"] for node in session.out("ended").nodes()] == [True]
+
+
+def test_sub_agents_and_undone_landings_are_there(tmp_path: Path) -> None:
+    log = SessionStore()
+    main = scripted(
+        step(call("explore", question="alpha: what is it?")),
+        step(call("edit_file", path="calc.py", search=BROKEN, replace=MENDED)),
+        step(say="Done."),
+    )
+    agent = Agent.open(
+        failing_repository(tmp_path / "repository"),
+        model=Cast(main, **{"alpha:": scripted(step(call("read_file", path="calc.py")), step(say="a mean"))}),
+        sandbox=Unconfined(),
+        session_store=log,
+        verify=CHECK,
+        approve=lambda question, reason: Answer.ONCE,
+    )
+    session = agent.run("mend it", land=True).session
+    undo(log, session, 0)
+    graph = Graph.open("memory:", TYPES)
+    for each in log.sessions():
+        report = graph.ingest(sessions, SessionSource(log, each))
+        assert report.dead_letters == 0
+    children = graph.start("session", session).in_("came_from", where={"because": "explore"})
+    assert [node.id for node in children.out("took").out("called").out("touched").nodes()] == ["calc.py"]
+    undid = graph.start("session", session).out("undid").edges()
+    assert [(edge.target, edge.properties["to_step"]) for edge in undid] == [("calc.py", 0)]
 
 
 def test_long_texts_are_cut(graph: Graph, result: RunResult) -> None:

@@ -17,6 +17,7 @@ from weft.agent.checkpoints import not_yet_made
 from weft.agent.context import CodeIndex
 from weft.agent.driving import Drive, Setup
 from weft.agent.events import AnyEvent, Mode, PersonSaid
+from weft.agent.mcp.servers import Server, checked
 from weft.agent.models.opening import open_model
 from weft.agent.models.prices import Prices
 from weft.agent.models.protocol import Delta, Model
@@ -88,11 +89,12 @@ class Agent:
         sandbox: SandboxProvider | None = None,
         session_store: KeyValueStore | SessionStore | None = None,
         tools: Iterable[Tool] = (),
+        mcp: Iterable[Server] = (),
         on_event: Callable[[AnyEvent], None] | None = None,
         on_delta: Callable[[Delta], None] | None = None,
         approve: Approve | None = None,
         ask_user: AskUser | None = None,
-        index: CodeIndex | None = None,
+        index: CodeIndex | Literal["auto"] | None = _AUTO,
         graph: GraphReader | None = None,
         compactor: Compactor | None = None,
         verify: str | Literal["auto"] | None = _AUTO,
@@ -104,13 +106,14 @@ class Agent:
 
         `model` is a URL (`scripted:PATH`) or an object; a `router` may choose another one for each step.
         Without a `policy` the built-in rules hold; `sandbox` is a provider, Linux namespaces by default;
-        without a `session_store` sessions live in this process. `tools` come beside the standard ones.
+        without a `session_store` sessions live in this process. `tools` come beside the standard ones, and
+        so do those of the servers `mcp`.
         `on_event` sees each event once it is recorded, those of sub-agents too, and `on_delta` the model's
         stream. `approve` answers where the policy asks; without it such accesses are denied. `ask_user` puts
         the model's questions to a person, and asks what to do when the session goes in circles; without it
-        that ends the session. `index` and `graph` are what the tools for searching them ask. `compactor`
-        shortens a window that is nearly full. `verify` is the command that has to succeed before a task
-        counts as done, found by the workspace's files if not given.
+        that ends the session. `index`, the workspace's own if not given, and `graph` are what the tools for
+        searching them ask. `compactor` shortens a window that is nearly full. `verify` is the command that
+        has to succeed before a task counts as done, found by the workspace's files if not given.
         """
         folder = Path(workspace)
         if not folder.is_dir():
@@ -123,6 +126,7 @@ class Agent:
             prices=prices or Prices(),
             policy=policy or RulePolicy(clock=clock),
             tools=tuple(tools),
+            mcp=tuple(checked(mcp)),
             sessions=session_store
             if isinstance(session_store, SessionStore)
             else SessionStore(session_store, clock=clock),
@@ -130,7 +134,7 @@ class Agent:
             on_delta=on_delta,
             approve=approve,
             ask_user=ask_user,
-            index=index,
+            index=CodeIndex.open(folder) if index == _AUTO else index,
             graph=graph,
             verify=test_command(folder) if verify == _AUTO else verify,
             compactor=compactor,
@@ -213,7 +217,7 @@ class Agent:
         with stopwatch.phase("sandbox"):
             box = Sandbox.open(self.workspace, provider=self._sandbox, toolchain=_toolchain(), hidden=hidden)
         with box:
-            drive = Drive(setup, session, box, stopwatch)
+            drive = Drive(setup, session, box, hidden, stopwatch)
             with stopwatch.phase("sandbox"):
                 drive.restore()
             state = drive.run()
@@ -226,7 +230,7 @@ class Agent:
         started = state.started
         return RunResult(
             ok=state.ended is not None and state.ended.ok,
-            reason=state.ended.reason if state.ended else "interrupted",
+            reason=state.ended.reason if state.ended else f"interrupted: {state.interrupted}",
             session=session.id,
             summary=state.last_text,
             diff=diff,

@@ -38,8 +38,17 @@ class Gate:
     """Puts questions to the policy, and to a person where the policy says so."""
 
     def __init__(
-        self, policy: Policy, *, session: str, user: str, approve: Approve | None, stopwatch: Stopwatch
+        self,
+        policy: Policy,
+        *,
+        session: str,
+        user: str,
+        approve: Approve | None,
+        stopwatch: Stopwatch,
+        covered: Sequence[str] = (),
     ) -> None:
+        """`covered` are the hidden paths that the sandbox was opened with."""
+        self._covered = frozenset(covered)
         self._policy = policy
         self._session = session
         self._user = user
@@ -78,6 +87,10 @@ class Gate:
         """The paths in the workspace that nothing in the sandbox may read."""
         with self._stopwatch.phase("policy"):
             return self._policy.hidden(self._session, self._user)
+
+    def uncovered(self) -> list[str]:
+        """The paths that were hidden since the sandbox opened, and that a command in it could still read."""
+        return [path for path in self.hidden() if path not in self._covered]
 
     def _ask(self, question: Question, what: str) -> tuple[bool, str]:
         """Whether a person allows it, and why it is so."""
@@ -163,6 +176,10 @@ class CallRunner:
     def forget_early(self) -> None:
         """Drop what was begun for a reply that never came to its end."""
         self._early = {}
+
+    def uncovered(self) -> list[str]:
+        """The paths that were hidden since the sandbox opened."""
+        return self._gate.uncovered()
 
     def undo_refused(self, step: int) -> list[Decided]:
         """Put back every changed file that the policy lets nobody write: commands are not asked file by file,

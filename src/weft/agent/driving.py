@@ -15,6 +15,7 @@ from weft.agent.checkpoints import Checkpoints
 from weft.agent.context import CodeIndex
 from weft.agent.events import AnyEvent, Landed, Mode, SessionResumed, SessionStarted
 from weft.agent.instructions import instructions
+from weft.agent.mcp import Server, Servers
 from weft.agent.models.prices import Prices
 from weft.agent.models.protocol import Delta, Model
 from weft.agent.orchestrator import Compactor, Orchestrator, Stop
@@ -31,6 +32,7 @@ from weft.agent.tools.conversation import AskUser
 from weft.agent.tools.knowledge import GraphReader
 from weft.agent.tools.output import Outputs
 from weft.core.clock import Clock
+from weft.core.telemetry import logger
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +44,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     prices: Prices
     policy: Policy
     tools: tuple[Tool, ...]
+    mcp: tuple[Server, ...]
     sessions: SessionStore
     on_event: Callable[[AnyEvent], None] | None
     on_delta: Callable[[Delta], None] | None
@@ -77,21 +80,33 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     def resumed(self) -> SessionResumed:
         return SessionResumed(model=self.model.name, scripted=self.model.scripted)
 
-    def gate(self, session: str, mode: Mode, stopwatch: Stopwatch) -> Gate:
+    def gate(self, session: str, mode: Mode, stopwatch: Stopwatch, covered: Sequence[str] = ()) -> Gate:
         """Where the calls of a session, or of its sub-agents, are let in."""
         policy = self.policy if mode == "act" else ReadOnly(self.policy)
-        return Gate(policy, session=session, user=self.user, approve=self.approve, stopwatch=stopwatch)
+        return Gate(
+            policy,
+            session=session,
+            user=self.user,
+            approve=self.approve,
+            stopwatch=stopwatch,
+            covered=covered,
+        )
 
 
 class Drive:
     """One run of one session; its sub-agents use the same sandbox, at the same time, and only read."""
 
-    def __init__(self, setup: Setup, session: Session, box: Sandbox, stopwatch: Stopwatch) -> None:
+    def __init__(
+        self, setup: Setup, session: Session, box: Sandbox, covered: Sequence[str], stopwatch: Stopwatch
+    ) -> None:
+        """`covered` are the paths that the sandbox hides."""
+        self._covered = covered
         self._setup = setup
         self._session = session
         self._box = box
         self._stopwatch = stopwatch
         self._state = State(session.events)
+        self._foreign: list[Tool] = []
 
     def restore(self) -> None:
         """Bring what the session changed so far into its fresh sandbox."""
@@ -100,8 +115,23 @@ class Drive:
     def run(self) -> State:
         """To the end or an interruption."""
         mode = self._state.started.mode if self._state.started else "act"
-        self._state = self._orchestrate(self._session, mode, self._setup.budgets, self._stopwatch)
+        with Servers(self._admitted(mode), self._box) as servers:
+            self._foreign = servers.tools
+            for name, error in servers.failures.items():
+                logger("agent").warning("an MCP server is left out", server=name, reason=str(error))
+            self._state = self._orchestrate(self._session, mode, self._setup.budgets, self._stopwatch)
         return self._state
+
+    def _admitted(self, mode: Mode) -> list[Server]:
+        """The MCP servers that the policy or a person lets the session use; a plan uses none."""
+        if mode != "act":
+            return []
+        gate = self._setup.gate(self._session.id, mode, self._stopwatch)
+        asked = [
+            (server, gate.decide(self._state.step, "", f"mcp__{server.name}", server.access))
+            for server in self._setup.mcp
+        ]
+        return [server for server, decided in asked if self._session.append(decided).effect == "allow"]
 
     def land(self) -> None:
         """Write the verified changes to the workspace, if the policy or a person lets it."""
@@ -116,7 +146,7 @@ class Drive:
 
     def _orchestrate(self, session: Session, mode: Mode, budgets: Budgets, stopwatch: Stopwatch) -> State:
         setup, store = self._setup, session.store
-        gate = setup.gate(self._session.id, mode, stopwatch)
+        gate = setup.gate(self._session.id, mode, stopwatch, self._covered)
         toolbox = Toolbox(self._tools(mode))
         context = ToolContext(
             self._box,
@@ -156,7 +186,7 @@ class Drive:
             index=setup.index,
             ask_user=None if alone else setup.ask_user,
             graph=setup.graph,
-            more=[*setup.tools] if alone else [*setup.tools, Explore(self._explore)],
+            more=[*setup.tools, *self._foreign, *([] if alone else [Explore(self._explore)])],
         )
         return tools if mode == "act" else [tool for tool in tools if tool.read_only]
 
@@ -174,5 +204,5 @@ class Drive:
         budgets = left_of(setup.budgets, State(parent.events))
         state = self._orchestrate(session, "explore", budgets, Stopwatch(setup.clock))
         if state.ended is None:
-            raise Stop
+            raise Stop(state.interrupted)
         return name, state

@@ -55,7 +55,7 @@ _AFTER_COMPACTION: Final = 0.3
 
 
 class Stop(Exception):  # an interruption is no error
-    """Raised where the loop can stop at once."""
+    """Raised, with the reason, where the loop can stop at once."""
 
 
 class Orchestrator:
@@ -94,6 +94,7 @@ class Orchestrator:
         try:
             while self.state.ended is None:
                 self._check_interrupt()
+                self._check_covered()
                 match self.state.next_action(self._budgets, compact_at):
                     case AskModel(step):
                         self._ask_model(step)
@@ -111,8 +112,8 @@ class Orchestrator:
                         self._verify(step, command)
                     case End(ok, reason):
                         self._end(ok, reason)
-        except Stop:
-            self._happened(Interrupted(reason="the person asked to stop"))
+        except Stop as stop:
+            self._happened(Interrupted(reason=str(stop)))
         return self.state
 
     def _happened(self, event: AnyEvent) -> None:
@@ -120,7 +121,11 @@ class Orchestrator:
 
     def _check_interrupt(self) -> None:
         if self._interrupt.is_set():
-            raise Stop
+            raise Stop("the person asked to stop")
+
+    def _check_covered(self) -> None:
+        if paths := self._runner.uncovered():
+            raise Stop(f"`{paths[0]}` was hidden since the sandbox opened; resume to go on without it")
 
     def _ask_model(self, step: int) -> None:
         try:

@@ -10,6 +10,7 @@ import msgspec
 from weft.agent.events import (
     AnyEvent,
     Compacted,
+    Interrupted,
     Landed,
     LoopFound,
     ModelReplied,
@@ -102,6 +103,8 @@ class State:
     def __init__(self, events: Iterable[AnyEvent] = ()) -> None:
         self.started: SessionStarted | None = None
         self.ended: SessionEnded | None = None
+        self.interrupted = "the process ended"
+        """Why a session that has not ended does not go on."""
         self.messages: list[Message] = []
         self.step = 0
         self.tokens = 0
@@ -167,6 +170,8 @@ class State:
                 self._reopen("the person undid this step")
                 self.saved, self.landed = event.saved, self.landed and not event.written
                 self._say(Message("user", _undone(event)))
+            case Interrupted():
+                self.interrupted = event.reason
             case SessionEnded():
                 self.ended = event
             case _:

@@ -13,6 +13,7 @@ from weft.agent.events import (
     SessionEnded,
     SessionStarted,
     ToolFinished,
+    Undone,
     Verified,
 )
 from weft.agent.session import SessionStore
@@ -43,6 +44,8 @@ TYPES: Final[list[GraphType]] = [
     EdgeType("ran", source="tool_call", target="command", properties={"exit_code": int, "timed_out": bool}),
     EdgeType("verified", source="session", target="command", properties={"ok": bool, "step": int}),
     EdgeType("landed", source="session", target="file"),
+    EdgeType("undid", source="session", target="file", properties={"to_step": int}),
+    EdgeType("came_from", source="session", target="session", properties={"because": str}),
     EdgeType("ended", source="session", target="outcome"),
 ]
 
@@ -79,6 +82,8 @@ def sessions(event: Event) -> Iterator[Output]:
             facts = {"task": recorded.task, "model": recorded.model, "scripted": recorded.scripted}
             yield Node("session", session, facts)
             yield Edge("acts_for", session, node_id(recorded.user))
+            if recorded.parent:
+                yield Edge("came_from", session, recorded.parent, {"because": recorded.because or ""})
         case ModelReplied():
             yield from _replied(recorded)
         case Decided():
@@ -92,6 +97,9 @@ def sessions(event: Event) -> Iterator[Output]:
         case Landed():
             for path in recorded.paths:
                 yield Edge("landed", session, node_id(path))
+        case Undone():
+            for file in recorded.written:
+                yield Edge("undid", session, node_id(file.path), {"to_step": recorded.to_step})
         case SessionEnded():
             yield Node("outcome", session, {"ok": recorded.ok, "reason": recorded.reason})
             yield Edge("ended", session, session)

@@ -134,7 +134,7 @@ def test_a_session_that_stopped_between_call_and_answer_has_no_open_call(
     model = scripted(step(call("read_file", path="calc.py")), step(call("list_dir")))
     agent = open_agent(repository, store, model, on_event=lambda event: stop_at(agent, event, 4))
     result = agent.run("look")
-    assert result.reason == "interrupted"
+    assert result.reason == "interrupted: the person asked to stop"
     (chat,) = lines(store, result.session, "chat")
     check_chat(chat)
 
