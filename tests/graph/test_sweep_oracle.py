@@ -6,8 +6,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.graph import Edge, EdgeRef, EdgeType, Graph, NodeType, Remove, job
+from weft.graph import Edge, EdgeRef, EdgeType, Graph, NodeType, Remove, job, sweep
 from weft.graph.ingest.sources import IterSource
+from weft.kv.model import PageLimits
 from weft.testing.clock import VirtualClock
 from weft.testing.ingest import run_until_done
 
@@ -24,6 +25,23 @@ writes = st.one_of(
     st.builds(Edge, st.just("e"), ids, ids, st.fixed_dictionaries({"k": st.integers(0, 3)})),
     st.builds(Remove, st.builds(EdgeRef, st.just("e"), ids, ids)),
 )
+
+
+class SmallPages:
+    """A store whose pages hold few items."""
+
+    def __init__(self, store, items):
+        self._store = store
+        self._page = PageLimits(items=items)
+
+    def get_items(self, *arguments, **named):
+        return self._store.get_items(*arguments, **named, page=self._page)
+
+    def scan_records(self, *arguments, **named):
+        return self._store.scan_records(*arguments, **named, page=self._page)
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
 
 
 @job
@@ -44,9 +62,9 @@ def kept(outputs, cap):
     return found
 
 
-def everywhere(graph):
+def everywhere(graph, ids=IDS):
     """The edges, as each of the ways to read them tells."""
-    hub = graph.start("n", IDS)
+    hub = graph.start("n", ids)
     by = {"order_by": "-event_time_us", "per_node": 10}
     walks = [hub.out("e"), hub.in_("e"), hub.out("e", **by), hub.in_("e", **by)]
     found = [{edge.ref: edge for edge in walk.edges()} for walk in walks]
@@ -83,6 +101,69 @@ def test_a_sweep_shows_in_nothing_but_the_cap(types, groups, data, deaths, days)
     graph.sweep()
     assert everywhere(graph) == kept(outputs, cap)
     assert graph.sweep() == 0
+
+
+class Stopping:
+    """A store that dies at its n-th write."""
+
+    def __init__(self, store, death):
+        self._store = store
+        self._left = death
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def mutate(self, mutations):
+        assert len(mutations) <= 3
+        self._left -= 1
+        if not self._left:
+            raise OSError("no space left")
+        self._store.mutate(mutations)
+
+
+def test_a_long_list_is_swept_in_parts_and_what_is_stale_goes_before_what_hides_it(monkeypatch):
+    monkeypatch.setattr(sweep, "_MUTATIONS_PER_BATCH", 3)
+    clock = VirtualClock()
+    graph = Graph.open("memory:", TYPES[2], clock=clock)
+    targets = [f"t{n}" for n in range(6)]
+    long_ago_us = clock.now_us() - 30 * 86_400_000_000
+    # A backfill: it happened long ago, but was written just now.
+    removed = [Remove(EdgeRef("e", "a", there), long_ago_us + 9) for there in targets]
+    graph.ingest(replay, IterSource("s", [removed], time_us=lambda _: 1))
+    graph.sweep()
+    for time_us in range(5):
+        graph.put(edges=[Edge("e", "a", there, {}, long_ago_us + time_us) for there in targets])
+    clock.advance(8 * 86_400)
+    store, deaths = SmallPages(graph.store, 4), 0
+    while True:
+        graph.store = Stopping(store, 2)
+        try:
+            graph.sweep()
+        except OSError:
+            deaths += 1
+            assert everywhere(graph, ["a", *targets]) == {}
+        else:
+            break
+    assert deaths > 20
+    assert store.stats("newest/out/e").live_items == store.stats("newest/in/e").live_items == 0
+
+
+def test_what_comes_after_its_removal_was_forgotten_comes_back_with_the_next_sweep():
+    clock = VirtualClock()
+    graph = Graph.open("memory:", TYPES[2], clock=clock)
+    refs = [EdgeRef("e", "a", f"t{n}") for n in range(3)]
+    begin_us = clock.now_us()
+    graph.delete(edges=refs)
+    clock.advance(8 * 86_400)
+    graph.sweep()
+    late = [Edge(*refs[0], {"k": 1}, begin_us - 2), Edge(*refs[1], {"k": 2}, begin_us - 1)]
+    graph.put(edges=[Edge(*refs[0], {"k": 0}, begin_us - 3), *late])
+    graph.sweep()
+    found = everywhere(graph, ["a", *(ref.target for ref in refs)])
+    assert sorted(found.values(), key=lambda edge: edge.target) == late
+    clock.advance(8 * 86_400)
+    graph.sweep()
+    assert graph.store.stats("newest/in/e").live_items == 2
 
 
 def test_late_events_of_what_dropped_out_stay_out_and_nothing_is_left_in_the_end():
