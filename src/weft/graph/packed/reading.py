@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
-from weft.kv.model import ALL, Item, Keys, RecordItems
+from weft.kv.model import ALL, Item, Keys, PageLimits, RecordItems
 from weft.kv.store import KeyValueStore
+
+
+_FEW: Final = PageLimits(items=500)
+"""Records at once, so that their items mostly are one page: the first page of an answer is read fastest."""
 
 
 def all_records(store: KeyValueStore, namespace: str) -> Iterator[list[RecordItems]]:
     """Every record with its items, page by page; a record may come in several parts."""
     after = None
     while True:
-        page = store.scan_records(namespace, after=after)
+        page = store.scan_records(namespace, after=after, page=_FEW)
         yield from records_of(store, namespace, page.records)
         after = page.next
         if after is None:
