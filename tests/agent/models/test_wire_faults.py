@@ -267,12 +267,19 @@ def test_closing_the_model_ends_what_waits(connect: Any) -> None:
 
 def test_connections_are_used_again(connect: Any) -> None:
     model, server = connect(SAID, SAID, refuse(429, retry_after_s=0), SAID)
-    pool = model._client._transport._pool
     for _ in range(3):
         assert text(model) == "Hello"
-        # The end of the body, which nobody waits for, may still be on its way.
-        _until(lambda: all(connection.is_idle() for connection in pool.connections))
     assert {request.connection for request in server.requests} == {0}
+
+
+def test_nobody_waits_for_a_body_that_does_not_end(connect: Any, wire: str) -> None:
+    """The model's last word is the end, and a connection that hangs behind it is dropped in time."""
+    events = {"chat": 5, "responses": 6, "messages": 8}[wire]
+    model, server = connect(Answer(deltas=SAID.deltas, stall_after=events), SAID)
+    assert text(model) == "Hello"
+    assert not server.requests[0].left.is_set()
+    assert text(model) == "Hello"
+    assert server.requests[0].left.wait(5)
 
 
 def test_a_server_that_is_not_there(connect: Any) -> None:

@@ -56,7 +56,19 @@ def decoded(endpoint: Endpoint, data: str, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=shape)
     except msgspec.MsgspecError as error:
-        raise Unavailable(
-            f"`{endpoint.host}` sent an event that cannot be read: {error} in `{endpoint.shown(data)}`",
-            hint="try again; if it stays so, the server does not speak this format",
-        ) from error
+        raise _unreadable(endpoint, error, data) from error
+
+
+def checked(endpoint: Endpoint, value: dict[str, Any], shape: type[T]) -> T:
+    """The fields of a provider's object that are read here; its others are its own affair."""
+    try:
+        return msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        raise _unreadable(endpoint, error, str(value)) from error
+
+
+def _unreadable(endpoint: Endpoint, error: Exception, data: str) -> Unavailable:
+    return Unavailable(
+        f"`{endpoint.host}` sent an event that cannot be read: {error} in `{endpoint.shown(data)}`",
+        hint="try again; if it stays so, the server does not speak this format",
+    )

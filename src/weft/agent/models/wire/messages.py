@@ -21,7 +21,7 @@ from weft.agent.models.protocol import (
 )
 from weft.agent.models.wire.endpoint import Endpoint
 from weft.agent.models.wire.faults import reported
-from weft.agent.models.wire.format import decoded, maker
+from weft.agent.models.wire.format import checked, decoded, maker
 from weft.agent.models.wire.parts import Draft, in_order, object_arguments, parts
 from weft.agent.models.wire.sse import ServerEvent
 
@@ -41,6 +41,21 @@ _STOPS: Final[dict[str, StopReason]] = {
 }
 
 _Block = dict[str, Any]
+
+
+class _Text(msgspec.Struct):
+    text: str | None = None
+
+
+class _ToolUse(msgspec.Struct):
+    id: str | None = None
+    name: str | None = None
+    input: Any = None
+
+
+class _Thinking(msgspec.Struct):
+    thinking: str | None = None
+    signature: str | None = None
 
 
 class _Type(msgspec.Struct):
@@ -261,15 +276,17 @@ class MessagesDecoder:
     def _begun(self, index: int, block: _Block) -> Iterator[Delta]:
         match block.get("type"):
             case "text":
-                yield from self._draft.text(block.get("text") or "")
+                yield from self._draft.text(checked(self._endpoint, block, _Text).text or "")
             case "tool_use":
-                self._inputs[index] = block.get("input")
-                yield from self._draft.call(index, block.get("id") or "", block.get("name") or "")
+                tool = checked(self._endpoint, block, _ToolUse)
+                self._inputs[index] = tool.input
+                yield from self._draft.call(index, tool.id or "", tool.name or "")
             case "thinking" | "redacted_thinking":
+                thought = checked(self._endpoint, block, _Thinking).thinking
                 self._thoughts[index] = block
                 self._draft.keep(block)
-                if text := block.get("thinking"):
-                    yield ReasoningDelta(text)
+                if thought:
+                    yield ReasoningDelta(thought)
 
     def _piece(self, index: int, piece: _Piece) -> Iterator[Delta]:
         match piece.type:

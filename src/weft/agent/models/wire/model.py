@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 # A tool may run for minutes between two requests; a new TLS connection costs the person a moment each time.
 _KEEP_IDLE_S: Final = 600.0
 # After the model's last word only the end of the body is missing; only with it the connection is used again.
-_DRAIN_S: Final = 1.0
+_SOON_S: Final = 0.005
+_DRAIN_S: Final = 0.1
 _MAX_ERROR_BYTES: Final = 64 << 10
 
 
@@ -99,9 +100,11 @@ class HttpModel:
                     raise refusal(self._endpoint, response.status_code, response.headers, said, self._clock)
                 chunks = response.aiter_bytes()
                 async for delta in _deltas(chunks, decoder):
-                    yield delta
-                if decoder.ended:
-                    await _drain(chunks)
+                    if isinstance(delta, Usage):
+                        async with _drained(chunks):
+                            yield delta
+                    else:
+                        yield delta
         except httpx.HTTPError as error:
             for delta in decoder.close():
                 yield delta
@@ -135,13 +138,27 @@ async def _deltas(chunks: AsyncGenerator[bytes] | Any, decoder: Decoder) -> Asyn
             yield delta
 
 
+@contextlib.asynccontextmanager
+async def _drained(chunks: Any) -> AsyncGenerator[None]:
+    """Read the end of the body, so that the connection can be used again: nearly always it is there already,
+    and where it is not the reader does not wait for it."""
+    draining = asyncio.create_task(_drain(chunks))
+    try:
+        await asyncio.wait({draining}, timeout=_SOON_S)
+        yield
+        await asyncio.wait({draining}, timeout=_DRAIN_S)
+    finally:
+        draining.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await draining
+
+
 async def _drain(chunks: Any) -> None:
     import httpx
 
-    with contextlib.suppress(TimeoutError, httpx.HTTPError):
-        async with asyncio.timeout(_DRAIN_S):
-            async for _ in chunks:
-                pass
+    with contextlib.suppress(httpx.HTTPError):
+        async for _ in chunks:
+            pass
 
 
 async def _read(response: httpx.Response) -> bytes:

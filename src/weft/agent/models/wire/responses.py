@@ -20,7 +20,7 @@ from weft.agent.models.protocol import (
 )
 from weft.agent.models.wire.endpoint import Endpoint
 from weft.agent.models.wire.faults import reported
-from weft.agent.models.wire.format import decoded, maker
+from weft.agent.models.wire.format import checked, decoded, maker
 from weft.agent.models.wire.parts import Draft, in_order, parts, text_arguments
 from weft.agent.models.wire.sse import ServerEvent
 
@@ -44,6 +44,21 @@ class _Part(msgspec.Struct):
 class _Item(msgspec.Struct):
     item: dict[str, Any]
     output_index: int = 0
+
+
+class _Call(msgspec.Struct):
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Content(msgspec.Struct):
+    text: str | None = None
+    refusal: str | None = None
+
+
+class _Message(msgspec.Struct):
+    content: list[_Content] | None = None
 
 
 class _InputDetails(msgspec.Struct):
@@ -196,7 +211,8 @@ class ResponsesDecoder:
     def _begun(self, event: _Item) -> Iterator[Delta]:
         item = event.item
         if item.get("type") == "function_call":
-            yield from self._draft.call(event.output_index, item.get("call_id") or "", item.get("name") or "")
+            call = checked(self._endpoint, item, _Call)
+            yield from self._draft.call(event.output_index, call.call_id or "", call.name or "")
         elif item.get("type") == "reasoning":
             self._draft.keep(self._reasoning.setdefault(event.output_index, {}))
 
@@ -206,14 +222,15 @@ class ResponsesDecoder:
         if item.get("type") == "function_call":
             yield from self._begun(event)
             if not self._draft.has_arguments(index):
-                yield from self._draft.arguments(index, item.get("arguments") or "")
+                call = checked(self._endpoint, item, _Call)
+                yield from self._draft.arguments(index, call.arguments or "")
         elif item.get("type") == "reasoning":
             if index not in self._reasoning:
                 yield from self._begun(event)
             self._reasoning[index].update(item)
         elif item.get("type") == "message" and index not in self._texts:
-            for content in item.get("content") or ():
-                yield from self._draft.text(content.get("text") or content.get("refusal") or "")
+            for content in checked(self._endpoint, item, _Message).content or ():
+                yield from self._draft.text(content.text or content.refusal or "")
 
     def _end(self, completed: bool, response: _Response) -> Iterator[Delta]:
         self.ended = True
