@@ -1,8 +1,9 @@
-"""How long does one edit of a source file take, and of a large one?"""
+"""How long does one edit take, by how it is quoted and by the size of its file?"""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -10,89 +11,107 @@ from typing import NamedTuple
 
 from _report import Report, latencies_s, scale_from_arguments
 
-from weft.agent.edits import EditError, SearchReplace, apply
+from weft.agent.edits import EditError, SearchReplace, apply, apply_patch
 from weft.core.randomness import derived_random
 
 SOURCES = Path(__file__).parents[1] / "src"
-EDITS = 1_000
-LARGE_BYTES = 1_000_000
-LARGE_EDITS = 20
+SIZES = {"1 KB": 1_000, "30 KB": 30_000, "1 MB": 1_000_000}
+EDITS = {"1 KB": 500, "30 KB": 200, "1 MB": 20}
 LINES = 5
 """Of a search; models quote about that many."""
 
 
 class Case(NamedTuple):
     text: str
-    edit: SearchReplace
-    intended: str
+    old: list[str]
+    """The lines of the place, with endings."""
+    new: list[str]
+
+    @property
+    def edit(self) -> SearchReplace:
+        return SearchReplace("".join(self.old), "".join(self.new))
+
+    def spoilt(self, spoil: Callable[[str, int], str]) -> Case:
+        """The same, each line of the edit spoilt, given its number."""
+        old = [spoil(line, number) for number, line in enumerate(self.old)]
+        new = [spoil(line, number) for number, line in enumerate(self.new)]
+        return Case(self.text, old, new)
 
 
-def exact(text: str, at: int) -> Case:
-    """Quotes the lines as they are and changes the last of them."""
-    lines = text.splitlines(keepends=True)
-    quoted = lines[at : at + LINES]
-    changed = [*quoted[:-1], quoted[-1].rstrip("\n") + "  # changed\n"]
-    intended = "".join([*lines[:at], *changed, *lines[at + LINES :]])
-    return Case(text, SearchReplace("".join(quoted), "".join(changed)), intended)
+def quoted(text: str, at: int) -> Case:
+    """The lines as they are; the last of them changes."""
+    old = text.splitlines(keepends=True)[at : at + LINES]
+    return Case(text, old, [*old[:-1], old[-1].rstrip("\n") + "  # changed\n"])
 
 
-def indented(text: str, at: int) -> Case:
-    """The same, with all lines quoted four columns further in."""
-    case = exact(text, at)
-    return case._replace(edit=SearchReplace(_shifted(case.edit.search), _shifted(case.edit.replace)))
+def shifted(line: str, number: int) -> str:
+    return "    " + line if line.strip() else line
 
 
-def misquoted(text: str, at: int) -> Case:
-    """The same, with a letter too many in the second line, which the edit keeps."""
-    case = exact(text, at)
-    return case._replace(edit=SearchReplace(_slipped(case.edit.search), _slipped(case.edit.replace)))
+def slipped(line: str, number: int) -> str:
+    return line.rstrip("\n") + "s\n" if number == 1 else line
 
 
-def _shifted(quoted: str) -> str:
-    return "".join("    " + line if line.strip() else line for line in quoted.splitlines(keepends=True))
+def dangling(line: str, number: int) -> str:
+    return line.rstrip("\n") + "  \n" if number < LINES - 1 else line
 
 
-def _slipped(quoted: str) -> str:
-    lines = quoted.splitlines(keepends=True)
-    lines[1] = lines[1].rstrip("\n") + "s\n"
-    return "".join(lines)
+def patch(case: Case) -> str:
+    """The edit as a unified diff with wrong line numbers."""
+    kept = "".join(f" {line}" for line in case.old[:-1])
+    return f"--- a/f\n+++ b/f\n@@ -1,9 +7,9 @@\n{kept}-{case.old[-1]}+{case.new[-1]}"
 
 
-KINDS = {"exact": exact, "indented": indented, "misquoted": misquoted}
+KINDS: dict[str, Callable[[Case], Callable[[], object]]] = {
+    "exact": lambda case: partial(apply, case.text, case.edit),
+    "trailing blanks": lambda case: partial(apply, case.text, case.spoilt(dangling).edit),
+    "indented": lambda case: partial(apply, case.text, case.spoilt(shifted).edit),
+    "near match": lambda case: partial(apply, case.text, case.spoilt(slipped).edit),
+    "not there": lambda case: partial(refused, case.spoilt(lambda line, number: line.rstrip("\n") + "x\n")),
+    "unified diff": lambda case: partial(apply_patch, {"f": case.text}, patch(case)),
+}
 
 
-def places(texts: list[str], number: int, rng: random.Random) -> list[tuple[str, int]]:
-    """Places whose lines every kind of edit finds; those that name two places, or none, are refused."""
-    found: list[tuple[str, int]] = []
-    while len(found) < number:
-        text = rng.choice(texts)
-        at = rng.randrange(max(1, text.count("\n") - LINES))
-        if all(_lands(make(text, at)) for make in KINDS.values()):
-            found.append((text, at))
-    return found
-
-
-def _lands(case: Case) -> bool:
+def refused(case: Case) -> None:
+    """The error with its candidates, which is what a model waits for then."""
     try:
-        result = apply(case.text, case.edit).text
+        apply(case.text, case.edit)
     except EditError:
-        return False
-    assert result == case.intended
-    return True
+        return
+    raise AssertionError("this edit is nowhere")
 
 
 def replaced(case: Case) -> str:
     """What Python takes when it is certain that the text is there once."""
-    return case.text.replace(case.edit.search, case.edit.replace, 1)
+    return case.text.replace("".join(case.old), "".join(case.new), 1)
 
 
-def large_text(texts: list[str], size: int) -> str:
-    """Lines of the files, each numbered, so that none is there twice."""
+def cases(text: str, number: int, rng: random.Random) -> list[Case]:
+    """Places whose lines every kind of edit finds; those that name two places, or none, are left out."""
+    lines = text.count("\n")
+    found: list[Case] = []
+    while len(found) < number:
+        case = quoted(text, rng.randrange(lines - LINES))
+        if all(line.strip() for line in case.old) and all(_works(make(case)) for make in KINDS.values()):
+            found.append(case)
+    return found
+
+
+def _works(work: Callable[[], object]) -> bool:
+    try:
+        work()
+    except (EditError, AssertionError):
+        return False
+    return True
+
+
+def text_of(size: int, texts: list[str]) -> str:
+    """Lines of source files, each numbered, so that none is there twice."""
     lines = (line for text in cycle(texts) for line in text.splitlines())
     made: list[str] = []
     length = 0
     for number, line in enumerate(lines):
-        made.append(f"{line}  # {number}\n")
+        made.append(f"{line}  # {number}\n" if line else "\n")
         length += len(made[-1])
         if length >= size:
             return "".join(made)
@@ -103,22 +122,19 @@ def main() -> None:
     scale = scale_from_arguments(__doc__)
     report = Report(str(__doc__), scale)
     rng = derived_random(1, "edits")
-    texts = [text for path in sorted(SOURCES.rglob("*.py")) if (text := path.read_text()).count("\n") > LINES]
-    large = large_text(texts, max(2_000, int(LARGE_BYTES * scale)))
-    workloads = {
-        "source file": places(texts, max(5, int(EDITS * scale)), rng),
-        f"file of {len(large) / 1e6:.2g} MB": places([large], max(2, int(LARGE_EDITS * scale)), rng),
-    }
-    for what, chosen in workloads.items():
-        cases = [[make(*place) for place in chosen] for make in KINDS.values()]
+    texts = [path.read_text() for path in sorted(SOURCES.rglob("*.py"))]
+    for what, size in SIZES.items():
+        rng.shuffle(texts)
+        chosen = cases(
+            text_of(max(1_000, int(size * min(scale, 1))), texts), max(3, int(EDITS[what] * scale)), rng
+        )
         floor, *spent = latencies_s(
-            (partial(replaced, case) for case in cases[0]),
-            *((partial(apply, case.text, case.edit) for case in each) for each in cases),
+            (partial(replaced, case) for case in chosen),
+            *([make(case) for case in chosen] for make in KINDS.values()),
         )
         report.add_latencies(f"str.replace, {what}", floor)
         for kind, seconds in zip(KINDS, spent, strict=True):
             report.add_latencies(f"{kind}, {what}", seconds, floor=f"str.replace, {what}")
-            report.add(f"{kind}, {what}, edits", len(seconds) / sum(seconds), "edits/s")
     report.print()
 
 

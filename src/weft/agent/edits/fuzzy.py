@@ -26,7 +26,7 @@ MARGIN: Final = 0.1
 MIN_LINES: Final = 3
 _MAX_VOTES: Final = 200_000
 _MAX_WINDOWS: Final = 1_000
-_MAX_CANDIDATES: Final = 3
+_MAX_SHOWABLE: Final = 20
 _PIECES: Final = 4
 _MAX_WEIGHT: Final = 40
 """Of a line, in characters: a ruler as long as the page says no more than a line of code."""
@@ -43,16 +43,13 @@ class Nearest:
         self.wanted = [squeeze(s) for s in search if not is_blank(s)]
         self.solid = [i for i, text in enumerate(lines.bare) if text]
         self.keys = [_squeezed(text) for text in lines.bare if text]
-        starts = self._starts()
-        self.too_many = len(starts) == _MAX_WINDOWS
-        bounds = ((self._mean(start, _length_ratio), start) for start in starts)
-        self.bounds = sorted(bounds, key=lambda pair: (-pair[0], pair[1]))
+        self.starts = self._starts()
 
     def match(self, edit: Sequence[Block]) -> Match | None:
         """The one place that is near enough, with every anchor in place."""
-        if len(self.wanted) < MIN_LINES or not self.bounds or self.too_many:
+        if len(self.wanted) < MIN_LINES or not self.starts or len(self.starts) == _MAX_WINDOWS:
             return None
-        (best, start), *rivals = self._ranked(2, MARGIN)
+        (best, start), *rivals = self._ranked()
         if best < THRESHOLD or any(best - score < MARGIN for score, _ in rivals):
             return None
         theirs = self.keys[start : start + len(self.wanted)]
@@ -69,23 +66,21 @@ class Nearest:
 
     def candidates(self) -> list[Candidate]:
         """The best places, with the lines that differ."""
-        ranked = self._ranked(_MAX_CANDIDATES)
-        return [self._candidate(start, score) for score, start in ranked if score > _LEAST_SHOWN]
+        scored = sorted((-self._score(start), start) for start in self.starts[:_MAX_SHOWABLE])
+        return [self._candidate(start, -score) for score, start in scored[:3] if -score > _LEAST_SHOWN]
 
-    def _ranked(self, count: int, margin: float = 1.0) -> list[tuple[float, int]]:
-        """The best windows as (score, start), without those that are further than the margin from the best.
+    def _ranked(self) -> list[tuple[float, int]]:
+        """The best window and the next, as (score, start); the next only if it is within the margin.
 
-        A window is scored only if its bound says that it may be among them."""
+        A window is scored only if its bounds, the quicker one first, say that it may be one of them."""
         ranked: list[tuple[float, int]] = []
-        for bound, start in self.bounds:
-            least = max(ranked[0][0] - margin, ranked[-1][0] if len(ranked) == count else 0) if ranked else 0
-            if bound < least:
+        bounds = sorted((-self._mean(start, _length_ratio), start) for start in self.starts)
+        for bound, start in bounds:
+            least = max(ranked[0][0] - MARGIN, ranked[1][0] if len(ranked) == 2 else 0) if ranked else 0
+            if -bound < least:
                 break
-            if self._mean(start, _likeness_at_most) < least:
-                continue
-            ranked = sorted([*ranked, (self._score(start), start)], key=lambda pair: (-pair[0], pair[1]))[
-                :count
-            ]
+            if self._mean(start, _likeness_at_most) >= least:
+                ranked = sorted([*ranked, (self._score(start), start)], key=lambda pair: -pair[0])[:2]
         return ranked
 
     def _starts(self) -> list[int]:
@@ -116,7 +111,8 @@ class Nearest:
         if not any(shared.values()):
             pieces = [longest[at : at + size] for at in range(0, len(longest), size)]
             shared = {i - k: sum(piece in text for piece in pieces) for i, text in enumerate(self.keys)}
-        return Counter({at: n for at, n in shared.items() if n and 0 <= at <= last})
+        found = Counter({at: n for at, n in shared.items() if n and 0 <= at <= last})
+        return Counter(dict(found.most_common(_MAX_SHOWABLE)))
 
     def _score(self, start: int) -> float:
         return self._mean(start, likeness)
