@@ -30,7 +30,10 @@ from weft.graph import (
 from weft.graph.layout import out_namespace
 from weft.graph.watch import Watch
 from weft.kv import Capability
+from weft.kv.lmdb import LmdbStore
 from weft.kv.memory import MemoryStore
+from weft.kv.move import Moving
+from weft.kv.wrappers.routed import RoutedStore
 from weft.testing.clock import START_US, VirtualClock
 from weft.testing.kv.changes import read_all
 from weft.testing.processes import child_process
@@ -214,6 +217,24 @@ def test_an_erased_list_expires_its_cursors(graph: Graph) -> None:
     graph.store.erase(out_namespace("follows"))
     with pytest.raises(ExpiredCursor):
         drain(watch)
+
+
+def test_a_type_that_moves_elsewhere_is_followed_there_anew(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    home = LmdbStore.open(tmp_path / "home", clock=clock)
+    there = LmdbStore.open(tmp_path / "there", clock=clock)
+    with Graph(RoutedStore(home, lambda place: there, clock=clock), TYPES, clock=clock) as graph:
+        edges, nodes = steps(graph, "follows"), steps(graph, "person")
+        edges.poll(), nodes.poll()
+        graph.put([Node("person", "ann")], [Edge("follows", "ann", "bob")])
+        Moving(home, there, out_namespace("follows"), location=str(tmp_path / "there"), clock=clock).run()
+        with pytest.raises(ExpiredCursor):
+            drain(edges)
+        edges = steps(graph, "follows")
+        copy = whole(graph)
+        graph.put([Node("person", "bob")], [Edge("follows", "bob", "ann")])
+        assert follow(drain(edges), follow(drain(nodes), copy)) == whole(graph)
+        assert len(copy) == 4
 
 
 class Eyes:
