@@ -13,8 +13,10 @@ import pytest
 from weft.core.errors import Invalid, MissingExtra
 from weft.graph import Edge, EdgeType, Graph, Node, NodeType
 from weft.graph.packed import edges as packed_edges
+from weft.graph.packed import hops as packed_hops
 from weft.graph.packed import nodes as packed_nodes
 from weft.graph.packed.pack import Pack
+from weft.graph.traverse import walk
 from weft.kv import Capability
 from weft.kv.wrappers.wrapper import StoreWrapper
 from weft.testing.clock import VirtualClock
@@ -58,8 +60,8 @@ def followed(graph, who="p0"):
     return [edge.target for edge in graph.start("person", who).out("follows").edges()]
 
 
-def is_packed(walk):
-    return walk.profile().packed
+def is_packed(steps):
+    return steps.profile().packed
 
 
 def test_what_is_written_is_followed_and_not_read_again(counted):
@@ -248,17 +250,17 @@ def test_without_changes_everything_is_walked_in_the_store():
 
 def test_plans_and_profiles_tell_the_form():
     graph = graph_of()
-    walk = graph.start("person", "p0").out("follows").out("follows")
-    assert [(step.packed, step.reads) for step in walk.explain()] == [
+    steps = graph.start("person", "p0").out("follows").out("follows")
+    assert [(step.packed, step.reads) for step in steps.explain()] == [
         (False, []),
         (False, ["out/follows"]),
         (False, ["out/follows"]),
         (False, ["node/person"]),
     ]
-    assert not walk.profile().packed
+    assert not steps.profile().packed
     graph.pack("follows")
-    assert [(step.packed, step.reads) for step in walk.explain()] == [(True, [])] * 4
-    profile = walk.profile()
+    assert [(step.packed, step.reads) for step in steps.explain()] == [(True, [])] * 4
+    profile = steps.profile()
     assert profile.packed
     assert [(step.step, step.reads, step.items) for step in profile.steps] == [
         ("start person, 1 ids", 0, 0),
@@ -292,34 +294,34 @@ class Everything:
 def test_what_the_pack_does_not_answer_is_told_and_answered(build):
     graph = graph_of()
     graph.pack("follows")
-    walk = build(graph)
-    assert not any(step.packed for step in walk.explain())
-    assert not is_packed(walk)
-    assert list(walk.nodes()) == list(build(Graph(graph.store)).nodes())
+    steps = build(graph)
+    assert not any(step.packed for step in steps.explain())
+    assert not is_packed(steps)
+    assert list(steps.nodes()) == list(build(Graph(graph.store)).nodes())
 
 
 def test_the_clock_ends_what_expires_and_a_clock_set_back_asks_the_store():
     clock = VirtualClock()
     graph = graph_of([replace(PERSON, ttl_s=20), replace(FOLLOWS, ttl_s=10), OTHER], clock=clock)
     graph.pack("follows")
-    walk = graph.start("person", "p0").out("follows")
-    assert walk.nodes()[0].properties == {"age": 1}
+    steps = graph.start("person", "p0").out("follows")
+    assert steps.nodes()[0].properties == {"age": 1}
     clock.advance(9.999_999)
-    assert is_packed(walk)
-    assert walk.count() == 1
+    assert is_packed(steps)
+    assert steps.count() == 1
     clock.advance(0.000_001)
-    assert is_packed(walk)
-    assert walk.count() == 0
+    assert is_packed(steps)
+    assert steps.count() == 0
     graph.put(edges=[Edge("follows", "p0", "p1")])
     clock.advance(9.999_999)
-    assert walk.nodes()[0].properties == {"age": 1}
+    assert steps.nodes()[0].properties == {"age": 1}
     clock.advance(0.000_001)
     graph.put(edges=[Edge("follows", "p0", "p1")])
-    assert walk.nodes()[0] == Node("person", "p1")
-    assert is_packed(walk)
+    assert steps.nodes()[0] == Node("person", "p1")
+    assert is_packed(steps)
     clock.jump(-1)
-    assert not is_packed(walk)
-    assert list(walk.nodes()) == list(
+    assert not is_packed(steps)
+    assert list(steps.nodes()) == list(
         Graph(graph.store, clock=clock).start("person", "p0").out("follows").nodes()
     )
 
@@ -365,6 +367,28 @@ def test_a_long_list_grows_in_the_order_of_ids():
             assert followed(graph, "hub") == sorted(f"{m * 7919 % 300:03}" for m in range(n + 1))
     assert followed(graph, "hub") == [f"{n:03}" for n in range(300)]
     assert is_packed(graph.start("person", "hub").out("follows"))
+
+
+def test_an_edge_from_a_node_to_itself_is_walked_once():
+    graph = graph_of(edges=0)
+    graph.put(edges=[Edge("follows", "a", "a"), Edge("follows", "a", "b"), Edge("follows", "b", "a")])
+    graph.pack("follows")
+    around = graph.start("person", "a").both("follows", per_node=3)
+    assert is_packed(around)
+    found = around.edges()
+    assert ([edge.ref[1:] for edge in found], found.reason) == ([("a", "a"), ("a", "b"), ("b", "a")], "")
+
+
+def test_more_edges_of_one_node_than_a_step_may_meet_are_paged_by_the_store(monkeypatch):
+    for module in (walk, packed_hops):
+        monkeypatch.setattr(module, "MAX_EDGES_PER_STEP", 3)
+    graph = graph_of()
+    graph.put(edges=[Edge("follows", "hub", f"q{n}") for n in range(5)])
+    graph.pack("follows")
+    first = graph.start("person", "hub").out("follows").edges()
+    assert (len(first), first.reason) == (3, "step 1 meets more than 3 edges")
+    rest = graph.start("person", "hub").out("follows").edges(page=9, after=first.next)
+    assert [edge.target for edge in [*first, *rest]] == [f"q{n}" for n in range(5)]
 
 
 def test_opening_packed_tells_progress_and_what_there_is(tmp_path):

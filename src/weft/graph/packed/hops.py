@@ -19,7 +19,7 @@ from weft.graph.traverse.steps import Limit
 
 
 class TooMany(Exception):
-    """More edges than a step may meet, behind limits that count them in pages: for the ordinary walk."""
+    """More edges than a step may meet, where it takes the ordinary walk to tell how to go on, or which."""
 
 
 class Links(NamedTuple):
@@ -83,12 +83,12 @@ class PackedWalk:
         edges, links = self._edges[self.hop.edge.name], self.links
         if len(self.hop.reads) > 1:
             links = links.only(np.sort(np.unique(links.edge, return_index=True)[1]))
-        ends = self.origins.take(links.here), links.there
-        if not isinstance(links.forward, bool):
-            ends = tuple(np.where(links.forward, ends, ends[::-1]))
-        elif not links.forward:
-            ends = ends[::-1]
-        return edges.built(*ends, links.edge, self._now_us)
+        here, there, forward = self.origins.take(links.here), links.there, links.forward
+        if not isinstance(forward, bool):
+            here, there = np.where(forward, here, there), np.where(forward, there, here)
+        elif not forward:
+            here, there = there, here
+        return edges.built(here, there, links.edge, self._now_us)
 
     def _hop(self, hop: PlannedHop, number: int) -> None:
         self.hop, self.origins = hop, self.frontier
@@ -130,7 +130,7 @@ class PackedWalk:
     def _first(self, edges: Edges, hop: PlannedHop, number: int) -> Links:
         """As many edges as a step may meet, the first ones, where there are more."""
         forward = hop.reads[0][1]
-        if hop.limit or hop.per_node or edges.facts.expiries is not None:
+        if len(self.origins) == 1 or hop.limit or hop.per_node or edges.facts.expiries is not None:
             raise TooMany
         self._cut(f"step {number} meets more than {MAX_EDGES_PER_STEP:,} edges")
         counts = (edges.out if forward else edges.into).counts.take(self.origins)

@@ -34,7 +34,7 @@ class Packs:
     def __init__(self, schema: Schema, clock: Clock) -> None:
         self._schema = schema
         self._clock = clock
-        self._pack: Pack | None = None
+        self.pack: Pack | None = None
         self._renewing = threading.Lock()
 
     def add(self, names: Iterable[str], store: KeyValueStore, progress: Progress | None) -> Packed:
@@ -43,7 +43,7 @@ class Packs:
         require("numpy", "packed")
         if Capability.CHANGES in store.capabilities:
             with self._renewing:
-                packed = self._pack.edges if self._pack else ()
+                packed = self.pack.edges if self.pack else ()
                 self._read(
                     [*packed, *(kind.name for kind in kinds if kind.plain)], store, progress or _silent
                 )
@@ -51,7 +51,7 @@ class Packs:
 
     def packed(self) -> Packed:
         """What is packed now."""
-        pack = self._pack
+        pack = self.pack
         if pack is None:
             return Packed()
         return Packed(
@@ -60,19 +60,15 @@ class Packs:
             *pack.memory_bytes(),
         )
 
-    def __bool__(self) -> bool:
-        """Whether anything is packed."""
-        return self._pack is not None
-
     def covers(self, plan: Plan, asked: Asked) -> bool:
         """Whether an answer comes from here, as far as can be told without the store."""
-        return self._pack is not None and self._pack.covers(plan, asked)
+        return self.pack is not None and self.pack.covers(plan, asked)
 
     def answer(
         self, plan: Plan, asked: Asked, store: KeyValueStore, meter: Meter | None = None
     ) -> Answer | None:
         """The answer, or None where the store has to be walked."""
-        pack = self._pack
+        pack = self.pack
         if pack is None or not pack.covers(plan, asked):
             return None
         try:
@@ -85,7 +81,7 @@ class Packs:
         """Read everything again, in one thread; the others walk the store meanwhile."""
         if self._renewing.acquire(blocking=False):
             try:
-                if self._pack is pack:
+                if self.pack is pack:
                     self._read(pack.edges, store, _silent)
             finally:
                 self._renewing.release()
@@ -93,7 +89,7 @@ class Packs:
     def _read(self, names: Iterable[str], store: KeyValueStore, progress: Progress) -> None:
         from weft.graph.packed.pack import Pack
 
-        self._pack = Pack.read(self._schema, dict.fromkeys(names), store, self._clock, progress)
+        self.pack = Pack.read(self._schema, dict.fromkeys(names), store, self._clock, progress)
 
 
 def _silent(namespace: str, items: int) -> None:

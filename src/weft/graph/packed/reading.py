@@ -8,7 +8,6 @@ from typing import Final
 from weft.kv.model import ALL, Item, Keys, PageLimits, RecordItems
 from weft.kv.store import KeyValueStore
 
-
 _FEW: Final = PageLimits(items=500)
 """Records at once, so that their items mostly are one page: the first page of an answer is read fastest."""
 

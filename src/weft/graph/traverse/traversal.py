@@ -227,7 +227,7 @@ class Traversal:
 
     def _packed(self, asked: Asked, meter: Meter | None = None) -> Answer | None:
         """The answer of the read form, or None where the store is to be walked."""
-        if not self._packs or not self._packable():
+        if self._packs.pack is None or not self._packable():
             return None
         plan = self._planner.plan(self.query)
         return self._packs.answer(plan, asked, self._store, meter)
