@@ -14,7 +14,9 @@ from weft.agent.models.protocol import (
     Delta,
     Message,
     Model,
+    Opaque,
     Options,
+    Stopped,
     ToolSpec,
     Usage,
     collect,
@@ -91,6 +93,22 @@ class ModelContract:
         deltas = list(model.stream(history, tools))
         assert [isinstance(delta, Usage) for delta in deltas].count(True) <= 1
         assert not any(isinstance(delta, Usage) for delta in deltas[:-1])
+
+    def test_the_end_is_told_in_order_and_once(
+        self, model: Model, history: list[Message], tools: list[ToolSpec]
+    ) -> None:
+        order = (Opaque, Stopped, Usage)
+        deltas = list(model.stream(history, tools))
+        closing = [delta for delta in deltas if isinstance(delta, order)]
+        assert deltas[len(deltas) - len(closing) :] == closing
+        places = [order.index(type(delta)) for delta in closing]
+        assert places == sorted(set(places))
+
+    def test_the_order_of_the_tools_does_not_matter(
+        self, model: Model, history: list[Message], tools: list[ToolSpec]
+    ) -> None:
+        more = [*tools, ToolSpec("another", "another tool", {"type": "object", "properties": {}})]
+        assert collect(model.stream(history, more)) == collect(model.stream(history, more[::-1]))
 
     def test_calls_are_whole_and_numbered_in_order(
         self, model: Model, history: list[Message], tools: list[ToolSpec]

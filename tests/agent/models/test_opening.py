@@ -74,6 +74,12 @@ def test_what_is_no_model_is_told(url: str, words: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_a_key_in_the_place_of_a_url_is_not_repeated() -> None:
+    with pytest.raises(Invalid) as caught:
+        open_model("sk-abcdefghijklmnopqrstuvwxyz")
+    assert "abcdefg" not in str(caught.value)
+
+
 def test_a_key_that_would_break_a_header_is_told_without_it() -> None:
     with pytest.raises(Invalid, match="set OPENAI_API_KEY again") as caught:
         open_model("openai:gpt-5", environ={"OPENAI_API_KEY": "open\nkey"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from weft.agent.models.protocol import Reply
 from weft.agent.models.recorded import recorded, step_of
 from weft.agent.models.scripted import Script, ScriptedModel
 from weft.agent.secrets import MARK
-from weft.core.errors import Conflict
+from weft.core.errors import Conflict, Unavailable
 from weft.testing.agent import ModelContract, call, scripted, step
 from weft.testing.model_server import reply
 
@@ -97,6 +98,16 @@ def test_a_reply_that_is_left_is_not_recorded(tmp_path: Path) -> None:
     stream: Any = recorded(scripted(step(say="one")), path).stream([TASK], TOOLS)
     next(stream)
     stream.close()
+    assert not path.exists()
+
+
+def test_a_recording_can_be_closed_from_another_thread(connect: Any, tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    model, _ = connect(reply("never", stall_after="headers"))
+    stream: Any = recorded(model, path).stream([TASK], TOOLS)
+    threading.Timer(0.01, stream.close).start()
+    with pytest.raises(Unavailable, match="cancelled"):
+        next(stream)
     assert not path.exists()
 
 

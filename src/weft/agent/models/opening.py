@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from weft.agent.models.protocol import Model, Options
+from weft.agent.secrets import redact
 from weft.core.errors import Denied, Invalid
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def open_model(
     if scheme in ("http", "https"):
         scheme, rest = "chat", url
     if not colon or not rest:
-        raise Invalid(f"`{url}` is not a model URL", hint=f"write SCHEME:REST with one of {_KNOWN}")
+        raise Invalid(f"`{redact(url)}` is not a model URL", hint=f"write SCHEME:REST with one of {_KNOWN}")
     if scheme == "scripted":
         from weft.agent.models.scripted import ScriptedModel
 

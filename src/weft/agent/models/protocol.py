@@ -117,7 +117,8 @@ class Model(Protocol):
       calls run in the order of their indices.
     - A reply that breaks off without the model's word that it ended is an error, never a short reply.
     - The history and the tools are not changed and not kept. The order of the tools does not matter.
-    - Closing the iterator cancels the request, from any thread; nothing is yielded after an error.
+    - Closing the iterator cancels the request; nothing is yielded after an error. Over HTTP it may be closed
+      from any thread, and whoever waits for its next piece gets an error.
     - Nothing but the arguments decides the request: no clock, no memory between calls.
     - Errors: `Invalid` for a request that the model cannot take, `NotFound` for an unknown model,
       `LimitExceeded` when the history is too long, `Denied` for a refused key, `Unavailable` when trying

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -49,23 +49,45 @@ class _Recorded:
                 f"`{self._path}` has {len(before)} replies of a session that has {number}",
                 hint="record a session from its beginning",
             )
-        return self._recording(before[:number], self._model.stream(messages, tools, options))
 
-    def _recording(self, before: list[ScriptedStep], deltas: Iterator[Delta]) -> Iterator[Delta]:
-        seen: list[Delta] = []
-        try:
-            for delta in deltas:
-                seen.append(delta)
-                yield delta
-        finally:
-            getattr(deltas, "close", lambda: None)()
-        self._write([*before, step_of(collect(seen))])
+        def write(reply: Reply) -> None:
+            self._write([*before[:number], step_of(reply)])
+
+        return _Recording(self._model.stream(messages, tools, options), write)
 
     def _write(self, steps: list[ScriptedStep]) -> None:
         script = msgspec.json.format(msgspec.json.encode(Script(steps, self.name)), indent=2)
         unfinished = self._path.with_name(self._path.name + ".new")
         unfinished.write_bytes(script + b"\n")
         unfinished.replace(self._path)
+
+
+class _Recording:
+    """The stream itself, also for whoever closes it from another thread; a reply that is left is not kept."""
+
+    def __init__(self, deltas: Iterator[Delta], write: Callable[[Reply], None]) -> None:
+        self._deltas = deltas
+        self._write = write
+        self._seen: list[Delta] = []
+        self._open = True
+
+    def __iter__(self) -> Iterator[Delta]:
+        return self
+
+    def __next__(self) -> Delta:
+        try:
+            delta = next(self._deltas)
+        except StopIteration:
+            if self._open:
+                self._open = False
+                self._write(collect(self._seen))
+            raise
+        self._seen.append(delta)
+        return delta
+
+    def close(self) -> None:
+        self._open = False
+        getattr(self._deltas, "close", lambda: None)()
 
 
 def step_of(reply: Reply) -> ScriptedStep:

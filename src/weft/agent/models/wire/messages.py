@@ -28,7 +28,8 @@ from weft.agent.models.wire.sse import ServerEvent
 _VERSION: Final = "2023-06-01"
 # The format wants a limit: enough for a whole file, and no more than every model still served takes.
 _MAX_OUTPUT_TOKENS: Final = 16_384
-_THINKING_TOKENS: Final = {"low": 2_048, "medium": 8_192, "high": 24_576}
+# Together with the limit above, within what the models take that want a number.
+_THINKING_TOKENS: Final = {"low": 2_048, "medium": 6_144, "high": 12_288}
 _CLAUDE: Final = re.compile(r"claude-[a-z]+-(\d+)(?:-(\d{1,2})(?!\d))?")
 _ADAPTIVE_FROM: Final = (4, 6)
 _CACHED: Final = {"type": "ephemeral"}

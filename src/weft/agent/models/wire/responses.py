@@ -118,7 +118,7 @@ class ResponsesFormat:
         if options.temperature is not None:
             body["temperature"] = options.temperature
         if options.effort:
-            body["reasoning"] = {"effort": options.effort, "summary": "auto"}
+            body["reasoning"] = {"effort": options.effort}  # summaries are for verified organisations only
         if endpoint.official and _REASONS.match(endpoint.model):
             body["include"] = ["reasoning.encrypted_content"]
         if options.cache_key and endpoint.official:
