@@ -187,14 +187,15 @@ class ChangesContract(KeyValueStoreFixtures):
         backend.store.configure(Namespace(name="n", changes_bytes=2_000))
         store = backend.store
         rng = random.Random(1)
-        by_generation: dict[int, set[bytes]] = {}
+        batches: list[tuple[int, int, set[bytes]]] = []
         first = store.generation()
         assert first is not None
         for number in range(60):
             keys = 300 if number % 20 == 19 else number % 7 + 1
             batch = {rng.randbytes(16): b"v" for _ in range(keys)}
+            before = store.generation() or 0
             store.put_items("n", b"r", batch)
-            by_generation[store.generation() or 0] = set(batch)
+            batches.append((before, store.generation() or 0, set(batch)))
             remembered = 0
             for after in range(first, (store.generation() or 0) + 1):
                 try:
@@ -203,8 +204,10 @@ class ChangesContract(KeyValueStoreFixtures):
                     assert remembered == 0
                     continue
                 remembered += 1
-                wanted = {key for at, keys in by_generation.items() if at > after for key in keys}
-                assert {change.key for change in found.changed} == wanted
+                keys_told = {change.key for change in found.changed}
+                # A hedged write may arrive twice: then it was written in one of several generations.
+                assert keys_told >= {key for begun, _, some in batches if begun >= after for key in some}
+                assert keys_told <= {key for _, ended, some in batches if ended > after for key in some}
             # The last change of a small one is always there, and so are some more; a too large one never is.
             assert remembered >= (1 if keys == 300 else min(number % 20 + 2, 8))
             assert remembered < 60
