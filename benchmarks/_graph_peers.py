@@ -80,7 +80,7 @@ class Weft:
         for first in range(0, len(follows), _BATCH):
             self.upsert(follows[first : first + _BATCH])
         if self._packed:
-            pass
+            self._graph.pack("follows")
 
     def upsert(self, follows: Sequence[Follow]) -> None:
         self._graph.put(
