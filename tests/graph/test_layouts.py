@@ -331,6 +331,10 @@ def test_toml_declares_layouts_too():
     )
     assert declared == [STATS, EdgeType("seen", "page", "page", split=True, newest=True, cap=10)]
     assert decode_types(encode_types(declared)) == declared
+    assert [kind.layout for kind in declared] == [
+        {"groups": {"stats": ["views", "likes"]}},
+        {"split": True, "newest": True, "cap": 10},
+    ]
 
 
 @pytest.mark.parametrize(

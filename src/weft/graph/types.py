@@ -149,6 +149,11 @@ class NodeType(_Properties):
         object.__setattr__(self, "groups", groups)
         object.__setattr__(self, "group_of", group_of)
 
+    @property
+    def layout(self) -> dict[str, Any]:
+        """How nodes are laid out, by field, where that is not as usual."""
+        return {"groups": {group: list(names) for group, names in self.groups.items()}} if self.groups else {}
+
     def encode_groups(self, properties: Mapping[str, Any], *, partial: bool) -> dict[str, bytes]:
         """The stored bytes of every group, or, when `partial`, of those that the properties name."""
         named: dict[str, dict[str, Any]] = {} if partial else {group: {} for group in ("", *self.groups)}
@@ -194,6 +199,12 @@ class EdgeType(_Properties):
                 f"{self.label} has a cap and no order to keep the newest by", hint="add newest=True"
             )
         object.__setattr__(self, "plain", not (self.split or self.newest))
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """How edges are laid out, by field, where that is not as usual."""
+        own = {"split": self.split, "newest": self.newest, "cap": self.cap}
+        return {name: value for name, value in own.items() if value}
 
 
 GraphType = NodeType | EdgeType

@@ -198,7 +198,7 @@ class Pushed(BaseModel):
 
 
 class KindShape(BaseModel):
-    """A node or edge type; `source` and `target` only of an edge type."""
+    """A node or edge type; `source`, `target` and what follows `groups` only of an edge type."""
 
     name: str
     source: str | None = None
@@ -206,6 +206,10 @@ class KindShape(BaseModel):
     properties: dict[str, str]
     unknown: Literal["keep", "refuse"]
     ttl_s: float | None
+    groups: dict[str, list[str]] = {}
+    split: bool = False
+    newest: bool = False
+    cap: int | None = None
 
 
 class Types(BaseModel):

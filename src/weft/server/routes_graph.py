@@ -155,6 +155,7 @@ def _type(kind: NodeType | EdgeType) -> dict[str, Any]:
         "properties": dict(kind.properties),
         "unknown": kind.unknown,
         "ttl_s": kind.ttl_s,
+        **kind.layout,
     }
 
 

@@ -87,17 +87,11 @@ def _fields(kind: GraphType) -> dict[str, object]:
     return {
         **_name(kind),
         **ends,
-        **_layout(kind),
+        **kind.layout,
         "properties": dict(kind.properties),
         "unknown": kind.unknown,
         "ttl_s": kind.ttl_s,
     }
-
-
-def _layout(kind: GraphType) -> dict[str, object]:
-    """How the type is laid out, where that is not as usual."""
-    names = ("split", "newest", "cap") if isinstance(kind, EdgeType) else ("groups",)
-    return {name: value for name in names if (value := getattr(kind, name))}
 
 
 def _row(kind: GraphType) -> tuple[str, str, str, str]:
@@ -111,7 +105,7 @@ def _row(kind: GraphType) -> tuple[str, str, str, str]:
         properties.append("others")
     properties += [
         name if value is True else f"{name} {value}"
-        for name, value in _layout(kind).items()
+        for name, value in kind.layout.items()
         if name != "groups"
     ]
     return (_label(kind), *ends, ", ".join(properties))
