@@ -26,8 +26,7 @@ HEADER: Final = struct.Struct(">QQ16sBBQ")
 _CHUNKS: Final = struct.Struct(">QI")
 RANK: Final = slice(0, 33)
 CODING: Final = 33
-PLAIN_STATE: Final = b"\x00\x00"
-PLAIN: Final = PLAIN_STATE + NEVER_US.to_bytes(8, "big")
+PLAIN: Final = b"\x00\x00" + NEVER_US.to_bytes(8, "big")
 """State, coding and expiry of a value as it is, without expiry."""
 PLAIN_SLICE: Final = slice(32, 42)
 _DEAD: Final = b"\x01\x00"
@@ -47,7 +46,7 @@ _pair: Final = tuple.__new__
 
 def pack_version(event_time_us: int, token: Token) -> bytes:
     """A version as 32 bytes that sort like it."""
-    return VERSION.pack(event_time_us + _EPOCH, token[0], token[1])
+    return VERSION.pack(event_time_us + _EPOCH, token.instant_us, token.nonce)
 
 
 def unpack_version(version: bytes) -> Version:
@@ -153,6 +152,6 @@ def live_item(key: bytes, cell: bytes, record_us: int, now_us: int, read_chunks:
     return Item(
         key,
         value_of(cell, read_chunks) if coding else cell[42:],
-        _pair(Version, (event_us, _pair(Token, (instant_us, nonce)))),
+        _pair(Version, (event_us, Token(instant_us, nonce))),
         None if expires_us == NEVER_US else expires_us,
     )

@@ -80,8 +80,7 @@ def check_mutations(mutations: Sequence[Mutation], namespaces: Mapping[str, Name
             )
         if mutation.token is not token:
             token = mutation.token
-            instant_us, nonce = token
-            if len(nonce) != 16 or not 0 <= instant_us < _MAX_TIME_US:
+            if len(token.nonce) != 16 or not 0 <= token.instant_us < _MAX_TIME_US:
                 raise Invalid("a token is an instant and 16 bytes", hint="take tokens from a TokenSource")
         if kind is Put:
             _check_put(mutation, largest[mutation.namespace])  # type: ignore[arg-type]

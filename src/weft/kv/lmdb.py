@@ -58,7 +58,7 @@ from weft.kv.store import Capability, Moved
 
 _MUTATIONS = (Put, Delete)
 FORMAT_NAME = "weft.kv"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class LmdbStore(StoreBase):

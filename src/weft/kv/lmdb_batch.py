@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from weft.core import limits
 from weft.kv.cells import (
-    PLAIN_STATE,
+    PLAIN,
     RANK,
     kept_until_us,
     outlives,
@@ -60,11 +60,14 @@ class Batch:
                 self._add_delete(key, version, mutation, place)  # type: ignore[arg-type]
 
     def _add_put(self, record: bytes, version: bytes, put: Put, place: _Place) -> None:
-        namespace_end_us = NEVER_US if place.ttl_s is None else ttl_end_us(put.event_time_us, place.ttl_s)
+        namespace_end_us, state = NEVER_US, PLAIN
+        if place.ttl_s is not None:
+            namespace_end_us = ttl_end_us(put.event_time_us, place.ttl_s)
+            state = PLAIN[:2] + namespace_end_us.to_bytes(8, "big")
         for item in put.items:
             value = item.value
             if item.ttl_s is None and len(value) < place.small:
-                cell = version + PLAIN_STATE + namespace_end_us.to_bytes(8, "big") + value
+                cell = version + state + value
             else:
                 expires_us = min(namespace_end_us, ttl_end_us(put.event_time_us, item.ttl_s))
                 cell = value_cell(version, value, expires_us, place.compress)

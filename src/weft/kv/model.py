@@ -17,7 +17,7 @@ from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.core.randomness import system_random
 
 
-class Token(NamedTuple):
+class Token(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """Names one write for ever: applying a mutation twice under the same token changes nothing."""
 
     instant_us: int

@@ -75,13 +75,14 @@ class Window:
 
     def drain(self) -> tuple[dict[str, list[Update]], list[RelationUpdate]]:
         """Everything that holds; the window is empty afterwards."""
-        for end_us in self._ends:
-            self._close(end_us)
-        self._ends, self._next_end_us = [], _NEVER_US
-        for key in self._held:
-            self._make_due(key, self._held[key])
-        relations = list(self._relations.values())
-        self._held, self._relations = {}, {}
+        self._buckets, self._ends, self._next_end_us = {}, [], _NEVER_US
+        held, self._held = self._held, {}
+        if self._due:
+            for key, update in held.items():
+                self._make_due(key, update)
+        else:
+            self._due = held
+        relations, self._relations = list(self._relations.values()), {}
         return self.drain_due(), relations
 
     def _of_two(self, before: Update, update: Update) -> Update:
