@@ -289,6 +289,44 @@ def test_undo_brings_back_what_was_before_the_next_step_whatever_happened_since(
                 getattr(life, act)(*rest)
 
 
+@pytest.mark.parametrize("message", ["", "no, stop that"])
+def test_calls_that_an_undo_or_a_message_came_before_are_answered_and_do_not_run(
+    repository: Path, message: str
+) -> None:
+    store = SessionStore()
+    model = scripted(
+        step(call("write_file", path="a", content="a")),
+        step(call("write_file", path="b", content="b"), call("list_dir")),
+        step(say="x", expect="not run: the person"),
+        step(say="x"),
+    )
+    agent = open_agent(
+        repository, store, model, verify="true", on_event=lambda event: at_reply(agent, event, 2)
+    )
+    session = agent.run("x").session
+    if not message:
+        undo(store, session, 1)
+    result = open_agent(repository, store, model, verify="true").resume(session, message=message)
+    assert result.ok
+    assert [file.path for file in State(result.events).saved] == ["a"]
+    answers = [m.call_id for m in State(result.events).messages if m.role == "tool"]
+    assert answers == ["call_1_1", "call_2_1", "call_2_2"]
+
+
+def at_reply(agent: Agent, event: AnyEvent, step: int) -> None:
+    if isinstance(event, ModelReplied) and event.step == step:
+        agent.interrupt()
+
+
+def test_a_session_goes_on_in_its_own_workspace_only(repository: Path, tmp_path: Path) -> None:
+    store = SessionStore()
+    session = open_agent(repository, store).run("x").session
+    other = open_agent(failing_repository(tmp_path / "other"), store)
+    for attempt in (other.resume, other.replay):
+        with pytest.raises(Invalid, match="belongs to another workspace"):
+            attempt(session)
+
+
 # fork
 
 

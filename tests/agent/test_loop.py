@@ -42,7 +42,7 @@ from weft.agent.sandbox.unconfined import Unconfined
 from weft.agent.session import SessionStore
 from weft.agent.state import State
 from weft.agent.tools import Observation, ToolContext
-from weft.core.errors import LimitExceeded
+from weft.core.errors import LimitExceeded, Unavailable
 from weft.kv.memory import MemoryStore
 from weft.testing.agent import BROKEN, MENDED, Cast, call, failing_repository, scripted, step
 from weft.testing.clock import VirtualClock
@@ -111,7 +111,7 @@ class Streaming:
             yield CallDelta(index, arguments=f'{name}"}}')
         self.saw_it_run = self._probe.ran[self._wait_for].wait(10)
         if self._fail:
-            raise LimitExceeded("too long")
+            raise Unavailable("overloaded")
         yield TextDelta("meanwhile")
         yield Stopped("calls")
         yield Usage(5, 5)
@@ -135,9 +135,11 @@ def test_reads_start_while_the_reply_goes_on_and_are_recorded_in_order(repositor
 def test_what_began_for_a_reply_that_broke_off_is_not_on_record(repository: Path) -> None:
     probe = Probe()
     store = SessionStore()
-    with pytest.raises(LimitExceeded):
-        open_agent(repository, Streaming(probe, fail=True), tools=[probe], session_store=store).run("look")
+    agent = open_agent(repository, Streaming(probe, fail=True), tools=[probe], session_store=store)
+    with pytest.raises(Unavailable) as raised:
+        agent.run("look")
     (session,) = store.sessions()
+    assert raised.value.fields["session"] == session
     assert [type(event) for event in store.events(session)] == [SessionStarted]
 
 
@@ -517,6 +519,17 @@ def test_a_full_window_is_compacted_once_and_the_session_resumes_with_it(
     assert window[0].role == "system"
     assert "were left out" in window[2].content
     assert [m.content for m in model.prompts[-1]] == [m.content for m in window[: len(model.prompts[-1])]]
+
+
+def test_without_a_compactor_of_its_own_the_structure_is_what_stays(repository: Path) -> None:
+    steps = [*[big(number) for number in range(1, 9)], step(MEND), step(say="Done.")]
+    model = Noting(*steps)
+    model.context_tokens = 5_000  # type: ignore[attr-defined]
+    result = open_agent(repository, model).run("mend it")
+    assert result.ok
+    assert of(Compacted, result.events)
+    assert all(sum(len(m.content) for m in prompt) // 4 < 5_000 for prompt in model.prompts)
+    assert {prompt[1].content for prompt in model.prompts} == {"mend it"}
 
 
 def test_a_window_that_is_too_long_right_after_compaction_is_an_error(repository: Path) -> None:

@@ -35,7 +35,7 @@ from weft.agent.tools.conversation import AskUser
 from weft.agent.tools.knowledge import GraphReader
 from weft.agent.verification import test_command
 from weft.core.clock import SYSTEM_CLOCK, Clock
-from weft.core.errors import Invalid, NotFound
+from weft.core.errors import Invalid, NotFound, WeftError
 from weft.kv.store import KeyValueStore
 
 _AUTO: Final = "auto"
@@ -107,13 +107,13 @@ class Agent:
         `model` is a URL (`scripted:PATH`) or an object; a `router` may choose another one for each step.
         Without a `policy` the built-in rules hold; `sandbox` is a provider, Linux namespaces by default;
         without a `session_store` sessions live in this process. `tools` come beside the standard ones, and
-        so do those of the servers `mcp`.
-        `on_event` sees each event once it is recorded, those of sub-agents too, and `on_delta` the model's
-        stream. `approve` answers where the policy asks; without it such accesses are denied. `ask_user` puts
-        the model's questions to a person, and asks what to do when the session goes in circles; without it
-        that ends the session. `index`, the workspace's own if not given, and `graph` are what the tools for
-        searching them ask. `compactor` shortens a window that is nearly full. `verify` is the command that
-        has to succeed before a task counts as done, found by the workspace's files if not given.
+        so do those of the servers `mcp`. `on_event` sees each event once it is recorded, those of sub-agents
+        too and in their threads, and `on_delta` the model's stream. `approve` answers where the policy asks;
+        without it such accesses are denied. `ask_user` puts the model's questions to a person, and asks what
+        to do when the session goes in circles; without it that ends the session. `index`, the workspace's own
+        if not given, and `graph` are what the tools for searching them ask. `compactor` shortens a window
+        that is nearly full, by the session's structure if not given. `verify` is the command that has to
+        succeed before a task counts as done, found by the workspace's files if not given.
         """
         folder = Path(workspace)
         if not folder.is_dir():
@@ -171,6 +171,7 @@ class Agent:
             )
         with self.sessions.hold(session):
             opened = self.sessions.open(session, self._setup.on_event)
+            self._check_workspace(opened)
             if message.strip():
                 opened.append(PersonSaid(text=message))
             if State(opened.events).ended is None:
@@ -187,6 +188,7 @@ class Agent:
         before = State(recorded.events)
         if before.started is None:
             raise NotFound(f"the session `{session}` has no start", hint="list the sessions to see their ids")
+        self._check_workspace(recorded)
         not_yet_made(self.workspace, originals(recorded.events))
         again = self.sessions.new(self._setup.on_event)
         setup = msgspec.structs.replace(
@@ -207,6 +209,14 @@ class Agent:
         """Stop the running session at its next event or piece of the model's reply; from any thread."""
         self._setup.interrupt.set()
 
+    def _check_workspace(self, session: Session) -> None:
+        started = State(session.events[:1]).started
+        if started and started.workspace != str(self.workspace.resolve()):
+            raise Invalid(
+                f"the session `{session.id}` belongs to another workspace",
+                hint=f"open the agent on `{started.workspace}`",
+            )
+
     def _drive(self, setup: Setup, session: Session, land: bool) -> RunResult:
         setup.interrupt.clear()
         state = State(session.events)
@@ -218,9 +228,13 @@ class Agent:
             box = Sandbox.open(self.workspace, provider=self._sandbox, toolchain=_toolchain(), hidden=hidden)
         with box:
             drive = Drive(setup, session, box, hidden, stopwatch)
-            with stopwatch.phase("sandbox"):
-                drive.restore()
-            state = drive.run()
+            try:
+                with stopwatch.phase("sandbox"):
+                    drive.restore()
+                state = drive.run()
+            except WeftError as error:
+                error.fields.setdefault("session", session.id)
+                raise
             diff = state.ended.diff if state.ended else redact(box.diff())
             if land and state.ended and state.ended.ok and not state.landed:
                 drive.land()

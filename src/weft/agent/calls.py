@@ -26,8 +26,9 @@ Approve = Callable[[Question, str], Answer]
 
 _PARALLEL_CALLS: Final = 8
 
-# These cost money or a person's attention: they wait until the reply that asks for them is on record.
-_NEVER_EARLY: Final = frozenset({"explore", "ask_user"})
+# These cost money or a person's attention, or reach another server: they wait until the reply that asks for
+# them is on record.
+_NEVER_EARLY: Final = ("explore", "ask_user", "mcp__")
 
 
 class NeedsPerson(Exception):  # not an error: the call waits
@@ -146,7 +147,7 @@ class CallRunner:
 
     def may_start_early(self, name: str) -> bool:
         """Whether a call of this tool may run before the reply that asks for it has ended."""
-        return self._toolbox.is_read_only(name) and name not in _NEVER_EARLY
+        return self._toolbox.is_read_only(name) and not name.startswith(_NEVER_EARLY)
 
     def start_early(self, step: int, call: ToolCall) -> None:
         """Begin with a call while the reply goes on; `run` records it, or it was for nothing.

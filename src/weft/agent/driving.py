@@ -12,8 +12,9 @@ import msgspec
 from weft.agent.asking import Asker
 from weft.agent.calls import Approve, CallRunner, Gate
 from weft.agent.checkpoints import Checkpoints
+from weft.agent.compaction import compact
 from weft.agent.context import CodeIndex
-from weft.agent.events import AnyEvent, Landed, Mode, SessionResumed, SessionStarted
+from weft.agent.events import AnyEvent, Compacted, Landed, Mode, SessionResumed, SessionStarted
 from weft.agent.instructions import instructions
 from weft.agent.mcp import Server, Servers
 from weft.agent.models.prices import Prices
@@ -93,6 +94,12 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def _by_structure(
+    outputs: Outputs, state: State, events: Sequence[AnyEvent], budget_tokens: int
+) -> Compacted:
+    return compact(state.messages, events, state.step, budget_tokens, outputs.keep)
+
+
 class Drive:
     """One run of one session; its sub-agents use the same sandbox, at the same time, and only read."""
 
@@ -148,13 +155,8 @@ class Drive:
         setup, store = self._setup, session.store
         gate = setup.gate(self._session.id, mode, stopwatch, self._covered)
         toolbox = Toolbox(self._tools(mode))
-        context = ToolContext(
-            self._box,
-            setup.verify,
-            budgets.command_s,
-            gate.may_read,
-            outputs=Outputs(partial(store.save_file, session.id), partial(store.file, session.id)),
-        )
+        outputs = Outputs(partial(store.save_file, session.id), partial(store.file, session.id))
+        context = ToolContext(self._box, setup.verify, budgets.command_s, gate.may_read, outputs=outputs)
         checkpoints = Checkpoints(session, setup.workspace)
         with CallRunner(toolbox, gate, context, checkpoints, stopwatch) as runner:
             asker = Asker(
@@ -174,7 +176,7 @@ class Drive:
                 stopwatch=stopwatch,
                 interrupt=setup.interrupt,
                 ask_user=setup.ask_user if session is self._session else None,
-                compactor=setup.compactor,
+                compactor=setup.compactor or partial(_by_structure, outputs),
                 context_tokens=setup.context_tokens,
             ).run()
 

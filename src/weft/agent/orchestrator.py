@@ -72,10 +72,10 @@ class Orchestrator:
         stopwatch: Stopwatch,
         interrupt: threading.Event,
         ask_user: AskUser | None = None,
-        compactor: Compactor | None = None,
-        context_tokens: int = 0,
+        compactor: Compactor,
+        context_tokens: int,
     ) -> None:
-        """`context_tokens` is the model's; it counts where there is a compactor."""
+        """`context_tokens` is how much the model takes; the window is compacted before it is full."""
         self._session = session
         self._asker = asker
         self._runner = runner
@@ -90,7 +90,7 @@ class Orchestrator:
 
     def run(self) -> State:
         """Act until the session has ended; an interruption leaves it open, to be resumed."""
-        compact_at = self._context_tokens * _FULL if self._compactor else float("inf")
+        compact_at = int(self._context_tokens * _FULL)
         try:
             while self.state.ended is None:
                 self._check_interrupt()
@@ -131,14 +131,13 @@ class Orchestrator:
         try:
             self._happened(self._asker.ask(step, self.state, self._check_interrupt))
         except LimitExceeded:
-            if self._compactor is None or self.state.compacted_at == step - 1:
+            if self.state.compacted_at == step - 1:
                 raise
             self._compact(step - 1)
 
     def _compact(self, step: int) -> None:
-        if self._compactor is not None:
-            budget = int(self._context_tokens * _AFTER_COMPACTION)
-            self._happened(self._compactor(self.state, self._session.events, budget))
+        budget = int(min(self._context_tokens, self.state.window_tokens) * _AFTER_COMPACTION)
+        self._happened(self._compactor(self.state, self._session.events, budget))
 
     def _ask_person(self, reason: str) -> None:
         """Go on with what a person says to it; where nobody says anything, it is the end."""
@@ -170,6 +169,8 @@ class Orchestrator:
         )
 
     def _end(self, ok: bool, reason: str) -> None:
-        with self._stopwatch.phase("sandbox"):
-            diff = self._box.diff()
+        diff = ""
+        if self.state.changes_files:
+            with self._stopwatch.phase("sandbox"):
+                diff = self._box.diff()
         self._happened(SessionEnded(ok=ok, reason=reason, diff=diff, timings=self._stopwatch.seconds()))

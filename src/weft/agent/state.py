@@ -25,10 +25,10 @@ from weft.agent.events import (
 )
 from weft.agent.loops import MEMORY, TIMES, Turn, circle, turn, without_noise
 from weft.agent.models.protocol import Message, ToolCall
+from weft.agent.models.tokens import message_tokens
 from weft.agent.routing import StepFeatures
 from weft.core.errors import Bug
 
-_CHARS_PER_TOKEN = 4
 _CUT_OFF = "Your reply ran into the length limit and was cut off. Go on from there, in smaller pieces."
 
 
@@ -134,6 +134,11 @@ class State:
             self.apply(event)
 
     @property
+    def changes_files(self) -> bool:
+        """Whether the session may: those that plan or explore may not."""
+        return self.started is not None and self.started.mode == "act"
+
+    @property
     def spent(self) -> Spent:
         """What the session has used up."""
         return Spent(self.step, self.tokens, self.cost_usd, self._work_us)
@@ -154,7 +159,7 @@ class State:
                 self._verified(event)
             case Compacted():
                 self.messages[: event.replaced] = event.messages
-                self.window_tokens = sum(map(_tokens, self.messages))
+                self.window_tokens = sum(map(message_tokens, self.messages))
                 self.compacted_at = event.step
             case LoopFound():
                 self._recent.clear()
@@ -177,7 +182,7 @@ class State:
             case _:
                 pass
 
-    def next_action(self, budgets: Budgets, compact_at_tokens: float = float("inf")) -> NextAction:
+    def next_action(self, budgets: Budgets, compact_at_tokens: int) -> NextAction:
         """What the session has to do now."""
         if self.started is None:
             raise Bug("a session without a start was asked for its next action")
@@ -218,7 +223,7 @@ class State:
 
     def _say(self, message: Message) -> None:
         self.messages.append(message)
-        self.window_tokens += _tokens(message)
+        self.window_tokens += message_tokens(message)
 
     def _count_time(self, event: AnyEvent) -> None:
         """Time of work is the time between events, but for the pause before somebody takes a session up."""
@@ -304,12 +309,6 @@ class State:
         if not self._told_off:
             return TellOff(self.step, tools)
         return AskPerson(f"it goes in circles, also after it was told: {_named(tools)}, {TIMES} times over")
-
-
-def _tokens(message: Message) -> int:
-    """About how many tokens a message has."""
-    chars = len(message.content) + sum(len(call.name) + len(call.arguments) for call in message.calls)
-    return chars // _CHARS_PER_TOKEN + 4
 
 
 def _task(event: SessionStarted) -> str:
