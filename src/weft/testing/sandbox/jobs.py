@@ -89,3 +89,11 @@ class JobContract(SandboxFixtures):
         with pytest.raises(NotFound):
             jobs[0].poll()
         assert box.run("echo alive").output == "alive\n"
+
+    def test_a_job_whose_keeper_is_killed_has_ended_with_all_it_started(self, box: Sandbox) -> None:
+        job = box.start("echo $PPID; echo $$; echo end; exec sleep 1000")
+        keeper, command = said(job, b"end").decode().split()[:2]
+        box.run(["kill", "-9", keeper])
+        said(job, b"never", 5.0)
+        assert job.exit_code == 137
+        assert box.run(f"kill -0 {command} 2>/dev/null && echo alive || echo gone").output == "gone\n"

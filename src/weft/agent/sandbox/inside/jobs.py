@@ -54,14 +54,21 @@ class _Job:
         return bool(data)
 
     def reap(self, options: int = os.WNOHANG) -> None:
-        """Notice the end, if it has come, and take the rest of the output."""
+        """Notice the end, if it has come."""
         if self.exit is None:
-            pid, status = os.waitpid(self.pid, options)
+            try:
+                pid, status = os.waitpid(self.pid, options)
+            except ChildProcessError:
+                # It was ended along with a fork bomb beside it.
+                pid, status = self.pid, kernel.SIGKILL
             if pid:
                 code = os.waitstatus_to_exitcode(status)
                 self.exit = code if code >= 0 else _SIGNALLED - code
-                while self.take() and select.select([self.output], [], [], 0)[0]:
-                    pass
+
+    def drain(self) -> None:
+        """Take the rest of the output."""
+        while self.take() and select.select([self.output], [], [], 0)[0]:
+            pass
 
     def close(self) -> None:
         os.close(self.output)
@@ -151,12 +158,13 @@ class Jobs:
         if job.exit is None:
             os.kill(job.pid, kernel.SIGKILL)
             job.reap(0)
-            self._end_others()
-            while job.take() and select.select([job.output], [], [], 0)[0]:
-                pass
         return self._told(request["job"], job)
 
     def _told(self, number: int, job: _Job) -> dict[str, object]:
+        if job.exit is not None:
+            # Where its keeper was killed, by whomever, what it started is now nobody's.
+            self._end_others()
+            job.drain()
         told = {"data": bytes(job.kept), "omitted_bytes": job.omitted, "ended": job.exit is not None}
         job.kept.clear()
         job.omitted = 0
