@@ -6,22 +6,39 @@ import asyncio
 import queue
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import Future
+from typing import Generic, Protocol, TypeVar
 
 from weft.core.errors import Unavailable
 
 T = TypeVar("T")
 
 
-class LoopThread:
-    """Closing it cancels what runs in it and does `at_close`; so does forgetting it."""
+class Closable(Protocol):
+    async def aclose(self) -> None:
+        """Let go of what it holds."""
 
-    def __init__(self, at_close: Callable[[], Coroutine[Any, Any, None]]) -> None:
+
+C = TypeVar("C", bound=Closable)
+
+
+class LoopThread(Generic[C]):
+    """A loop, its thread, and the one thing that lives there, made meanwhile.
+
+    Closing cancels what runs and closes that thing; so does forgetting the loop.
+    """
+
+    def __init__(self, make: Callable[[], C]) -> None:
         self._loop = asyncio.new_event_loop()
         thread = threading.Thread(target=_serve, args=(self._loop,), name="weft-models", daemon=True)
         thread.start()
-        self.close = weakref.finalize(self, _stop, self._loop, thread, at_close)
+        self._made = asyncio.run_coroutine_threadsafe(_made_by(make), self._loop)
+        self.close = weakref.finalize(self, _stop, self._loop, thread, self._made)
+
+    async def made(self) -> C:
+        """The thing that lives in the loop; for those who run there."""
+        return await asyncio.wrap_future(self._made)
 
     def iterate(self, source: AsyncGenerator[T], is_last: Callable[[T], bool]) -> Iterate[T]:
         """What the source gives, as an iterator; the source goes on by itself meanwhile."""
@@ -100,22 +117,25 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_forever()
 
 
-def _stop(
-    loop: asyncio.AbstractEventLoop,
-    thread: threading.Thread,
-    at_close: Callable[[], Coroutine[Any, Any, None]],
-) -> None:
-    asyncio.run_coroutine_threadsafe(_end(loop, at_close), loop)
+async def _made_by(make: Callable[[], C]) -> C:
+    return make()
+
+
+def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, made: Future[C]) -> None:
+    asyncio.run_coroutine_threadsafe(_end(loop, made), loop)
     if threading.current_thread() is not thread:  # the collector may come by in the loop itself
         thread.join()
         loop.close()
 
 
-async def _end(loop: asyncio.AbstractEventLoop, at_close: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await loop.shutdown_asyncgens()
-    await at_close()
-    loop.stop()
+async def _end(loop: asyncio.AbstractEventLoop, made: Future[C]) -> None:
+    try:
+        living = await asyncio.wrap_future(made)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await loop.shutdown_asyncgens()
+        await living.aclose()
+    finally:
+        loop.stop()

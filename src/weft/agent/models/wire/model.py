@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
@@ -18,8 +20,7 @@ from weft.agent.models.wire.loop import LoopThread
 from weft.agent.models.wire.patience import Patience, patiently
 from weft.agent.models.wire.sse import EventParser
 from weft.core.clock import SYSTEM_CLOCK, Clock
-from weft.core.errors import Unavailable
-from weft.core.extras import require
+from weft.core.errors import MissingExtra, Unavailable
 from weft.core.randomness import system_random
 
 if TYPE_CHECKING:
@@ -55,8 +56,10 @@ class HttpModel:
         self._patience = patience or Patience()
         self._clock = clock
         self._rng = rng or system_random()
-        self._client = _client(endpoint, self._patience)
-        self._loop = LoopThread(at_close=self._client.aclose)
+        if find_spec("httpx") is None:
+            raise MissingExtra("httpx", "agent")
+        # Loading httpx takes a tenth of a second and more, in which the sandbox can start.
+        self._loop = LoopThread(partial(_client, endpoint, self._patience))
 
     @property
     def name(self) -> str:
@@ -94,7 +97,8 @@ class HttpModel:
             "accept-encoding": "identity",  # compression would hold tokens back
         }
         try:
-            async with self._client.stream("POST", url, content=body, headers=headers) as response:
+            client = await self._loop.made()
+            async with client.stream("POST", url, content=body, headers=headers) as response:
                 if not _is_stream(response.status_code, response.headers):
                     said = await _read(response)
                     raise refusal(self._endpoint, response.status_code, response.headers, said, self._clock)
@@ -181,7 +185,6 @@ def _filled(options: Options, defaults: Options) -> Options:
 
 def _client(endpoint: Endpoint, patience: Patience) -> httpx.AsyncClient:
     """A client that waits for as long as `Patience` lets it; a proxy has nothing to do with this machine."""
-    require("httpx", "agent")
     import httpx
 
     return httpx.AsyncClient(
