@@ -22,6 +22,7 @@ class Observed(msgspec.Struct):
     asked_s: list[float] = []
     ended_s: list[float] = []
     prefixes_kept: int = 0
+    first_prompt_bytes: int = 0
     rss_bytes: int = 0
 
 
@@ -42,6 +43,7 @@ class Watched:
 
     def _compare(self, prompt: bytes) -> None:
         self.observed.prefixes_kept += self._last is None or prompt.startswith(self._last)
+        self.observed.first_prompt_bytes = self.observed.first_prompt_bytes or len(prompt)
         self._last = prompt
 
 

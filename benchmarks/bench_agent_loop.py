@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 from _agent_client import Observed
-from _report import Report, percentile, scale_from_arguments
+from _report import Report, elapsed_s, percentile, scale_from_arguments
 
+from weft.agent.models.tokens import CHARS_PER_TOKEN
 from weft.core.clock import SYSTEM_CLOCK
 from weft.testing.agent import call, failing_repository, step
 from weft.testing.model_server import ModelServer
@@ -27,6 +28,8 @@ KINDS = {
     "command": [call("run_command", command="true")],
 }
 _CLIENT = Path(__file__).with_name("_agent_client.py")
+# Any agent in Python starts an interpreter, and something to speak HTTP with.
+_LEAST, _LEAST_NAME = [sys.executable, "-c", "import httpx"], "start of Python that imports httpx, p50"
 
 
 def run(folder: Path, script: list[Any]) -> tuple[Observed, float]:
@@ -66,12 +69,15 @@ def main() -> None:
         report.add_latencies(
             f"gap, {kind}", [gap for gap, each in zip(gaps, kinds, strict=True) if each == kind]
         )
-    starts = []
+    starts, plain = [], []
     for _ in range(max(2, int(STARTS * scale))):
         with tempfile.TemporaryDirectory() as folder:
             starts.append(run(Path(folder), [step(say="Done.")])[1])
-    report.add("process start to first request, p50", percentile(starts, 50), "s")
+        plain.append(elapsed_s(lambda: subprocess.run(_LEAST, check=True)))
+    report.add(_LEAST_NAME, percentile(plain, 50), "s")
+    report.add("process start to first request, p50", percentile(starts, 50), "s", floor=_LEAST_NAME)
     report.add("memory of the agent's process", observed.rss_bytes / 1e6, "MB")
+    report.add("first prompt with all tools", observed.first_prompt_bytes / CHARS_PER_TOKEN, "tokens")
     report.add("prompts that extend the one before", 100 * observed.prefixes_kept / len(script), "%")
     report.print()
 
