@@ -112,7 +112,7 @@ class FollowingMachine(RuleBasedStateMachine):
         follower.catch_up()
         assert follower.live(self.clock.now_us()) == read_all(self.store, follower.namespace)
         if self.large:
-            assert follower.began == 1
+            assert follower.began <= 1
 
     @rule(name=st.sampled_from(NAMES), limit=st.integers(1, 4))
     def erase(self, name: str, limit: int) -> None:
