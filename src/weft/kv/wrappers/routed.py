@@ -148,7 +148,8 @@ class RoutedStore(StoreWrapper):
         """Asked and told in the sum over all places, as `generation` is.
 
         What others have grown by since `after` is taken off it, so a change may be told again; and a place
-        that is new in the sum takes off all of its own, which is before every log but a whole one.
+        that is new in the sum takes off all of its own, which is before every log but a whole one. So a log
+        that is shorter than what others were written meanwhile is forgotten sooner than it need be.
         """
 
         def ask(store: KeyValueStore) -> Changes:
