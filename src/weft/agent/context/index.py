@@ -193,7 +193,7 @@ class CodeIndex:
         data = self._overlay[path] if path in self._overlay else self._folder.read(path)
         return data or b""
 
-    def _hit(self, path: str, unit: int, score: float, asked: Iterable[str]) -> Hit:
+    def _hit(self, path: str, unit: int, score: float, asked: Mapping[str, str]) -> Hit:
         chunk = self._chunks[unit]
         body = set(self._body_terms(path, chunk))
         told = {
@@ -202,9 +202,9 @@ class CodeIndex:
             "path": set(name_terms(path)),
         }
         why = [
-            f"{what}: {', '.join(both)}"
+            f"{what}: {', '.join(dict.fromkeys(both))}"
             for what, words in told.items()
-            if (both := [term for term in asked if term in words])
+            if (both := [word for term, word in asked.items() if term in words])
         ]
         lines = (chunk.start_line, chunk.end_line)
         return Hit(path, lines, round(score, 4), "; ".join(why), chunk.name, chunk.kind)

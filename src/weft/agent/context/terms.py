@@ -29,11 +29,15 @@ def terms(text: str) -> list[str]:
     return found
 
 
-def query_terms(text: str) -> list[str]:
-    """The terms of a question, each once, without words that say nothing, unless there are no others."""
+def query_terms(text: str) -> dict[str, str]:
+    """The terms of a question, each with its word; without words that say nothing, if there are others."""
     words = _WORD.findall(text)
     told = [word for word in words if word.lower() not in _STOP] or words
-    return list(dict.fromkeys(term for word in told for term in of_word(word)))
+    asked: dict[str, str] = {}
+    for word in told:
+        for term in of_word(word):
+            asked.setdefault(term, word)
+    return asked
 
 
 @functools.lru_cache(maxsize=1 << 18)
@@ -51,16 +55,19 @@ def stem(word: str) -> str:
     """The word without plural, `-ing`, `-ed` and a mute `e`: enough for names in code, and never far off."""
     if len(word) < 4 or not word.isascii():
         return word
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
+    if word.endswith(("ies", "ied")) and len(word) > 4:
+        return word[:-2]
     if word.endswith("s") and word[-2] not in "su" and not word.endswith("is"):
         word = word[:-1]
     for ending in ("ing", "ed"):
         rest = word.removesuffix(ending)
         if rest != word and len(rest) > 2 and any(letter in "aeiouy" for letter in rest):
             doubled = rest[-1] == rest[-2] and rest[-1] not in "lsz"
-            return rest[:-1] if doubled else rest.removesuffix("e")
-    return word.removesuffix("e") if len(word) > 3 else word
+            word = rest[:-1] if doubled else rest
+            break
+    if len(word) > 3 and word.endswith("e"):
+        return word[:-1]
+    return word[:-1] + "i" if len(word) > 3 and word[-1] == "y" and word[-2] not in "aeiou" else word
 
 
 def name_terms(*names: str) -> Iterator[str]:
