@@ -312,6 +312,12 @@ def test_a_circle_is_a_round_of_up_to_three_three_times_over(turns: str, expecte
     assert "".join(circle([Turn(each, "", "") for each in turns])) == expected
 
 
+def test_waiting_for_a_command_is_no_circle_unless_something_else_goes_round_with_it() -> None:
+    wait, look = Turn("command_output", "{}", "running"), Turn("read_file", "{}", "text")
+    assert circle([wait] * 9) == ()
+    assert circle([wait, look] * 3) == ("command_output", "read_file")
+
+
 LOOK, LIST = call("read_file", path="calc.py"), call("list_dir")
 
 

@@ -21,6 +21,10 @@ MEMORY: Final = TIMES * _LONGEST_ROUND
 _NOISE: Final = re.compile(r"(?<![\w.])\d{1,9}(?:\.\d{1,9})? ?m?s\b|\b0x[0-9a-f]{1,16}\b")
 
 
+# Asking again is what these are for.
+_WAITING: Final = frozenset({"command_output"})
+
+
 class Turn(msgspec.Struct, frozen=True):
     """Something that the model did, and what came of it."""
 
@@ -44,5 +48,6 @@ def circle(turns: Sequence[Turn]) -> tuple[str, ...]:
     for length in range(1, _LONGEST_ROUND + 1):
         end = turns[-length * TIMES :]
         if len(end) == length * TIMES and end[length:] == end[:-length]:
-            return tuple(turn.what for turn in end[:length])
+            names = tuple(turn.what for turn in end[:length])
+            return () if set(names) <= _WAITING else names
     return ()
