@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.graph import Edge, EdgeRef, EdgeType, Graph, NodeType, Remove, job, sweep
+from weft.graph import Edge, EdgeRef, EdgeType, Event, Graph, Job, NodeType, Remove, job, sweep
+from weft.graph.ingest.embedded import EmbeddedRunner
+from weft.graph.ingest.graph_sink import GraphSink
+from weft.graph.ingest.model import Offset
 from weft.graph.ingest.sources import IterSource
 from weft.kv.model import PageLimits
 from weft.testing.clock import VirtualClock
 from weft.testing.ingest import run_until_done
+from weft.testing.processes import child_process
 
 CAP = 2
 _KIND = {"source": "n", "target": "n", "properties": {"k": int}, "newest": True}
@@ -186,3 +191,39 @@ def test_late_events_of_what_dropped_out_stay_out_and_nothing_is_left_in_the_end
         for name in ("out/e", "in/e", "edge/e", "newest/out/e", "newest/in/e")
     }
     assert set(sizes.values()) == {2}
+
+
+EVENTS = 600
+
+
+def work(event):
+    """Overwrites, late by up to eleven, of few edges; every ninth is a removal."""
+    at = event.value
+    ref = EdgeRef("e", IDS[at % 3], IDS[at // 3 % 4])
+    time_us = VirtualClock().now_us() + at // 12 * 12 + 11 - at % 12
+    yield Remove(ref, time_us) if at % 9 == 0 else Edge(*ref, {"k": at}, time_us)
+
+
+def ingest_half(report, path, half):
+    with Graph.open(path) as graph:
+        source = IterSource(f"half-{half}", range(half, EVENTS, 2), time_us=lambda _: 1)
+        EmbeddedRunner(max_batch_events=25).run(
+            Job("work", work), source, GraphSink(graph.store, graph.schema)
+        )
+    report("done")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("types", TYPES[1:])
+def test_two_writers_and_a_sweeper_need_not_know_of_each_other(tmp_path, types):
+    with Graph.open(tmp_path / "g", types) as graph:
+        with (
+            child_process(ingest_half, tmp_path / "g", 0) as one,
+            child_process(ingest_half, tmp_path / "g", 1) as other,
+        ):
+            while one.process.is_alive() or other.process.is_alive():
+                graph.sweep()
+            assert one.reports() == other.reports() == ["done"]
+        graph.sweep()
+        outputs = [output for at in range(EVENTS) for output in work(Event(Offset(at), 1, at))]
+        assert everywhere(graph) == kept(outputs, types[1].cap)
