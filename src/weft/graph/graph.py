@@ -79,8 +79,8 @@ class Graph:
     def put(self, nodes: Iterable[Node] = (), edges: Iterable[Edge] = ()) -> None:
         """Write nodes and edges as one batch, both directions of each edge included.
 
-        What is written replaces what was there, unless that has a later event time. Nothing is written when
-        anything is refused.
+        What is written replaces what was there, unless that has a later event time; a `PartialNode` replaces
+        only the property groups that it names. Nothing is written when anything is refused.
         """
         self._write([*_all(nodes, Node, "nodes"), *_all(edges, Edge, "edges")])
 
