@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
@@ -133,18 +132,20 @@ def agree(law: PowerLaw, packed: Graph, plain: Graph, tables: sqlite3.Connection
                 assert {row[0] for row in walked(packed, hops, start)} == reached
 
 
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def own_bytes() -> int:
+    """Memory of this process, without the pages of files."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["RssAnon"].split()[0]) * 1024
 
 
 def measure_packing(report: Report, graph: Graph, edges: int) -> None:
-    before = resident_bytes()
+    before = own_bytes()
     with Stopwatch() as watch:
         packed = graph.pack("follows")
     report.add("packed", edges / watch.seconds, "edges/s")
     report.add("memory of an edge, packed", packed.edge_bytes / edges, "bytes")
     report.add("memory of a node, packed", packed.node_bytes / packed.nodes["person"], "bytes")
-    report.add("memory of the process for both, per edge", max(resident_bytes() - before, 1) / edges, "bytes")
+    report.add("memory of the process for both, per edge", max(own_bytes() - before, 1) / edges, "bytes")
 
 
 def measure(report: Report, what: str, ways: dict[str, Callable[[str], object]], starts: list[str]) -> None:

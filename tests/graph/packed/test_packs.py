@@ -391,6 +391,25 @@ def test_more_edges_of_one_node_than_a_step_may_meet_are_paged_by_the_store(monk
     assert [edge.target for edge in [*first, *rest]] == [f"q{n}" for n in range(5)]
 
 
+@pytest.mark.parametrize("ttl_s", [None, 10])
+def test_of_more_edges_than_a_step_may_meet_the_first_are_walked(monkeypatch, ttl_s):
+    for module in (walk, packed_hops):
+        monkeypatch.setattr(module, "MAX_EDGES_PER_STEP", 3)
+    graph = graph_of([PERSON, replace(FOLLOWS, ttl_s=ttl_s)], edges=0)
+    graph.put(edges=[Edge("follows", who, f"q{n}") for who in ("a", "b", "c") for n in range(2)])
+    graph.pack("follows")
+    steps = graph.start("person", ["a", "b", "c"]).out("follows")
+    assert is_packed(steps) == (ttl_s is None)
+    assert [edge.ref[1:] for edge in steps.edges()] == [("a", "q0"), ("a", "q1"), ("b", "q0")]
+    assert (steps.count(), steps.count().reason) == (2, "step 1 meets more than 3 edges")
+    for bounded in (
+        graph.start("person", ["a", "b", "c"]).out("follows", limit=3),
+        graph.start("person", ["a", "b", "c"]).out("follows", per_node=1),
+        graph.start("person", ["a", "b", "c"]).both("follows"),
+    ):
+        assert not is_packed(bounded)
+
+
 def test_opening_packed_tells_progress_and_what_there_is(tmp_path):
     graph_of(location=tmp_path).close()
     with Graph.open(tmp_path, packed=["follows"]) as graph:

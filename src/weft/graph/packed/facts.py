@@ -19,38 +19,37 @@ Numbers = NDArray[np.integer[Any]]
 _COPIED_AT_ONCE: Final = 1_000_000
 _MANY: Final = 32
 """From so many on, values are decoded as one list: gathering them has a fixed cost."""
-UNKNOWN: Final = -(1 << 63)
+_UNKNOWN_US: Final = -(1 << 63)
+_NOTHING: Final = (_UNKNOWN_US, 0, len(layout.NO_PROPERTIES))
+"""The row of what nothing is known of: `data` begins with no properties."""
 
 _decode: Final = msgspec.msgpack.Decoder(dict[str, Any]).decode
 _decode_all: Final = msgspec.msgpack.Decoder(list[dict[str, Any]]).decode
 _ARRAY_HEAD: Final = struct.Struct(">BI")
 
 
-def grown(array: NDArray[Any], size: int, fill: int = 0) -> NDArray[Any]:
-    """The array, or a larger copy with room for `size` and more to come."""
+def grown(array: NDArray[Any], size: int, fill: Any = 0) -> NDArray[Any]:
+    """The array, or a longer copy with room for `size` rows and more to come."""
     if size <= len(array):
         return array
-    larger = np.full(max(size, len(array) * 5 // 4), fill, array.dtype)
-    larger[: len(array)] = array
-    return larger
+    longer = np.empty((max(size, len(array) * 5 // 4), *array.shape[1:]), array.dtype)
+    longer[: len(array)] = array
+    longer[len(array) :] = fill
+    return longer
 
 
 class Facts:
-    """Columns by number. What nothing is known of has no properties, and the event time `UNKNOWN`."""
+    """Rows by number: event time, and where in `data` the encoded properties are and how long."""
 
     def __init__(self) -> None:
-        self.times: Numbers = np.zeros(0, np.int64)
-        self.starts: Numbers = np.zeros(0, np.int64)
-        self.sizes: Numbers = np.zeros(0, np.int32)
+        self.rows: Numbers = np.zeros((0, 3), np.int64)
         self.expiries: NDArray[np.int64] | None = None
         """None until the first item that expires."""
         self.data = bytearray(layout.NO_PROPERTIES)
 
     def fit(self, size: int) -> None:
         """Have room for the numbers below `size`."""
-        self.times = grown(self.times, size, UNKNOWN)
-        self.starts = grown(self.starts, size)
-        self.sizes = grown(self.sizes, size, len(layout.NO_PROPERTIES))
+        self.rows = grown(self.rows, size, _NOTHING)
         if self.expiries is not None:
             self.expiries = grown(self.expiries, size, NEVER_US)
 
@@ -60,19 +59,19 @@ class Facts:
             return
         self.fit(int(numbers.max()) + 1)
         values = [item.value for item in items]
-        sizes = np.fromiter(map(len, values), np.int32, len(values))
-        self.starts[numbers] = len(self.data) + sizes.cumsum(dtype=np.int64) - sizes
-        self.sizes[numbers] = sizes
-        self.times[numbers] = [item.version.event_time_us for item in items]
+        sizes = np.fromiter(map(len, values), np.int64, len(values))
+        times = [item.version.event_time_us for item in items]
+        self.rows[numbers] = np.column_stack((times, len(self.data) + sizes.cumsum() - sizes, sizes))
         self.data += b"".join(values)
         expiries = [NEVER_US if item.expires_at_us is None else item.expires_at_us for item in items]
         if self.expiries is None and min(expiries) < NEVER_US:
-            self.expiries = np.full(len(self.times), NEVER_US, np.int64)
+            self.expiries = np.full(len(self.rows), NEVER_US, np.int64)
         if self.expiries is not None:
             self.expiries[numbers] = expiries
 
     def clear(self, numbers: Numbers | int) -> None:
-        self.times[numbers], self.starts[numbers], self.sizes[numbers] = UNKNOWN, 0, len(layout.NO_PROPERTIES)
+        """Nothing is known of these numbers any more."""
+        self.rows[numbers] = _NOTHING
 
     def live(self, numbers: Numbers, now_us: int) -> NDArray[np.bool_] | None:
         """Which of the numbers have not expired; None when nothing ever does."""
@@ -80,14 +79,13 @@ class Facts:
 
     def told(self, numbers: Numbers, now_us: int) -> tuple[list[dict[str, Any]], list[int | None]]:
         """Properties and event time of each; none and None where nothing is known, or no longer."""
-        times, starts, sizes = self.times.take(numbers), self.starts.take(numbers), self.sizes.take(numbers)
-        live = self.live(numbers, now_us)
+        rows, live = self.rows.take(numbers, axis=0), self.live(numbers, now_us)
         if live is not None:
-            times, starts = np.where(live, times, UNKNOWN), starts * live
-            sizes = np.where(live, sizes, len(layout.NO_PROPERTIES))
+            rows[~live] = _NOTHING
+        times, starts, sizes = rows.T
         told: list[int | None] = times.tolist()
-        if UNKNOWN in told:
-            told = [None if time_us == UNKNOWN else time_us for time_us in told]
+        if _UNKNOWN_US in told:
+            told = [None if time_us == _UNKNOWN_US else time_us for time_us in told]
         try:
             return self._properties(starts, sizes), told
         except msgspec.MsgspecError as error:
@@ -95,26 +93,27 @@ class Facts:
 
     def _properties(self, starts: Numbers, sizes: Numbers) -> list[dict[str, Any]]:
         if len(starts) < _MANY:
-            places = zip(starts.tolist(), sizes.tolist(), strict=True)
-            return [_decode(self.data[start : start + size]) for start, size in places]
+            data, places = self.data, zip(starts.tolist(), sizes.tolist(), strict=True)
+            return [_decode(data[start : start + size]) for start, size in places]
         values = np.frombuffer(self.data, np.uint8).take(spans(starts, sizes))
         return _decode_all(_ARRAY_HEAD.pack(0xDD, len(starts)) + values.tobytes())
 
     def taken(self, numbers: Numbers) -> Facts:
         """The facts of these numbers alone, numbered anew in their order."""
         facts = Facts()
-        facts.times, facts.sizes = self.times.take(numbers), self.sizes.take(numbers)
+        facts.rows = self.rows.take(numbers, axis=0)
         facts.expiries = None if self.expiries is None else self.expiries.take(numbers)
-        facts.starts = len(facts.data) + facts.sizes.cumsum(dtype=np.int64) - facts.sizes
         data = np.frombuffer(self.data, np.uint8)
         for first in range(0, len(numbers), _COPIED_AT_ONCE):
-            part = numbers[first : first + _COPIED_AT_ONCE]
-            facts.data += data.take(spans(self.starts.take(part), self.sizes.take(part))).tobytes()
+            _, starts, sizes = facts.rows[first : first + _COPIED_AT_ONCE].T
+            places = spans(starts, sizes)
+            starts[:] = len(facts.data) + sizes.cumsum() - sizes
+            facts.data += data.take(places).tobytes()
         return facts
 
     def memory_bytes(self) -> int:
         expiries = 0 if self.expiries is None else self.expiries.nbytes
-        return self.times.nbytes + self.starts.nbytes + self.sizes.nbytes + expiries + len(self.data)
+        return self.rows.nbytes + expiries + len(self.data)
 
 
 def spans(starts: Numbers, sizes: Numbers) -> NDArray[np.int64]:
