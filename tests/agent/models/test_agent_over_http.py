@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from weft.agent import Agent
@@ -22,8 +23,9 @@ from weft.testing.model_server import ModelServer, refuse
     ("wire", "key"), [("chat", "messages"), ("responses", "input"), ("messages", "messages")]
 )
 def test_a_failing_test_is_mended(tmp_path: Path, wire: Any, key: str) -> None:
+    look = step(call("read_file", path="calc.py"), call("read_file", path="test_calc.py"), say="I look.")
     script = [
-        step(call("read_file", path="calc.py"), call("read_file", path="test_calc.py"), say="I look."),
+        msgspec.structs.replace(look, reasoning="First I have to see the code."),
         refuse(529, "overloaded", retry_after_s=0),
         step(call("edit_file", path="calc.py", search=BROKEN, replace=MENDED)),
         step(say="The mean divides by the right number now."),
@@ -40,6 +42,8 @@ def test_a_failing_test_is_mended(tmp_path: Path, wire: Any, key: str) -> None:
     replies = [event for event in result.events if isinstance(event, ModelReplied)]
     assert [reply.stop for reply in replies] == ["calls", "calls", "done"]
     assert {request.connection for request in requests} == {0}
+    # Also through the session's log: the server refuses signed thoughts that were touched.
+    assert "First I have to see the code." in requests[-1].raw.decode()
     histories = [[_unmarked(entry) for entry in request.body[key]] for request in requests]
     for before, after in pairwise(histories):
         assert after[: len(before)] == before

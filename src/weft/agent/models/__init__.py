@@ -1,6 +1,6 @@
 """Models behind one protocol, opened by URL."""
 
-from weft.agent.models.opening import open_model
+from weft.agent.models.opening import configured_model, open_model
 from weft.agent.models.protocol import (
     CallDelta,
     Delta,
@@ -33,5 +33,6 @@ __all__ = [
     "ToolSpec",
     "Usage",
     "collect",
+    "configured_model",
     "open_model",
 ]

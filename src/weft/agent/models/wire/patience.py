@@ -19,6 +19,8 @@ Attempt = Callable[[], AsyncGenerator[Delta]]
 
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
+# Providers count requests and tokens by the minute; who asks for more than this means hours.
+_LONGEST_ASKED_S: Final = 120.0
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +81,7 @@ def _pause_s(number: int, error: Unavailable, rng: random.Random) -> float:
     """Full jitter (Brooker, "Exponential Backoff and Jitter") on top of what the server asks for."""
     asked = error.fields.get("retry_after_s", 0.0)
     asked_s = asked if isinstance(asked, float) else 0.0
-    if asked_s > _LONGEST_PAUSE_S:
+    if asked_s > _LONGEST_ASKED_S:
         raise error
     return asked_s + rng.uniform(0, min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**number))
 
