@@ -48,6 +48,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     and what goes wrong on the way."""
 
     deltas: tuple[Delta, ...] = ()
+    expect: tuple[str, ...] = ()
+    """Texts that have to be somewhere in the request's own texts, or else it is refused."""
     status: int = 200
     """Anything but 200 is an error, with `error` as its body."""
     error: Any = None
@@ -163,7 +165,12 @@ class ModelServer:
                 self.refused.append(str(error))
                 return refuse(400, f"invalid request: {error}", code="invalid_request_error")
             found = next(self._answers, None)
-        return found or refuse(400, "the script has ended", code="invalid_request_error")
+            if found is None:
+                return refuse(400, "the script has ended", code="invalid_request_error")
+            if missing := _missing(found, request.body):
+                self.refused.append(f"`{missing}` is expected and nowhere in the request")
+                return refuse(400, self.refused[-1], code="invalid_request_error")
+        return found
 
 
 def _answer(entry: Answer | ScriptedStep, number: int) -> Answer:
@@ -173,7 +180,24 @@ def _answer(entry: Answer | ScriptedStep, number: int) -> Answer:
         ToolCall(call.id or f"call_{number + 1}_{index + 1}", call.tool, call.text())
         for index, call in enumerate(entry.calls)
     ]
-    return reply(entry.say, *calls, reasoning=entry.reasoning, usage=entry.usage, stop=entry.stop)
+    expect = (entry.expect,) if isinstance(entry.expect, str) else tuple(entry.expect)
+    return reply(
+        entry.say, *calls, reasoning=entry.reasoning, usage=entry.usage, stop=entry.stop, expect=expect
+    )
+
+
+def _missing(answer: Answer, body: Any) -> str | None:
+    """What the answer expects and the request does not say."""
+    seen = "\n".join(_texts(body))
+    return next((text for text in answer.expect if text not in seen), None)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
 
 
 class _Server(ThreadingHTTPServer):

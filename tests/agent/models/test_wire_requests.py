@@ -18,6 +18,7 @@ from weft.agent.models.wire.messages import MessagesFormat
 from weft.agent.models.wire.responses import ResponsesFormat
 from weft.agent.secrets import MARK
 from weft.core.errors import Invalid
+from weft.testing.agent import step
 from weft.testing.model_server import Answer, reply
 from weft.testing.model_server_checks import Refused, check
 
@@ -225,6 +226,19 @@ HISTORIES = {
 @pytest.mark.parametrize("history", HISTORIES)
 def test_odd_histories_are_valid_in_every_format(wire: str, history: str) -> None:
     check(wire, {"anthropic-version": "2023-06-01"}, sent(wire, *HISTORIES[history]))
+
+
+def test_the_server_checks_what_a_step_of_a_script_expects(connect: Any, wire: str) -> None:
+    expecting = step(say="ok", expect=["be brief", 'a "quoted"\nline'])
+    asked = Message("user", 'look at a "quoted"\nline')
+    for history, fits in ([SYSTEM, asked], True), ([SYSTEM, TASK], False):
+        model, server = connect(expecting)
+        if fits:
+            assert collect(model.stream(history, [])).text == "ok"
+        else:
+            with pytest.raises(Invalid, match="is expected and nowhere in the request"):
+                collect(model.stream(history, []))
+        assert bool(server.refused) != fits
 
 
 BROKEN = [
