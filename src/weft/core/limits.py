@@ -83,6 +83,8 @@ MAX_COMMAND_S: Final = 600.0
 # Longer source files are generated; they would cost more than they tell.
 MAX_SOURCE_BYTES: Final = 2 << 20
 MAX_SOURCE_RESULTS: Final = 50_000
+# About six million lines, for which an index needs half a gigabyte; further files are found by path alone.
+MAX_INDEX_BYTES: Final = 256 << 20
 
 # A change set is held in memory before and after; more than this is build output, not an edit.
 MAX_CHANGED_BYTES: Final = 256 << 20

@@ -155,6 +155,16 @@ def test_binary_long_and_generated_files_are_found_by_path_alone(repository: Pat
     ]
 
 
+def test_what_is_more_than_an_index_holds_is_found_by_path(repository: Path, monkeypatch) -> None:
+    monkeypatch.setattr("weft.agent.context.index.MAX_INDEX_BYTES", len(RETRY) + 60)
+    index = CodeIndex.open(repository)
+    assert "jitter" in index.search("jitter")[0].why
+    assert [hit.why for hit in index.search("main")] == ["path: main"]
+    (repository / "lib/retry.py").unlink()
+    (repository / "main.py").write_text(USER + "\n")
+    assert "text" in index.search("main")[0].why
+
+
 def test_links_are_not_followed(repository: Path, tmp_path: Path) -> None:
     (tmp_path / "secret.py").write_text("def quokka(): pass\n")
     (repository / "link.py").symlink_to(tmp_path / "secret.py")

@@ -18,7 +18,7 @@ from weft.agent.context.chunks import Chunk, chunks_of
 from weft.agent.context.files import Folder, Stamp
 from weft.agent.context.parse import Definition, ParsedFile, parse_source
 from weft.agent.context.terms import name_terms, of_word, query_terms, terms
-from weft.core.limits import MAX_SOURCE_BYTES
+from weft.core.limits import MAX_INDEX_BYTES, MAX_SOURCE_BYTES
 
 # What each signal counts for; they add up to 1. A name that fits says more than a text that mentions.
 WEIGHTS: Final = {"text": 0.55, "name": 0.3, "path": 0.15}
@@ -72,6 +72,7 @@ class Uses(NamedTuple):
 class _File(msgspec.Struct):
     stamp: Stamp | None
     digest: int
+    size_bytes: int
     units: range
     definitions: tuple[Definition, ...]
 
@@ -91,6 +92,7 @@ class CodeIndex:
         self._signals = {name: Bm25() for name in WEIGHTS}
         self._overlay: dict[str, bytes | None] = {}
         self._gone = 0
+        self._size_bytes = 0
         self._lock = threading.RLock()
 
     @classmethod
@@ -112,20 +114,20 @@ class CodeIndex:
     def refresh(self) -> int:
         """Take in what changed; how many files were read anew. Every question begins with this."""
         with self._lock:
-            changed, seen = 0, set()
-            for path, stamp in self._folder.files():
-                if path not in self._overlay:
-                    seen.add(path)
-                    known = self._files.get(path)
-                    if known is None or known.stamp != stamp:
-                        changed += self._take(path, stamp, self._folder.read(path))
+            stamps = dict(self._folder.files())
+            there = stamps.keys() - self._overlay.keys()
+            there |= {path for path, data in self._overlay.items() if data is not None}
+            gone = self._files.keys() - there
+            for path in gone:
+                self._drop(path)
+            changed = len(gone)
             for path, data in self._overlay.items():
                 if data is not None:
-                    seen.add(path)
                     changed += self._take(path, None, data)
-            for path in self._files.keys() - seen:
-                self._drop(path)
-                changed += 1
+            for path, stamp in stamps.items():
+                known = self._files.get(path)
+                if path not in self._overlay and (known is None or known.stamp != stamp):
+                    changed += self._take(path, stamp, self._folder.read(path))
             if self._gone > max(_MIN_GONE, _GONE_SHARE * len(self._paths)):
                 self._compact()
             return changed
@@ -222,7 +224,9 @@ class CodeIndex:
                 known.stamp = stamp
                 return False
             self._drop(path)
-        lines = _lines(data)
+        lines = _lines(data) if self._size_bytes + len(data) <= MAX_INDEX_BYTES else []
+        size_bytes = len(data) if lines else 0
+        self._size_bytes += size_bytes
         parsed = parse_source(path, data) if lines else None
         definitions = parsed.definitions if parsed else ()
         chunks = chunks_of(lines, definitions) or [Chunk(1, 1)]
@@ -235,11 +239,14 @@ class CodeIndex:
             self._signals["path"].add(unit, of_path)
             self._paths.append(path)
             self._chunks.append(chunk)
-        self._files[path] = _File(stamp, digest, range(first, len(self._paths)), definitions)
+        units = range(first, len(self._paths))
+        self._files[path] = _File(stamp, digest, size_bytes, units, definitions)
         return True
 
     def _drop(self, path: str) -> None:
-        for unit in self._files.pop(path).units:
+        file = self._files.pop(path)
+        self._size_bytes -= file.size_bytes
+        for unit in file.units:
             for signal in self._signals.values():
                 signal.drop(unit)
             self._paths[unit] = None
