@@ -98,6 +98,7 @@ def test_a_reply_that_is_left_is_not_recorded(tmp_path: Path) -> None:
     stream: Any = recorded(scripted(step(say="one")), path).stream([TASK], TOOLS)
     next(stream)
     stream.close()
+    assert list(stream) == []
     assert not path.exists()
 
 
