@@ -100,8 +100,8 @@ def _built(things: Things, walk: Walk, chosen: list[Any]) -> Asking[list[Any]]:
     if things == "nodes":
         return (yield from walk.nodes(walk.last, chosen))
     if things == "edges":
-        links = yield from walk.whole(walk.last, chosen)
-        return [walk.last.edge(link) for link in links]
+        layer = walk.last
+        return list(map(layer.edge, (yield from walk.whole(layer, chosen))))
     return (yield from _paths(walk, chosen))
 
 
