@@ -74,19 +74,20 @@ class ProbeArguments(msgspec.Struct, frozen=True):
 
 
 class Probe:
-    """A tool that says when it runs, and may have to wait for another to run first."""
+    """A tool that says when it runs; the first of two goes on only once the reply is on record."""
 
     name, description, read_only, arguments = "probe", "probe", True, ProbeArguments
 
     def __init__(self) -> None:
         self.ran = {name: threading.Event() for name in ("", "first", "second")}
+        self.on_record = threading.Event()
 
     def accesses(self, arguments: ProbeArguments) -> list[Access]:
         return []
 
     def run(self, arguments: ProbeArguments, context: ToolContext) -> Observation:
         if arguments.name == "first":
-            assert self.ran["second"].wait(10)
+            assert self.on_record.wait(10)
         self.ran[arguments.name].set()
         return Observation(f"probed {arguments.name}")
 
@@ -120,7 +121,14 @@ class Streaming:
 def test_reads_start_while_the_reply_goes_on_and_are_recorded_in_order(repository: Path) -> None:
     probe = Probe()
     model = Streaming(probe)
-    result = open_agent(repository, model, tools=[probe], verify="true").run("look")
+    agent = open_agent(
+        repository,
+        model,
+        tools=[probe],
+        verify="true",
+        on_event=lambda event: probe.on_record.set() if isinstance(event, ModelReplied) else None,
+    )
+    result = agent.run("look")
     assert model.saw_it_run
     assert [type(event) for event in result.events[:4]] == [
         SessionStarted,
@@ -135,6 +143,7 @@ def test_reads_start_while_the_reply_goes_on_and_are_recorded_in_order(repositor
 def test_what_began_for_a_reply_that_broke_off_is_not_on_record(repository: Path) -> None:
     probe = Probe()
     store = SessionStore()
+    probe.on_record.set()
     agent = open_agent(repository, Streaming(probe, fail=True), tools=[probe], session_store=store)
     with pytest.raises(Unavailable) as raised:
         agent.run("look")
