@@ -13,11 +13,14 @@ import pytest
 from weft.agent.context import CodeIndex
 from weft.agent.instructions import INSTRUCTIONS
 from weft.agent.models import ToolCall
+from weft.agent.policy import Access, Allow, Question, Resource, RulePolicy
 from weft.agent.sandbox import Sandbox
 from weft.agent.sandbox.namespaces import Namespaces
 from weft.agent.sandbox.unconfined import Unconfined
+from weft.agent.state import State
+from weft.agent.subagents import Explore
 from weft.agent.tools import Toolbox, ToolContext, ToolError, standard_tools
-from weft.agent.tools.diagnostics import Diagnostic, parse
+from weft.agent.tools.diagnostics import Diagnostic, parse, script
 from weft.agent.tools.knowledge import Table
 from weft.core import limits
 from weft.core.errors import NotFound, WeftError
@@ -188,6 +191,11 @@ def test_diagnostics_of_ruff(box: Sandbox, use) -> None:
     assert "loose.py:1: F401" in use("diagnostics", paths=["loose.py"]).text
 
 
+def test_the_built_in_rules_let_diagnostics_run() -> None:
+    question = Question("s", "u", "diagnostics", Access("run", Resource("command", script(["a b.py"]))))
+    assert isinstance(RulePolicy().decide(question), Allow)
+
+
 def test_the_outputs_of_checkers_are_read() -> None:
     output = """== weft mypy ==
 a.py:3: error: Incompatible types  [assignment]
@@ -311,7 +319,8 @@ def test_the_page_has_every_tool_as_it_is(repository: Path) -> None:
 
 def test_every_tool_is_marked_and_the_first_prompt_is_small(repository: Path) -> None:
     """Tokens are counted as characters of the JSON that is sent, divided by four."""
-    toolbox = Toolbox(standard_tools("pytest", index=CodeIndex.open(repository), graph=OneRow()))
+    more = [Explore(lambda call, question: ("", State()))]
+    toolbox = Toolbox(standard_tools("pytest", index=CodeIndex.open(repository), graph=OneRow(), more=more))
     changing = {spec.name for spec in toolbox.specs if not toolbox.is_read_only(spec.name)}
     assert changing == {
         "apply_patch",
