@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from weft.agent.events import ToolFinished
+from weft.agent.events import SavedFile, ToolFinished
 
 TIMES: Final = 3
 """A round that came this often in a row will come again: nothing that the model sees has changed."""
@@ -31,11 +31,14 @@ class Turn(msgspec.Struct, frozen=True):
     what: str
     did: str
     seen: str
+    files: tuple[SavedFile, ...] | None = None
+    """How it left the files, if it may have changed some: the same words over other files are progress."""
 
 
 def turn(event: ToolFinished) -> Turn:
     """A call with its result, without what differs from run to run."""
-    return Turn(event.tool, event.arguments.strip(), f"{event.outcome} {without_noise(event.output)}")
+    seen = f"{event.outcome} {without_noise(event.output)}"
+    return Turn(event.tool, event.arguments.strip(), seen, event.saved)
 
 
 def without_noise(text: str) -> str:
