@@ -150,6 +150,8 @@ class Orchestrator:
             self._end(False, reason)
 
     def _verify(self, step: int, command: str) -> None:
+        # What still runs could change what was verified.
+        self._box.end_jobs()
         undone = self._runner.undo_refused(step)
         for decided in undone:
             self._happened(decided)

@@ -42,6 +42,20 @@ def test_a_session_uses_the_servers_that_the_policy_lets_it(repository: Path) ->
     assert [event.outcome for event in result.events if isinstance(event, ToolFinished)] == ["ok"]
 
 
+def test_a_verification_ends_what_runs_on_and_servers_come_back(repository: Path) -> None:
+    odd = StdioServer(name="odd", command=(sys.executable, "server.py"))
+    model = scripted(
+        step(call("run_command", command="echo up; exec sleep 1000", background=True)),
+        step(say="done", expect="[running as 1]"),
+        step(call("command_output", number=1), expect="Not done yet"),
+        step(call("mcp__odd__echo", text="back"), expect="was ended, as all are before a verification"),
+        step(call("run_command", command="touch done"), expect="instruction]\nback"),
+        step(say="done"),
+    )
+    agent = Agent.open(repository, model=model, mcp=[odd], sandbox=Unconfined(), verify="test -e done")
+    assert agent.run("say hello").ok
+
+
 def test_a_plan_starts_no_server(repository: Path) -> None:
     odd = StdioServer(name="odd", command=(sys.executable, "server.py"))
     model = scripted(step(say="a plan"))

@@ -138,13 +138,17 @@ def test_a_program_runs_in_the_sandbox_and_ends_with_its_connection(stdio: Stdio
     assert box.run("pgrep -f '[s]erver.py$'").exit_code == 1
 
 
-def test_a_program_that_dies_says_its_last_words(stdio: StdioServer, box: Sandbox) -> None:
+def test_a_program_that_dies_says_its_last_words_and_is_started_anew(
+    stdio: StdioServer, box: Sandbox
+) -> None:
     with Servers([stdio], box) as servers:
         crash = next(tool for tool in servers.tools if tool.name.endswith("__crash"))
         with pytest.raises(ServerLost, match=r"exit code 3.*out of luck"):
             crash.run({}, ToolContext(box, None, 5.0))
-        with pytest.raises(ServerLost):
-            crash.run({}, ToolContext(box, None, 5.0))
+        echo = next(tool for tool in servers.tools if tool.name.endswith("__echo"))
+        assert echo.run({"text": "anew"}, ToolContext(box, None, 5.0)).text.endswith("anew")
+        box.end_jobs()
+        assert echo.run({"text": "anew"}, ToolContext(box, None, 5.0)).text.endswith("anew")
 
 
 def test_servers_that_fail_are_left_out_with_the_reason(stdio: StdioServer, box: Sandbox) -> None:

@@ -132,6 +132,8 @@ class McpClient:
             try:
                 return self._ask(method, params, answer, timeout_s)
             except SessionForgotten:
+                if method == "initialize":
+                    raise
                 self.connect(timeout_s)
                 return self._ask(method, params, answer, timeout_s)
 

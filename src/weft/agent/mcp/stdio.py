@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Mapping, Sequence
 
-from weft.agent.mcp.message import ServerLost
+from weft.agent.mcp.message import ServerLost, SessionForgotten
 from weft.agent.sandbox import Job, Sandbox
 from weft.core.clock import SYSTEM_CLOCK, Clock
-from weft.core.errors import LimitExceeded, WeftError
+from weft.core.errors import LimitExceeded, NotFound, WeftError
 from weft.core.limits import MAX_COMMAND_S, MAX_MCP_MESSAGE_BYTES
 
 # Other tools use the sandbox while this one waits.
@@ -19,7 +19,8 @@ _TAIL_BYTES = 2_000
 class Stdio:
     """The program runs as a command of the sandbox does: with its files, its limits, and no network.
 
-    What it writes on standard error goes to a file of the sandbox, of which the end is quoted when it fails.
+    One that has ended is started anew by the next request. What it writes on standard error goes to a file
+    of the sandbox, of which the end is quoted when it fails.
     """
 
     def __init__(
@@ -33,19 +34,33 @@ class Stdio:
     ) -> None:
         self._box = box
         self._name = name
+        self._command = tuple(command)
+        self._environment = dict(environment or {})
         self._clock = clock
         self._log = f"/tmp/weft-mcp-{name}.log"
         self._rest = bytearray()
-        self._job: Job | None = box.start(
-            ["/bin/sh", "-c", 'log=$1; shift; exec "$@" 2>>"$log"', "sh", self._log, *command],
+        self._agreed = False
+        self._closed = False
+        self._job: Job | None = None
+        self._start()
+
+    def _start(self) -> None:
+        # Only one that has spoken before is worth another start.
+        self._agreed = False
+        self._rest.clear()
+        self._job = self._box.start(
+            ["/bin/sh", "-c", 'log=$1; shift; exec "$@" 2>>"$log"', "sh", self._log, *self._command],
             timeout_s=24 * MAX_COMMAND_S,
-            environment=environment,
+            environment=self._environment,
             output_bytes=MAX_MCP_MESSAGE_BYTES,
             feed=True,
         )
 
     def request(self, data: bytes, timeout_s: float) -> Generator[bytes, None, None]:
         deadline_s = self._clock.monotonic_s() + timeout_s
+        if self._agreed and not self._closed and self._ended():
+            self._start()
+            raise SessionForgotten(f"the MCP server `{self._name}` was started anew", hint="connect anew")
         self._send(data)
         while True:
             *lines, rest = self._rest.split(b"\n")
@@ -63,9 +78,23 @@ class Stdio:
         self._send(data)
 
     def agreed(self, version: str) -> None:
-        pass
+        self._agreed = True
 
     def close(self) -> None:
+        self._closed = True
+        self._end()
+
+    def _ended(self) -> bool:
+        """Whether there is nothing to speak to; what was said meanwhile is kept."""
+        if self._job is None or self._job.exit_code is not None:
+            return True
+        try:
+            self._rest += self._job.poll().data
+        except NotFound:
+            return True
+        return self._job.exit_code is not None
+
+    def _end(self) -> None:
         if self._job is not None and self._job.exit_code is None:
             # Where its sandbox has gone, it has gone with that.
             with contextlib.suppress(WeftError):
@@ -89,7 +118,7 @@ class Stdio:
             raise self._lost(str(error)) from error
         self._rest += seen.data
         if seen.omitted_bytes or len(self._rest) > MAX_MCP_MESSAGE_BYTES:
-            self.close()
+            self._end()
             raise LimitExceeded(
                 f"the MCP server `{self._name}` sent a message of over {MAX_MCP_MESSAGE_BYTES:,} bytes",
                 hint="ask it for less",
@@ -98,6 +127,9 @@ class Stdio:
             raise self._lost(f"it ended with exit code {seen.exit_code}")
 
     def _lost(self, why: str) -> ServerLost:
+        if self._ended() and self._job is not None and self._job.exit_code is not None:
+            why = f"it ended with exit code {self._job.exit_code}"
+        self._end()
         try:
             tail = self._box.run(["tail", "-c", str(_TAIL_BYTES), self._log], timeout_s=5.0).output.strip()
         except WeftError:

@@ -157,6 +157,9 @@ class Sandbox(Protocol):
         not taken is kept up to the limit, the newest of it. Standard input is empty unless it is to be fed.
         """
 
+    def end_jobs(self) -> None:
+        """Kill all that was started and runs on: from then on the workspace stays as it is."""
+
     def read(self, path: str) -> bytes:
         """The file's bytes, at most `MAX_FILE_BYTES`."""
 

@@ -237,6 +237,9 @@ class Session(Sandbox):
         self._ask(request | {"job": number, "feed": feed}, _GRACE_S)
         return Job(lambda op, **fields: self._ask({"op": op, "job": number, **fields}, _GRACE_S))
 
+    def end_jobs(self) -> None:
+        self._ask({"op": "end_jobs"}, _GRACE_S)
+
     def read(self, path: str) -> bytes:
         return self._file("read", path, limit_bytes=MAX_FILE_BYTES).data
 

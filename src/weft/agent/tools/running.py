@@ -73,9 +73,11 @@ class RunningCommands:
                 if left_s <= 0:
                     break
                 seen = running.job.poll(left_s)
-        except NotFound:
+        except NotFound as error:
             del self._running[number]
-            raise
+            raise NotFound(
+                f"command `{number}` was ended, as all are before a verification", hint="start it again"
+            ) from error
         lost = f"[{seen.omitted_bytes:,} bytes lost]\n" if seen.omitted_bytes else ""
         text = lost + seen.data.decode("utf-8", "replace")
         if seen.exit_code is None:

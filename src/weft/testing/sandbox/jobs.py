@@ -97,3 +97,17 @@ class JobContract(SandboxFixtures):
         said(job, b"never", 5.0)
         assert job.exit_code == 137
         assert box.run(f"kill -0 {command} 2>/dev/null && echo alive || echo gone").output == "gone\n"
+
+    def test_all_jobs_end_at_once_and_nothing_changes_any_more(self, box: Sandbox) -> None:
+        writing = "echo up; while true; do date +%N > now; done"
+        jobs = [box.start(writing), box.start(["sh", "-c", f"setsid sh -c '{writing}' & sleep 1000"])]
+        for job in jobs:
+            said(job, b"up")
+        box.end_jobs()
+        before = box.changes()
+        box.run(["sleep", "0.1"])
+        assert box.changes() == before
+        for job in jobs:
+            with pytest.raises(NotFound):
+                job.poll()
+        box.end_jobs()

@@ -97,6 +97,7 @@ class _Executor:
             "poll": self._jobs.poll,
             "feed": self._jobs.feed,
             "stop": self._jobs.stop,
+            "end_jobs": self._jobs.end,
         }
         os.chdir(workspace)
         os.umask(0o022)

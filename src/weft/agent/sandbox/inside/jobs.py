@@ -160,6 +160,12 @@ class Jobs:
             job.reap(0)
         return self._told(request["job"], job)
 
+    def end(self, request: Any) -> dict[str, object]:
+        """Kill every job, and all that they started."""
+        while self._jobs:
+            self.stop({"job": next(iter(self._jobs))})
+        return {}
+
     def _told(self, number: int, job: _Job) -> dict[str, object]:
         if job.exit is not None:
             # Where its keeper was killed, by whomever, what it started is now nobody's.
