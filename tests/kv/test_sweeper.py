@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 import threading
+from functools import partial
 
 import pytest
 
@@ -9,7 +10,7 @@ from weft.core import limits
 from weft.core.errors import Unavailable
 from weft.kv import Namespace
 from weft.kv.memory import MemoryStore
-from weft.kv.sweeper import Sweeper
+from weft.kv.sweeper import Sweeper, rounds
 from weft.testing.clock import VirtualClock
 from weft.testing.kv.questions import put
 
@@ -30,13 +31,16 @@ def store(clock: VirtualClock) -> MemoryStore:
 
 def test_reclaims_all_at_its_rate(store: MemoryStore, clock: VirtualClock) -> None:
     started_s = clock.monotonic_s()
-    assert Sweeper(store, items_per_s=1_000, clock=clock).run_once() == 2_500
+    assert Sweeper(partial(rounds, store), items_per_s=1_000, clock=clock).run_once() == 2_500
     assert clock.monotonic_s() - started_s == pytest.approx(2.5)
     assert store.stats("n").stored_items == 0
 
 
 def test_pauses_jitter_around_the_interval(store: MemoryStore) -> None:
-    pauses = [Sweeper(store, interval_s=10, rng=random.Random(n)).next_pause_s() for n in range(200)]
+    pauses = [
+        Sweeper(partial(rounds, store), interval_s=10, rng=random.Random(n)).next_pause_s()
+        for n in range(200)
+    ]
     assert 5 <= min(pauses) < 6
     assert 14 < max(pauses) <= 15
     assert len(set(pauses)) == 200
@@ -60,7 +64,7 @@ class FlakyStore(MemoryStore):
 
 def test_the_thread_goes_on_after_an_error_and_stops(clock: VirtualClock) -> None:
     store = FlakyStore(clock)
-    with Sweeper(store, interval_s=0.001, clock=clock):
+    with Sweeper(partial(rounds, store), interval_s=0.001, clock=clock):
         assert store.swept.wait(20)
     count = store.sweeps
     assert count >= 2

@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from weft.graph.ingest.model import DeadLetter
     from weft.graph.ingest.protocols import Progress, RelationSink, Source
     from weft.graph.ingest.report import IngestReport
+    from weft.kv.sweeper import Sweeper
 
 _TYPES_RECORD = b"types"
+# Each sweep reads all lists in the order of time.
+_SWEEP_EVERY_S = 300.0
 
 
 class Graph:
@@ -248,13 +251,21 @@ class Graph:
 
     def sweep(self) -> int:
         """Reclaim what types with `newest` no longer need, and hold their caps; then what has expired or was
-        deleted long ago, of all types. How many items that were. For a quiet hour, or every few minutes."""
-        from weft.graph.sweep import sweep_newest
+        deleted long ago, of all types. How many items that were."""
+        return sum(self._sweep_rounds())
 
-        reclaimed = sweep_newest(self.store, self.schema, self.clock.now_us())
-        while swept := self.store.sweep():
-            reclaimed += swept
-        return reclaimed
+    def sweeper(self) -> Sweeper:
+        """A thread that sweeps every few minutes as long as it is entered: `with graph.sweeper(): ...`."""
+        from weft.kv.sweeper import Sweeper
+
+        return Sweeper(self._sweep_rounds, interval_s=_SWEEP_EVERY_S, clock=self.clock)
+
+    def _sweep_rounds(self) -> Iterator[int]:
+        from weft.graph.sweep import sweep_newest
+        from weft.kv.sweeper import rounds
+
+        yield from sweep_newest(self.store, self.schema, self.clock.now_us())
+        yield from rounds(self.store)
 
     def close(self) -> None:
         self.store.close()

@@ -25,17 +25,16 @@ from weft.kv.store import KeyValueStore
 _MUTATIONS_PER_BATCH: Final = 5_000
 
 
-def sweep_newest(store: KeyValueStore, schema: Schema, now_us: int) -> int:
-    """Bring the lists of all types in order; how many items that removed. Reads all of these lists."""
-    return sum(
-        _sweep(store, kind, adjacency, now_us)
-        for kind in schema.edges.values()
-        if kind.newest
-        for adjacency in (layout.out_namespace(kind.name), layout.in_namespace(kind.name))
-    )
+def sweep_newest(store: KeyValueStore, schema: Schema, now_us: int) -> Iterator[int]:
+    """Bring the lists of all types in order, some at a time; how many items each time removed. Reads all of
+    these lists."""
+    for kind in schema.edges.values():
+        if kind.newest:
+            yield from _sweep(store, kind, layout.out_namespace(kind.name), now_us)
+            yield from _sweep(store, kind, layout.in_namespace(kind.name), now_us)
 
 
-def _sweep(store: KeyValueStore, kind: EdgeType, adjacency: str, now_us: int) -> int:
+def _sweep(store: KeyValueStore, kind: EdgeType, adjacency: str, now_us: int) -> Iterator[int]:
     namespace = layout.newest_namespace(adjacency)
     cap = kind.cap if adjacency == layout.out_namespace(kind.name) else None
     reclaimed = 0
@@ -67,9 +66,10 @@ def _sweep(store: KeyValueStore, kind: EdgeType, adjacency: str, now_us: int) ->
                 batch.append(layout.seen_removal_mutation(namespace, record, removal.item, now_us))
         if len(batch) >= _MUTATIONS_PER_BATCH:
             _write(store, batch)
-            batch = []
+            yield reclaimed
+            batch, reclaimed = [], 0
     _write(store, batch)
-    return reclaimed
+    yield reclaimed
 
 
 class _Removal(NamedTuple):

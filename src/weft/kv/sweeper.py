@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Self
 
 import structlog
@@ -17,22 +18,28 @@ from weft.kv.store import KeyValueStore
 _ITEMS_PER_ROUND: Final = 1_000
 
 
+def rounds(store: KeyValueStore) -> Iterator[int]:
+    """Reclaim all that is due, some at a time: how many each time."""
+    while reclaimed := store.sweep(limit=_ITEMS_PER_ROUND):
+        yield reclaimed
+
+
 class Sweeper:
-    """Sweeps a store every `interval_s`, give or take half, at no more than `items_per_s`.
+    """Runs a sweep's rounds every `interval_s`, give or take half, and reclaims at most `items_per_s`.
 
     The jitter keeps the sweepers of many processes from meeting at the same instant.
     """
 
     def __init__(
         self,
-        store: KeyValueStore,
+        rounds: Callable[[], Iterable[int]],
         *,
         interval_s: float = 60,
         items_per_s: float = 20_000,
         clock: Clock = SYSTEM_CLOCK,
         rng: random.Random | None = None,
     ) -> None:
-        self._store = store
+        self._rounds = rounds
         self._interval_s = interval_s
         self._items_per_s = items_per_s
         self._clock = clock
@@ -43,11 +50,10 @@ class Sweeper:
     def run_once(self) -> int:
         """Reclaim all that is due, pausing between rounds to keep to the rate; how many were reclaimed."""
         total = 0
-        while not self._stopped.is_set():
-            reclaimed = self._store.sweep(limit=_ITEMS_PER_ROUND)
-            if not reclaimed:
-                break
+        for reclaimed in self._rounds():
             total += reclaimed
+            if self._stopped.is_set():
+                break
             self._clock.sleep(reclaimed / self._items_per_s)
         return total
 

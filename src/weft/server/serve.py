@@ -47,6 +47,7 @@ def serve(settings: Settings, jobs: Iterable[Job] = (), *, time_field: str | Non
         _make_folder(settings.data)
         authz = stack.enter_context(Authz.open(str(settings.data / "authz")))
         graph = stack.enter_context(closing(_open_graph(settings.data / "graph", telemetry)))
+        stack.enter_context(graph.sweeper())
         pushes = stack.enter_context(Pushes(graph, authz, jobs, time_field=time_field))
         stopping = threading.Event()
         run(build_app(authz, graph, telemetry, keys, pushes, stopping), listener, stopping)

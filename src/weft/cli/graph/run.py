@@ -40,6 +40,7 @@ def run(
     pairs = [(job, Followed(source, stop, every)) for job, source in _pairs(load_jobs(jobs), streams, time)]
     with ExitStack() as stack:
         graph = stack.enter_context(open_graph(data))
+        stack.enter_context(graph.sweeper())
         relations = stack.enter_context(open_relations(authz))
         events: dict[str, int] = {}
         with progress("run", None, "events", quiet=json) as advance:
