@@ -1,7 +1,7 @@
 """Settings: `weft.toml`, overruled by `WEFT_…` variables, overruled by flags; checked before anything opens.
 
-A variable's name is the setting's path: `WEFT_SERVER__PORT` is `port` in `[server]`. `WEFT_MODEL_URL` is short
-for `WEFT_AGENT__MODEL`.
+A variable's name is the setting's path: `WEFT_SERVER__PORT` is `port` in `[server]`. `WEFT_MODEL_URL` is
+short for `WEFT_AGENT__MODEL`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class LogSettings(_Section):
 
 
 class AgentSettings(_Section):
-    """`[agent]`: which model works, as a URL like `openai:gpt-5` or `http://host:8000/v1#name`; none means the
-    offline script. `prices` are dollars per million tokens by the model's name or a pattern of it: input,
+    """`[agent]`: which model works, as a URL like `openai:gpt-5` or `http://host:8000/v1#name`; none means
+    the offline script. `prices` are dollars per million tokens by the model's name or a pattern of it: input,
     output, cached input, cache write. `hedge_after_s` sends a stalled request a second time."""
 
     model: str | None = None
