@@ -14,6 +14,7 @@ from weft.agent.policy import (
     Allow,
     Ask,
     Deny,
+    Policy,
     Question,
     Resource,
 )
@@ -21,8 +22,22 @@ from weft.agent.sandbox.unconfined import Unconfined
 from weft.authz import Authz
 from weft.core.errors import Invalid
 from weft.integrations.policy import SCHEMA, AuthzPolicy
-from weft.testing.agent import call, failing_repository, scripted, step
+from weft.testing.agent import PolicyContract, call, failing_repository, scripted, step
 from weft.testing.clock import VirtualClock
+
+
+class TestAuthzPolicy(PolicyContract):
+    @pytest.fixture
+    def policy(self) -> Policy:
+        judge = everything_granted()
+        judge.grant("user:ann", "lander")
+        judge.hide("private")
+        return judge
+
+    @pytest.fixture
+    def allowed(self) -> Question:
+        return Question("s1", "user:ann", "read_file", Access("read", Resource("file", "src/a.py")))
+
 
 RELATIONS = {"reader": {"read"}, "writer": {"read", "write"}, "runner": {"run"}, "lander": {"land"}}
 

@@ -10,7 +10,7 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from weft.agent.policy import Access, Allow, Ask, Decision, Deny, Question, Resource
+from weft.agent.policy import Access, Allow, Ask, Decision, Deny, Question
 from weft.authz import LATEST, Authz, Check, Zookie
 from weft.authz.tuples import ObjectRef, RelationTuple, TupleFilter, User, parse_user
 from weft.core.clock import SYSTEM_CLOCK, Clock
@@ -51,6 +51,7 @@ read all that is not hidden, so running one takes the right to read."""
 
 _APPROVABLE: Final = {"land": "lander", "connect": "visitor"}
 """Actions that a session may be allowed for a while, and the relation that says so."""
+_PAGE: Final = 1_000
 
 
 class AuthzPolicy:
@@ -93,22 +94,23 @@ class AuthzPolicy:
         )
 
     def hidden(self, session: str, user: str) -> Sequence[str]:
-        """The paths that a tuple hides from the user or the session, as of now."""
-        places = sorted(set(self._named_hidden()))
-        questions = [Question(session, user, "", Access("read", Resource("file", place))) for place in places]
-        decided = zip(places, map(self.decide, questions), strict=True)
-        return [place for place, decision in decided if isinstance(decision, Deny)]
+        """The paths that a tuple hides from the user or the session, as of now.
 
-    def _named_hidden(self) -> Iterator[str]:
-        """Every path of the workspace that a tuple hides from anybody."""
+        Read off the tuples, which name everybody whom they concern: a question for each would take long.
+        """
+        whom = {_person(user), User("user", "*"), User("session", session), User("session", "*")}
+        return sorted({place for place, who in self._all_hidden() if who in whom})
+
+    def _all_hidden(self) -> Iterator[tuple[str, User]]:
+        """Every path of the workspace that is hidden from somebody, and from whom."""
         prefix = f"{self._workspace}/"
         where = TupleFilter(namespace="path", object_id_prefix=prefix, relation="hidden")
-        page = self._authz.read(where=where, at=LATEST)
+        page = self._authz.read(where=where, limit=_PAGE, at=LATEST)
         while True:
-            yield from (found.object.id.removeprefix(prefix) for found in page.items)
+            yield from ((found.object.id.removeprefix(prefix), found.user) for found in page.items)
             if page.cursor is None:
                 return
-            page = self._authz.read(where=where, cursor=page.cursor)
+            page = self._authz.read(where=where, limit=_PAGE, cursor=page.cursor)
 
     def hide(self, path: str) -> Zookie:
         """Let no session read or write a path or anything below it, by a tool or by a command."""
