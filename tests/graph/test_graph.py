@@ -6,6 +6,7 @@ import pytest
 
 from weft.core.errors import Invalid
 from weft.graph import Edge, EdgeRef, EdgeType, Graph, Node, NodeRef, NodeType
+from weft.kv.memory import MemoryStore
 from weft.testing.clock import VirtualClock
 
 HOUR_US = 3_600 * 1_000_000
@@ -120,3 +121,14 @@ def test_a_node_without_a_record_is_none_and_a_wrong_type_is_an_error(graph):
     assert graph.node("account", "nobody") is None
     with pytest.raises(Invalid, match="declared are `account`, `title`, `session`"):
         graph.node("movie", "x")
+
+
+def test_types_that_are_declared_at_the_same_instant_are_all_remembered(monkeypatch):
+    store = MemoryStore()
+    Graph(store, [NodeType("before")])
+    stale = store.get_items("graph/meta", [b"types"]).items()
+    with monkeypatch.context() as patched:
+        patched.setattr(Graph, "_known_types", lambda self: stale)
+        Graph(store, [NodeType("here")])
+        Graph(store, [NodeType("there")])
+    assert set(Graph(store).schema.nodes) == {"before", "here", "there"}

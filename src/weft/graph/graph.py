@@ -18,7 +18,7 @@ from weft.graph.traverse.plan import Planner
 from weft.graph.traverse.steps import Query, from_json
 from weft.graph.traverse.traversal import Traversal
 from weft.graph.traverse.visibility import Visibility
-from weft.graph.types import GraphType, decode_types, encode_types
+from weft.graph.types import GraphType, NodeType, decode_types, encode_types
 from weft.graph.updates import Update, compile_updates, mutations
 from weft.graph.watch import HEARTBEAT_S, Watch, WatchEvent, watch
 from weft.kv.model import ALL, Item, ItemWrite, Namespace, Put, Token, TokenSource
@@ -314,23 +314,27 @@ class Graph:
 
     def _settle(self, declared: list[GraphType]) -> Schema:
         known = self._known_types()
-        remembered = Schema(decode_types(known[0].value) if known else ())
-        schema = remembered.extended(declared)
+        schema = _schema_of(known).extended(declared)
         self._configure(layout.type_namespaces(schema))
-        encoded = self._types_seen = encode_types(schema.types())
-        if not known or known[0].value != encoded:
-            before_us = known[0].version.event_time_us if known else 0
+        encoded = {_type_key(kind): encode_types([kind]) for kind in schema.types()}
+        before = {item.key: item for item in known}
+        changed = [key for key, value in encoded.items() if key not in before or before[key].value != value]
+        if changed:
+            before_us = max(
+                (before[key].version.event_time_us for key in changed if key in before), default=0
+            )
             self.store.mutate(
                 [
                     Put(
                         namespace=layout.META,
                         record=_TYPES_RECORD,
-                        items=(ItemWrite(b"", encoded),),
+                        items=[ItemWrite(key, encoded[key]) for key in changed],
                         event_time_us=max(self.clock.now_us(), before_us + 1),
                         token=self._tokens.new(),
                     )
                 ]
             )
+        self._types_seen = encoded
         return schema
 
     def _known_types(self) -> list[Item]:
@@ -339,10 +343,11 @@ class Graph:
     def _news(self) -> Schema | None:
         """The remembered types, if another process has added to them."""
         known = self._known_types()
-        if not known or known[0].value == self._types_seen:
+        seen = {item.key: item.value for item in known}
+        if seen == self._types_seen:
             return None
-        self._types_seen = known[0].value
-        return Schema(decode_types(known[0].value))
+        self._types_seen = seen
+        return _schema_of(known)
 
     def _configure(self, namespaces: Iterable[Namespace]) -> None:
         """Create them, or bring their retention up to date, at once; what else is configured stays."""
@@ -397,3 +402,12 @@ def _all(things: Iterable[object], kind: type, what: str) -> list[Node | Edge]:
         if not isinstance(thing, kind):
             raise Invalid(f"`{what}` takes {kind.__name__}(...), not `{thing!r:.80}`")
     return found  # type: ignore[return-value]
+
+
+def _type_key(kind: GraphType) -> bytes:
+    """Each type is remembered for itself, so that processes which add some at the same instant lose none."""
+    return f"{'node' if isinstance(kind, NodeType) else 'edge'}/{kind.name}".encode()
+
+
+def _schema_of(known: Iterable[Item]) -> Schema:
+    return Schema(kind for item in known for kind in decode_types(item.value))
