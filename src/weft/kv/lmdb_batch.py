@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
+from operator import eq
 
 from weft.core import limits
 from weft.kv.cells import (
@@ -101,28 +103,25 @@ class Batch:
         """Merge the batch into the store; may run again in another transaction."""
         numbers, heads = self._open_records(rows)
         whole = self._apply_to_heads(rows, numbers, heads)
-        staged = self._stage(rows, numbers, heads)
-        ordered = sorted(staged)
-        stored = dict(rows.txn.cursor(db=rows.items).getmulti(ordered))
-        won: list[bytes] = []
-        cells: list[bytes] = []
+        keys, cells = self._stage(rows, numbers, heads)
         kept_longer: dict[bytes, bytes] = {}
-        for key in ordered:
-            cell = staged[key]
-            old = stored.get(key)
-            if old is not None:
-                cell = _of_two(rows, key, cell, old)
-                if old[32] and cell[RANK] == old[RANK]:
-                    kept_longer[key] = cell
-                    continue
-                if cell is old:
-                    continue
-                rows.free_chunks(old)
-            won.append(key)
-            cells.append(cell)
-        rows.put_cells(won, cells)
+        won, winners = keys, cells
+        if stored := dict(rows.txn.cursor(db=rows.items).getmulti(keys)):
+            won, winners = [], []
+            for key, cell in zip(keys, cells, strict=True):
+                if (old := stored.get(key)) is not None:
+                    cell = _of_two(rows, key, cell, old)
+                    if old[32] and cell[RANK] == old[RANK]:
+                        kept_longer[key] = cell
+                        continue
+                    if cell is old:
+                        continue
+                    rows.free_chunks(old)
+                won.append(key)
+                winners.append(cell)
+        rows.put_cells(won, winners)
         rows.put_cells(list(kept_longer), list(kept_longer.values()))
-        lost = bool(heads) or len(won) < len(staged)
+        lost = bool(heads) or len(won) < len(keys)
         return Written(self._records, numbers, whole, won, None if lost else self._sent)
 
     def _open_records(self, rows: Rows) -> tuple[dict[bytes, bytes], dict[bytes, Head]]:
@@ -173,19 +172,34 @@ class Batch:
             rows.log_record(numbers[key], heads[key])
         return changed
 
-    def _stage(self, rows: Rows, numbers: dict[bytes, bytes], heads: dict[bytes, Head]) -> dict[bytes, bytes]:
-        """The batch's own winner under each key, without what tombstones hide."""
-        staged: dict[bytes, bytes] = {}
-        for record, key, cell in zip(self._owners, self._keys, self._cells, strict=True):
-            if heads and record in heads and (hiding := heads[record].hiding(key, cell)):
-                until_us = kept_until_us(cell)
-                if any(until_us <= tombstone.until_us for tombstone in hiding):
-                    continue
-                cell = tombstone_cell(cell[:32], until_us)
-            full_key = numbers[record] + key
-            other = staged.get(full_key)
-            staged[full_key] = cell if other is None else _of_two(rows, full_key, cell, other)
-        return staged
+    def _stage(
+        self, rows: Rows, numbers: dict[bytes, bytes], heads: dict[bytes, Head]
+    ) -> tuple[list[bytes], list[bytes]]:
+        """The batch's own winners by ascending keys, without what tombstones hide."""
+        keys = [numbers[owner] + key for owner, key in zip(self._owners, self._keys, strict=True)]
+        order: Sequence[int] = range(len(keys))
+        cells = self._cells
+        if heads:
+            cells = [self._unhidden(at, heads) for at in order]
+            order = [at for at in order if cells[at]]
+        order = sorted(order, key=keys.__getitem__)
+        keys, cells = [keys[at] for at in order], [cells[at] for at in order]
+        if any(map(eq, keys, islice(keys, 1, None))):
+            merged: dict[bytes, bytes] = {}
+            for key, cell in zip(keys, cells, strict=True):
+                merged[key] = _of_two(rows, key, cell, merged[key]) if key in merged else cell
+            keys, cells = list(merged), list(merged.values())
+        return keys, cells
+
+    def _unhidden(self, at: int, heads: dict[bytes, Head]) -> bytes:
+        """A cell; nothing where it is hidden, but a tombstone where what hides it is forgotten first."""
+        owner, cell = self._owners[at], self._cells[at]
+        if owner not in heads or not (hiding := heads[owner].hiding(self._keys[at], cell)):
+            return cell
+        until_us = kept_until_us(cell)
+        if any(until_us <= tombstone.until_us for tombstone in hiding):
+            return b""
+        return tombstone_cell(cell[:32], until_us)
 
 
 def _of_two(rows: Rows, key: bytes, new: bytes, old: bytes) -> bytes:
