@@ -272,6 +272,26 @@ def test_sub_agents_have_their_own_session_window_and_tools_and_are_paid_by_thei
     assert result.tokens == 3 * 11 + 2 * 22
 
 
+def test_an_interruption_reaches_sub_agents_and_they_go_on_with_their_parent(repository: Path) -> None:
+    store = SessionStore()
+
+    def at_work(event: AnyEvent) -> None:
+        if "." in event.session and isinstance(event, ModelReplied) and event.step == 1:
+            agent.interrupt()
+
+    agent = open_agent(repository, exploring(), session_store=store, on_event=at_work)
+    stopped = agent.run("mend it")
+    assert stopped.reason == "interrupted: the person asked to stop"
+    assert not of(ToolFinished, stopped.events)
+    resumed = open_agent(repository, exploring(), session_store=store).resume(stopped.session)
+    assert resumed.ok
+    children = [session for session in store.sessions() if "." in session]
+    assert len(children) == 2
+    for child in children:
+        steps = [event.step for event in store.events(child) if isinstance(event, ModelReplied)]
+        assert steps == [1, 2]
+
+
 def sent_out(repository: Path, role: ScriptedModel, **options: object) -> tuple[RunResult, list[AnyEvent]]:
     """What comes of a sub-agent that follows this script."""
     store = SessionStore()

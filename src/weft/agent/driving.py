@@ -121,6 +121,8 @@ class Drive:
 
     def run(self) -> State:
         """To the end or an interruption."""
+        if self._state.ended:
+            return self._state
         mode = self._state.started.mode if self._state.started else "act"
         with Servers(self._admitted(mode), self._box) as servers:
             self._foreign = servers.tools
