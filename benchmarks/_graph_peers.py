@@ -37,6 +37,7 @@ class Follow(NamedTuple):
 
 
 Followed = tuple[str, int, bool]
+Person = tuple[str, str, int]
 
 
 class Peer(Protocol):
@@ -51,8 +52,8 @@ class Peer(Protocol):
     def followed(self, start: str) -> list[Followed]:
         """Whom one follows, with the properties of the edges."""
 
-    def reached(self, start: str, hops: int) -> list[str]:
-        """The distinct people behind so many hops."""
+    def reached(self, start: str, hops: int) -> list[Person]:
+        """The distinct people behind so many hops, with their properties."""
 
     def close(self) -> None:
         """Release files and memory."""
@@ -91,11 +92,11 @@ class Weft:
         edges = self._graph.start("person", start).out("follows").edges()
         return [(e.target, e.properties["since"], e.properties["close"]) for e in edges]
 
-    def reached(self, start: str, hops: int) -> list[str]:
+    def reached(self, start: str, hops: int) -> list[Person]:
         walk = self._graph.start("person", start)
         for _ in range(hops):
             walk = walk.out("follows").distinct()
-        return [node.id for node in walk.nodes()]
+        return [(node.id, node.properties["name"], node.properties["age"]) for node in walk.nodes()]
 
     def close(self) -> None:
         self._graph.close()
@@ -128,8 +129,8 @@ class Sqlite:
         rows = self._tables.execute("SELECT target, since, close FROM follows WHERE source = ?", (start,))
         return [(target, since, bool(close)) for target, since, close in rows]
 
-    def reached(self, start: str, hops: int) -> list[str]:
-        return [row[0] for row in self._tables.execute(_hops_sql(hops), (start,))]
+    def reached(self, start: str, hops: int) -> list[Person]:
+        return self._tables.execute(_hops_sql(hops), (start,)).fetchall()
 
     def close(self) -> None:
         self._tables.close()
@@ -163,8 +164,8 @@ class DuckDb:
         question = "SELECT target, since, close FROM follows WHERE source = ?"
         return self._tables.execute(question, [start]).fetchall()
 
-    def reached(self, start: str, hops: int) -> list[str]:
-        return [row[0] for row in self._tables.execute(_hops_sql(hops), [start]).fetchall()]
+    def reached(self, start: str, hops: int) -> list[Person]:
+        return self._tables.execute(_hops_sql(hops), [start]).fetchall()
 
     def close(self) -> None:
         self._tables.close()
@@ -194,10 +195,11 @@ class Ladybug:
         question = "MATCH (:person {id: $id})-[f:follows]->(b:person) RETURN b.id, f.since, f.close"
         return [tuple(row) for row in self._ask(question, start)]
 
-    def reached(self, start: str, hops: int) -> list[str]:
+    def reached(self, start: str, hops: int) -> list[Person]:
         middle = "-[:follows]->(:person)" * (hops - 1)
-        question = f"MATCH (:person {{id: $id}}){middle}-[:follows]->(b:person) RETURN DISTINCT b.id"
-        return [row[0] for row in self._ask(question, start)]
+        walked = f"MATCH (:person {{id: $id}}){middle}-[:follows]->(b:person)"
+        question = f"{walked} RETURN DISTINCT b.id, b.name, b.age"
+        return [tuple(row) for row in self._ask(question, start)]
 
     def _ask(self, question: str, start: str) -> list[Any]:
         answer = self._graph.execute(question, {"id": start})
@@ -227,11 +229,12 @@ class NetworkX:
     def followed(self, start: str) -> list[Followed]:
         return [(target, facts["since"], facts["close"]) for target, facts in self._graph.adj[start].items()]
 
-    def reached(self, start: str, hops: int) -> list[str]:
+    def reached(self, start: str, hops: int) -> list[Person]:
         found = {start}
         for _ in range(hops):
             found = {target for source in found for target in self._graph.adj[source]}
-        return list(found)
+        nodes = self._graph.nodes
+        return [(person, nodes[person]["name"], nodes[person]["age"]) for person in found]
 
     def close(self) -> None:
         self._graph.clear()
@@ -241,7 +244,8 @@ def _hops_sql(hops: int) -> str:
     joins = "".join(
         f" JOIN follows f{hop} ON f{hop}.source = f{hop - 1}.target" for hop in range(2, hops + 1)
     )
-    return f"SELECT DISTINCT f{hops}.target FROM follows f1{joins} WHERE f1.source = ?"
+    reached = f"SELECT f{hops}.target FROM follows f1{joins} WHERE f1.source = ?"
+    return f"SELECT id, name, age FROM person WHERE id IN ({reached})"
 
 
 def _people_columns(graph: PowerLaw) -> pa.Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from _graph_peers import Peer, follows_of, open_peers
 from _power_law import PowerLaw, power_law
@@ -47,10 +48,10 @@ def _hops(report: Report, peers: dict[str, Peer], starts: list[str]) -> None:
         for start in starts:
             _agree(start, {name: sorted(peer.reached(start, hops)) for name, peer in peers.items()})
         series = [[partial(peer.reached, start, hops) for start in starts] for peer in peers.values()]
-        _latencies(report, f"{hops} hops, distinct", peers, latencies_s(*series))
+        _latencies(report, f"{hops} hops, nodes", peers, latencies_s(*series))
 
 
-def _agree(start: str, answers: dict[str, list[str]] | dict[str, list[tuple[str, int, bool]]]) -> None:
+def _agree(start: str, answers: dict[str, list[Any]]) -> None:
     for name, answer in answers.items():
         assert answer == answers["networkx"], f"{name} answers otherwise than networkx about {start}"
 
