@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weft.graph import Edge, Graph, Node, layout
@@ -60,9 +61,9 @@ def _now(thing):
 class Pair:
     """A graph with packed types, and one that walks the same store."""
 
-    def __init__(self, types, model):
+    def __init__(self, types, model, location="memory:"):
         self.clock = VirtualClock()
-        self.packed = Graph.open("memory:", types, clock=self.clock)
+        self.packed = Graph.open(location, types, clock=self.clock)
         self.plain = Graph(self.packed.store, clock=self.clock)
         self.plain.put(*(map(_now, things.values()) for things in (model.nodes, model.edges)))
         self.packed.pack("knows", "likes")
@@ -153,6 +154,16 @@ def test_packed_answers_are_those_of_the_store_at_every_moment(types, model, his
         same(pair.packed, pair.plain, query)
         if not any(what == "jump" for what, *_ in history):
             assert pair.packed.traverse(query).profile().packed
+
+
+@settings(max_examples=25)
+@given(graphs(), st.lists(events, max_size=20), plain_queries())
+def test_packed_answers_are_those_of_a_store_on_disk(model, history, query):
+    with tempfile.TemporaryDirectory() as folder:
+        pair = Pair(MORTAL, model, folder)
+        with pair.packed:
+            happen(pair, history)
+            same(pair.packed, pair.plain, query)
 
 
 @pytest.mark.parametrize("types", [TYPES, MORTAL], ids=["lasting", "mortal"])

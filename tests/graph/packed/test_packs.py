@@ -347,15 +347,18 @@ def test_writing_the_same_again_and_again_takes_no_more_memory(monkeypatch):
 
 def test_what_has_expired_takes_no_memory_for_long(monkeypatch):
     monkeypatch.setattr(packed_edges, "_LOST_PLACES", 100)
+    monkeypatch.setattr(packed_nodes, "_GARBAGE_BYTES", 100)
     clock = VirtualClock()
-    graph = graph_of([PERSON, replace(FOLLOWS, ttl_s=10), OTHER], clock=clock)
+    graph = graph_of([replace(PERSON, ttl_s=10), replace(FOLLOWS, ttl_s=10), OTHER], clock=clock)
     graph.pack("follows")
-    for _ in range(20):
+    for round_ in range(20):
         clock.advance(10)
+        graph.put(nodes=[Node("person", f"{round_} {n}", {"age": 1 << 40}) for n in range(100)])
         graph.put(edges=[Edge("follows", "p0", f"q{n:03}") for n in range(100)])
         graph.put(edges=[Edge("follows", f"q{n:03}", "p0") for n in range(100)])
         assert len(followed(graph)) == 100
     assert graph._packs.packed().edges["follows"] < 1_000
+    assert len(graph._packs.pack.nodes["person"].facts.data) < 10_000
 
 
 def test_a_long_list_grows_in_the_order_of_ids():
