@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from weft.agent.sandbox.changes import Change
+from weft.agent.sandbox.changes import Change, Content
 from weft.core.errors import Conflict, Corrupt, Denied
 
 NAME: Final = ".weft-commit"
@@ -32,7 +32,8 @@ def noted(root: str, changes: Sequence[Change]) -> Iterator[None]:
             )
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(_UNDER_WAY, flags, 0o600, dir_fd=fd), "wb") as file:
-            file.write(msgspec.msgpack.encode(changes))
+            # A path may hold bytes that are no text.
+            file.write(msgspec.msgpack.encode([(os.fsencode(c.path), c.before, c.after) for c in changes]))
         os.rename(_UNDER_WAY, NAME, src_dir_fd=fd, dst_dir_fd=fd)
         yield
         os.unlink(NAME, dir_fd=fd)
@@ -57,7 +58,10 @@ def _read(root: str, fd: int) -> list[Change]:
     """The note, which any command outside may have put there: no path in it leads out of the workspace."""
     try:
         with open(os.open(NAME, _READING, dir_fd=fd), "rb") as file:
-            changes = msgspec.msgpack.decode(file.read(), type=list[Change])
+            rows = msgspec.msgpack.decode(
+                file.read(), type=list[tuple[bytes, Content | None, Content | None]]
+            )
+            changes = [Change(os.fsdecode(path), before, after) for path, before, after in rows]
     except PermissionError as error:
         raise Denied(
             f"`{root}/{NAME}`, of a commit that was cut short, cannot be read",
