@@ -50,7 +50,9 @@ class LmdbEnv:
         self._lmdb = environment
         self._databases = databases
         self._unusable: str | None = None
-        self._gate = threading.Condition(threading.Lock())
+        # That of the gate, taken directly where reads begin and end: `with` on a Condition runs in Python.
+        self._mutex = threading.Lock()
+        self._gate = threading.Condition(self._mutex)
         self._active_reads = 0
         self._resizing = False
         self._writer = threading.Lock()
@@ -122,7 +124,7 @@ class LmdbEnv:
 
     def last_commit(self) -> int:
         """The number of the last commit by any process; it changes with every write that changed anything."""
-        with self._gate:
+        with self._mutex:
             self._check_usable()
             return int(self._lmdb.info()["last_txnid"])
 
@@ -149,7 +151,7 @@ class LmdbEnv:
         """A read transaction, counted in `_active_reads`."""
         while True:
             self._check_usable()
-            with self._gate:
+            with self._mutex:
                 while self._resizing:
                     self._gate.wait()
                 self._check_usable()
@@ -170,7 +172,7 @@ class LmdbEnv:
         txn, self._local.read = self._local.read, None
         assert txn is not None
         txn.abort()
-        with self._gate:
+        with self._mutex:
             self._active_reads -= 1
             if self._resizing and not self._active_reads:
                 self._gate.notify_all()
