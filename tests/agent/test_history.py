@@ -39,6 +39,8 @@ from weft.kv.memory import MemoryStore
 from weft.testing.agent import BROKEN, MENDED, Cast, call, failing_repository, scripted, step
 
 KEY = "AKIA" + "Q" * 16
+SIXTEEN = " ".join(map(str, range(16)))
+ODD = [os.fsdecode(b"odd\xff"), KEY]
 QUICK = "grep -q 'sum(values) / len(values)' calc.py"
 
 
@@ -57,7 +59,12 @@ def working() -> Cast:
     return Cast(
         scripted(
             step(call("edit_file", path="config.py", search="RETRIES = 1\n", replace="RETRIES = 2\n")),
-            step(call("run_command", command="rm tool.sh link; printf '\\377\\000' > raw; ln -s raw link")),
+            step(
+                call("run_command", command="rm tool.sh link; printf '\\377\\000' > raw; ln -s raw link"),
+                call("run_command", command="echo odd > \"$(printf 'odd\\377')\""),
+                call("run_command", command=f"echo k > {KEY[:4]}$(printf Q%.0s {SIXTEEN})"),
+            ),
+            ),
             step(call("explore", question="alpha: is it so?"), call("list_dir")),
             step(call("write_file", path="deep/er/new.py", content="x = 1\n")),
             step(call("write_file", path="calc.py", content=MENDED)),
@@ -107,8 +114,8 @@ def test_a_landed_session_is_taken_out_of_the_workspace_byte_for_byte(repository
     assert tree(repository) == before | mine
     assert not summary(store, result.session).landed
 
-    paths = [["config.py"], ["link", "raw", "tool.sh"], [], ["deep/er/new.py"], ["calc.py"]]
-    assert {file.path for file in State(store.events(result.session)).saved} == {
+    paths = [["config.py"], ["link", "raw", "tool.sh", *ODD], [], ["deep/er/new.py"], ["calc.py"]]
+    assert {file.place for file in State(store.events(result.session)).saved} == {
         path for step in paths[:to_step] for path in step
     }
 

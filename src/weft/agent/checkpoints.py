@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from weft.agent.events import SavedFile
 from weft.agent.sandbox import Change, Sandbox
 from weft.agent.sandbox.changes import Content, content_at, folder
+from weft.agent.secrets import redact
 from weft.agent.session import Session
 from weft.core.errors import Conflict, Unavailable
 
@@ -28,11 +30,12 @@ class Checkpoints:
         """The changes, with each file's bytes as they are now and in the workspace put into the store."""
         return tuple(
             SavedFile(
-                change.path,
+                shown(change.path),
                 self._digest(change.after),
                 change.after.mode if change.after else 0,
                 self._digest(change.before),
                 change.before.mode if change.before else 0,
+                b"" if shown(change.path) == change.path else os.fsencode(change.path),
             )
             for change in changes
         )
@@ -45,10 +48,10 @@ class Checkpoints:
         missing = not_yet_made(self._workspace, saved)
         for file in missing:
             if file.digest is None:
-                box.delete(file.path)
+                box.delete(file.place)
         for file in missing:
             if file.digest is not None:
-                _put(box, file.path, file.mode, self._session.store.file(self._session.id, file.digest))
+                _put(box, file.place, file.mode, self._session.store.file(self._session.id, file.digest))
 
     def undo(self, box: Sandbox, change: Change) -> None:
         """Bring one path back to what it holds in the workspace."""
@@ -68,6 +71,11 @@ class Checkpoints:
         return digest
 
 
+def shown(path: str) -> str:
+    """The path as it can be recorded."""
+    return redact(path.encode("utf-8", "replace").decode())
+
+
 def digest_of(data: bytes) -> str:
     """The name of a file's bytes in the session store."""
     return hashlib.sha256(data).hexdigest()
@@ -79,7 +87,7 @@ def not_yet_made(workspace: Path, saved: Iterable[SavedFile]) -> list[SavedFile]
     missing = []
     with folder(str(workspace)) as root:
         for file in saved:
-            found = content_at(root, file.path)
+            found = content_at(root, file.place)
             holds = (digest_of(found.data), found.mode) if found else (None, 0)
             if holds == (file.digest, file.mode):
                 continue

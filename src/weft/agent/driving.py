@@ -150,7 +150,7 @@ class Drive:
         if self._session.append(gate.decide(state.step, "", "land", access)).effect == "allow":
             self._session.store.flush()
             self._box.commit()
-            saved = tuple(file for file in state.saved if lands(file.path))
+            saved = tuple(file for file in state.saved if lands(file.place))
             self._session.append(Landed(paths=tuple(file.path for file in saved), saved=saved))
 
     def _orchestrate(self, session: Session, mode: Mode, budgets: Budgets, stopwatch: Stopwatch) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 import msgspec
@@ -127,6 +128,13 @@ class SavedFile(msgspec.Struct, frozen=True):
     before: str | None = None
     """The digest of what the workspace holds there; None for nothing."""
     before_mode: int = 0
+    raw: bytes = b""
+    """The path exactly, where `path` cannot say it: no UTF-8, or it looks like a secret."""
+
+    @property
+    def place(self) -> str:
+        """The path for the file system."""
+        return os.fsdecode(self.raw) if self.raw else self.path
 
 
 class ToolFinished(Event, frozen=True, kw_only=True, tag="tool_finished"):

@@ -72,8 +72,8 @@ def originals(events: Sequence[AnyEvent]) -> list[SavedFile]:
     first: dict[str, SavedFile] = {}
     for event in events:
         for file in getattr(event, "saved", None) or ():
-            same = SavedFile(file.path, file.before, file.before_mode, file.before, file.before_mode)
-            first.setdefault(file.path, same)
+            same = msgspec.structs.replace(file, digest=file.before, mode=file.before_mode)
+            first.setdefault(file.place, same)
     return list(first.values())
 
 

@@ -62,10 +62,17 @@ def _taken_back(landed: Sequence[SavedFile]) -> tuple[SavedFile, ...]:
     first: dict[str, SavedFile] = {}
     final: dict[str, SavedFile] = {}
     for file in landed:
-        first.setdefault(file.path, file)
-        final[file.path] = file
+        first.setdefault(file.place, file)
+        final[file.place] = file
     return tuple(
-        SavedFile(path, first[path].before, first[path].before_mode, final[path].digest, final[path].mode)
+        SavedFile(
+            first[path].path,
+            first[path].before,
+            first[path].before_mode,
+            final[path].digest,
+            final[path].mode,
+            first[path].raw,
+        )
         for path in sorted(first)
         if (first[path].before, first[path].before_mode) != (final[path].digest, final[path].mode)
     )
@@ -73,7 +80,7 @@ def _taken_back(landed: Sequence[SavedFile]) -> tuple[SavedFile, ...]:
 
 def _change(store: SessionStore, session: str, file: SavedFile) -> Change:
     return Change(
-        file.path,
+        file.place,
         _content(store, session, file.before, file.before_mode),
         _content(store, session, file.digest, file.mode),
     )
