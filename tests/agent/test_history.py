@@ -64,7 +64,6 @@ def working() -> Cast:
                 call("run_command", command="echo odd > \"$(printf 'odd\\377')\""),
                 call("run_command", command=f"echo k > {KEY[:4]}$(printf Q%.0s {SIXTEEN})"),
             ),
-            ),
             step(call("explore", question="alpha: is it so?"), call("list_dir")),
             step(call("write_file", path="deep/er/new.py", content="x = 1\n")),
             step(call("write_file", path="calc.py", content=MENDED)),
