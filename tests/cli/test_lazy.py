@@ -8,19 +8,22 @@ import typer
 from typer.testing import CliRunner
 
 from weft.cli import main
+from weft.cli.agent import app as agent
 from weft.cli.authz import app as authz
 from weft.cli.graph import app as graph
 from weft.cli.lazy import Entry, lazy_group
 
 COMMANDS = [(name,) for name in main.COMMANDS] + [("authz", name) for name in authz.COMMANDS]
-COMMANDS += [("graph", name) for name in graph.COMMANDS]
+COMMANDS += [("graph", name) for name in graph.COMMANDS] + [("agent", name) for name in agent.COMMANDS]
 NESTED = [("authz", "schema", name) for name in ("write", "read", "diff", "check")]
 NESTED += [("graph", "dead-letters", name) for name in ("list", "show", "replay")]
-GROUPS = ("authz", "graph", "schema", "dead-letters")
+GROUPS = ("agent", "authz", "graph", "schema", "dead-letters")
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["authz", "--help"], ["graph", "--help"], ["--version"]], ids=" ".join
+    "words",
+    [["--help"], ["authz", "--help"], ["graph", "--help"], ["agent", "--help"], ["--version"]],
+    ids=" ".join,
 )
 def test_help_loads_no_library(words: list[str]) -> None:
     probe = (

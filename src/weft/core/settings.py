@@ -19,6 +19,7 @@ from weft.core.errors import Invalid
 FILE_NAME: Final = "weft.toml"
 _PREFIX: Final = "WEFT_"
 _SHORT: Final = {"model_url": ("agent", "model")}
+_LISTS: Final = (("server", "keys"), ("agent", "auto"))
 
 
 class _Section(BaseModel):
@@ -35,9 +36,11 @@ class LogSettings(_Section):
 class AgentSettings(_Section):
     """`[agent]`: which model works, as a URL like `openai:gpt-5` or `http://host:8000/v1#name`; none means
     the offline script. `prices` are dollars per million tokens by the model's name or a pattern of it: input,
-    output, cached input, cache write. `hedge_after_s` sends a stalled request a second time."""
+    output, cached input, cache write. `hedge_after_s` sends a stalled request a second time. `auto` are the
+    models among which a router chooses, from the weakest to the strongest."""
 
     model: str | None = None
+    auto: tuple[str, ...] = ()
     api_key: SecretStr | None = None
     hedge_after_s: float | None = Field(default=None, gt=0)
     prices: dict[str, tuple[float, ...]] = {}
@@ -106,7 +109,7 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
         if name.startswith(_PREFIX):
             short = name.removeprefix(_PREFIX).lower()
             path = _SHORT.get(short) or tuple(short.split("__"))
-            _place(nested, path, text.split(",") if path == ("server", "keys") else text)
+            _place(nested, path, text.split(",") if path in _LISTS else text)
     return nested
 
 

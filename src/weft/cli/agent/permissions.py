@@ -1,0 +1,123 @@
+"""What the agent may do: the permissions of the data folder where they speak of agents, else the rules."""
+
+from __future__ import annotations
+
+import getpass
+import posixpath
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
+from weft.agent.events import AnyEvent, SessionStarted
+from weft.agent.policy import Access, Allow, Ask, Decision, Deny, Policy, Question, RulePolicy
+from weft.core.errors import NotFound
+from weft.core.settings import Settings
+
+if TYPE_CHECKING:
+    from weft.authz import Authz
+
+# What a session may do at all; its user's rights bound it further, and landing takes an approval.
+_OF_A_SESSION: Final = ("reader", "writer", "runner")
+
+
+class Permissions(NamedTuple):
+    """The policy, and how a session comes by its rights."""
+
+    policy: Policy
+    user: str
+    grant: Callable[[str], object]
+
+    def on_event(self, event: AnyEvent) -> None:
+        """Let a session that has just begun do what its user may."""
+        if isinstance(event, SessionStarted) and event.because != "explore":
+            self.grant(event.session)
+
+
+class LandUnasked:
+    """Another policy, for a person who said beforehand that a verified change is to land."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def decide(self, question: Question) -> Decision:
+        decision = self._policy.decide(question)
+        if isinstance(decision, Ask) and question.access.action == "land":
+            return Allow("the person asked for it beforehand")
+        return decision
+
+    def approve(self, session: str, access: Access, for_s: float) -> object:
+        return self._policy.approve(session, access, for_s)
+
+    def hidden(self, session: str, user: str) -> Sequence[str]:
+        return self._policy.hidden(session, user)
+
+
+class Apart:
+    """Another policy, but for a folder of the workspace that nothing may see or change: weft's own data, or a
+    change that lands could widen rights."""
+
+    def __init__(self, policy: Policy, folder: str) -> None:
+        self._policy = policy
+        self._folder = folder
+
+    def decide(self, question: Question) -> Decision:
+        name = question.access.resource.name
+        if question.access.resource.kind == "file" and _is_below(name, self._folder):
+            return Deny(f"`{name}` belongs to weft itself")
+        return self._policy.decide(question)
+
+    def approve(self, session: str, access: Access, for_s: float) -> object:
+        return self._policy.approve(session, access, for_s)
+
+    def hidden(self, session: str, user: str) -> Sequence[str]:
+        return [self._folder, *self._policy.hidden(session, user)]
+
+
+@contextmanager
+def permissions(settings: Settings, workspace: Path, *, land_unasked: bool = False) -> Iterator[Permissions]:
+    """Who may do what in a workspace, which has its folder's name there."""
+    with ExitStack() as stack:
+        found = _in_force(settings.data / "authz", workspace.resolve(), stack)
+        policy = _apart(found.policy, settings.data.resolve(), workspace.resolve())
+        yield found._replace(policy=LandUnasked(policy) if land_unasked else policy)
+
+
+def _in_force(folder: Path, workspace: Path, opened: ExitStack) -> Permissions:
+    user = f"user:{getpass.getuser()}"
+    if folder.is_dir():
+        from weft.authz import Authz
+        from weft.integrations.policy import AuthzPolicy
+
+        authz = opened.enter_context(Authz.open(str(folder)))
+        if _speaks_of_agents(authz):
+            policy = AuthzPolicy(authz, workspace.name or "root")
+            return Permissions(
+                policy, user, lambda session: policy.grant(f"session:{session}", *_OF_A_SESSION)
+            )
+    return Permissions(RulePolicy(), user, lambda session: None)
+
+
+def _speaks_of_agents(authz: Authz) -> bool:
+    """Whether the schema in force has what the agent's own has; other definitions may stand beside it."""
+    from weft.authz.schema import Language, parse_schema
+    from weft.integrations.policy import SCHEMA
+
+    try:
+        version = authz.read_schema()
+    except NotFound:
+        return False
+    have = parse_schema(version.text, cast(Language, version.language)).by_name
+    wanted = parse_schema(SCHEMA).by_name
+    return all(name in have and wanted[name].by_name.keys() <= have[name].by_name.keys() for name in wanted)
+
+
+def _apart(policy: Policy, data: Path, workspace: Path) -> Policy:
+    if not data.is_relative_to(workspace) or data == workspace:
+        return policy
+    return Apart(policy, data.relative_to(workspace).as_posix())
+
+
+def _is_below(name: str, folder: str) -> bool:
+    place = posixpath.normpath(name)
+    return place == folder or place.startswith(f"{folder}/")
