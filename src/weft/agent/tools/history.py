@@ -17,6 +17,8 @@ from weft.core import limits
 
 _NOT_INSTALLED: Final = 127
 _FORMAT: Final = "--format=%h %ad %an: %s"
+# `git diff` would write the index anew, whatever GIT_OPTIONAL_LOCKS says.
+_SETTINGS: Final = ("-c", "core.quotePath=false", "-c", "diff.autoRefreshIndex=false")
 
 
 class GitDiffArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,7 +96,7 @@ def _revision(revision: str) -> list[str]:
 
 def _git(words: list[str], paths: list[str], context: ToolContext) -> str:
     result = context.box.run(
-        [*GIT, "-c", "core.quotePath=false", *words, "--", *paths],
+        [*GIT, *_SETTINGS, *words, "--", *paths],
         timeout_s=context.deadline_s,
         output_bytes=limits.MAX_SEARCH_BYTES,
     )
