@@ -31,6 +31,7 @@ class Watched:
 
     def __init__(self, model: Any) -> None:
         self.name, self.scripted = model.name, model.scripted
+        self.context_tokens = model.context_tokens
         self.observed = Observed()
         self._model = model
         self._last: bytes | None = None

@@ -49,7 +49,7 @@ def order(tool: str, **arguments: Any) -> str:
 class Obedient:
     """Reads what it is told to look at first, and then obeys every order that it has seen, each once."""
 
-    name, scripted = "obedient", True
+    name, scripted, context_tokens = "obedient", True, None
 
     def __init__(self, *looks: tuple[str, dict[str, Any]]) -> None:
         self._looks = looks

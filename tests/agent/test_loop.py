@@ -95,7 +95,7 @@ class Probe:
 class Streaming:
     """A model that goes on with its reply only once its first calls have run."""
 
-    name, scripted = "streaming", False
+    name, scripted, context_tokens = "streaming", False, None
 
     def __init__(self, probe: Probe, wait_for: str = "second", fail: bool = False) -> None:
         self._probe, self._wait_for, self._fail = probe, wait_for, fail
@@ -426,7 +426,7 @@ def test_calls_with_one_id_are_told_apart(repository: Path) -> None:
 
 def test_a_budget_of_money_is_kept_and_needs_prices(repository: Path) -> None:
     class Dear(Cast):
-        scripted = False
+        scripted, context_tokens = False, None
         name = "dear"
 
     def run(prices: Prices, money_usd: float | None = 0.05) -> RunResult:

@@ -138,7 +138,7 @@ class Agent:
             graph=graph,
             verify=test_command(folder) if verify == _AUTO else verify,
             compactor=compactor,
-            context_tokens=getattr(opened, "context_tokens", None) or _CONTEXT_TOKENS,
+            context_tokens=opened.context_tokens or _CONTEXT_TOKENS,
             budgets=budgets or Budgets(),
             user=user,
             clock=clock,

@@ -46,6 +46,7 @@ class Replayed:
 
 class _OneReply:
     scripted = True
+    context_tokens: int | None = None
 
     def __init__(self, event: ModelReplied) -> None:
         self._event = event

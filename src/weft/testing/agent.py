@@ -56,6 +56,7 @@ class Cast:
     """Several scripted models in one: each speaks in the sessions whose first message holds its line."""
 
     scripted = True
+    context_tokens: int | None = None
     name = "scripted:cast"
 
     def __init__(self, main: ScriptedModel, **roles: ScriptedModel) -> None:

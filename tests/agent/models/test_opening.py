@@ -106,6 +106,21 @@ def test_effort_in_the_url_holds_for_every_request() -> None:
     assert server.requests[0].body["reasoning"]["effort"] == "low"
 
 
+@pytest.mark.parametrize(
+    ("asked", "effort", "context_tokens"),
+    [("", None, None), ("?context=32000", None, 32_000), ("?effort=low&context=8000", "low", 8_000)],
+)
+def test_the_url_says_how_long_a_window_may_be(
+    asked: str, effort: str | None, context_tokens: int | None
+) -> None:
+    with closing(open_model(f"http://127.0.0.1:9/v1#m{asked}", environ={})) as model:  # type: ignore[type-var]
+        assert model.context_tokens == context_tokens
+        assert model.name == "chat:http://127.0.0.1:9/v1#m"
+    for wrong in ("context=7999", "context=-1", "context=", "effort", "size=3", ""):
+        with pytest.raises(Invalid, match="is no option"):
+            open_model(f"http://127.0.0.1:9/v1#m?{wrong}", environ={})
+
+
 def test_nothing_of_http_is_loaded_before_a_model_is_opened() -> None:
     probe = (
         "import sys, weft.agent; weft.agent.Agent; import weft.agent.models; "

@@ -6,7 +6,8 @@
     http://HOST:PORT/v1#MODEL         chat completions of any server: vLLM, SGLang, Ollama, a gateway
     chat:… responses:… messages:…     the same with the format named, for a MODEL or an address
 
-`?effort=low|medium|high` behind the model says how much it thinks. Only OpenAI and Anthropic are ever sent
+Behind the model, `?effort=low|medium|high` says how much it thinks, and `?context=32000` how many tokens its
+prompts and replies may have; both with `&` between them. Only OpenAI and Anthropic are ever sent
 their keys; another server gets WEFT_AGENT__API_KEY, if that is set.
 """
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 OWN_KEY: Final = "WEFT_AGENT__API_KEY"
 EFFORTS: Final = ("low", "medium", "high")
+# The instructions and tools alone take 3,000.
+_MIN_CONTEXT_TOKENS: Final = 8_000
 
 
 class _Maker(NamedTuple):
@@ -99,7 +102,7 @@ def _over_http(
     from weft.agent.models.wire.endpoint import Endpoint
     from weft.agent.models.wire.model import HttpModel
 
-    rest, options = _options(url, rest)
+    rest, options, context_tokens = _options(url, rest)
     maker = _MAKERS[wire]
     official = "://" not in rest
     if official:
@@ -118,17 +121,25 @@ def _over_http(
             "the key has characters that no key has", hint=f"set {variable} again", variable=variable
         )
     endpoint = Endpoint(base_url, model, name=name, key=key or None, key_variable=variable, official=official)
-    return HttpModel(endpoint, _format(wire), options=options, patience=patience)
+    return HttpModel(
+        endpoint, _format(wire), options=options, context_tokens=context_tokens, patience=patience
+    )
 
 
-def _options(url: str, rest: str) -> tuple[str, Options]:
+def _options(url: str, rest: str) -> tuple[str, Options, int | None]:
+    """The model without what stands behind its `?`, and that."""
     rest, mark, asked = rest.partition("?")
-    if not mark:
-        return rest, Options()
-    effort = asked.removeprefix("effort=")
-    if effort not in EFFORTS or effort == asked:
-        raise Invalid(f"`{asked}` in `{url}` is no option", hint="write ?effort=low, medium or high")
-    return rest, Options(effort=cast(Any, effort))
+    effort, context_tokens = None, None
+    for one in asked.split("&") if mark else ():
+        match one.split("="):
+            case ["effort", value] if value in EFFORTS:
+                effort = cast(Any, value)
+            case ["context", value] if value.isdecimal() and int(value) >= _MIN_CONTEXT_TOKENS:
+                context_tokens = int(value)
+            case _:
+                hint = f"write ?effort=low, medium or high, or ?context=N of at least {_MIN_CONTEXT_TOKENS:,}"
+                raise Invalid(f"`{one}` in `{url}` is no option", hint=hint)
+    return rest, Options(effort=effort), context_tokens
 
 
 def _check_address(url: str, base_url: str) -> None:

@@ -133,6 +133,10 @@ class Model(Protocol):
     def scripted(self) -> bool:
         """Whether replies come from a script; shown wherever the model's work is shown."""
 
+    @property
+    def context_tokens(self) -> int | None:
+        """How many tokens a prompt and its reply may have together; None where nobody has said."""
+
     def stream(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec], options: Options = DEFAULTS
     ) -> Iterator[Delta]:

@@ -38,6 +38,7 @@ class _Recorded:
         self._path = path
         self.name = model.name
         self.scripted = model.scripted
+        self.context_tokens = model.context_tokens
 
     def stream(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec], options: Options = DEFAULTS

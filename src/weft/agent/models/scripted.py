@@ -83,6 +83,7 @@ class ScriptedModel:
     """Replays a script: its n-th reply answers a history with n-1 replies, so a resumed session goes on."""
 
     scripted = True
+    context_tokens: int | None = None
 
     def __init__(self, script: Script) -> None:
         self._script = script

@@ -45,11 +45,13 @@ class HttpModel:
         wire_format: Format,
         *,
         options: Options = DEFAULTS,
+        context_tokens: int | None = None,
         patience: Patience | None = None,
         clock: Clock = SYSTEM_CLOCK,
         rng: random.Random | None = None,
     ) -> None:
         """`options` fill in for what a request does not ask for."""
+        self.context_tokens = context_tokens
         self._endpoint = endpoint
         self._format = wire_format
         self._options = options
