@@ -354,8 +354,8 @@ def test_what_has_expired_takes_no_memory_for_long(monkeypatch):
     for round_ in range(20):
         clock.advance(10)
         graph.put(nodes=[Node("person", f"{round_} {n}", {"age": 1 << 40}) for n in range(100)])
-        graph.put(edges=[Edge("follows", "p0", f"q{n:03}") for n in range(100)])
-        graph.put(edges=[Edge("follows", f"q{n:03}", "p0") for n in range(100)])
+        graph.put(edges=[Edge("follows", "p0", f"{round_} {n}") for n in range(100)])
+        graph.put(edges=[Edge("follows", f"{round_} {n}", "p0") for n in range(100)])
         assert len(followed(graph)) == 100
     assert graph._packs.packed().edges["follows"] < 1_000
     assert len(graph._packs.pack.nodes["person"].facts.data) < 10_000
