@@ -35,6 +35,9 @@ _TOOLCHAINS = frozenset(
 )
 _NEVER_WHOLE = frozenset({"/", "/home", "/root", "/run", "/var", "/proc", "/sys", "/dev", "/tmp", "/mnt"})
 
+# weft's own data is in no commit, so that hiding it takes no `.git` with it.
+_OWN = ".weft"
+
 _VARIABLES = frozenset(
     {"LANG", "LANGUAGE", "TZ", "VIRTUAL_ENV", "CONDA_PREFIX", "GOROOT", "JAVA_HOME", "NVM_DIR"}
     | {"PYENV_ROOT", "RUSTUP_HOME"}
@@ -67,9 +70,9 @@ def covered(workspace: str, hidden: Iterable[str]) -> list[str]:
             raise Invalid(
                 f"`{path}` cannot be hidden", hint="name a path inside the workspace, not all of it"
             )
-        folders = place.split("/")[:-1]
+        *folders, name = place.split("/")
         above = ["/".join([*folders[:depth], ".git"]) for depth in range(len(folders) + 1)]
-        for each in (place, *above):
+        for each in (place, *(above if name != _OWN else ())):
             full = f"{workspace}/{each}"
             if os.path.lexists(full) and os.path.realpath(full) == full:
                 found[each] = None

@@ -46,6 +46,7 @@ class Driver:
         self._person = person
         self._json = json
         self._agent: Agent | None = None
+        self._doing = telling.Doing()
 
     def drive(self, run: Callable[[Agent], RunResult]) -> RunResult | None:
         """What `run` gives; None where it was interrupted and could not end by itself."""
@@ -74,9 +75,13 @@ class Driver:
             sys.stdout.flush()
             return
         self._screen.show(telling.as_it_happens(event))
-        if isinstance(event, SessionEnded) and "." not in event.session and event.diff:
+        if "." in event.session:
+            return
+        if isinstance(event, SessionEnded) and event.diff:
             self._screen.show([Line(""), *diff_lines(event.diff)])
-        self._screen.doing(telling.doing_after(event))
+        now = self._doing.after(event)
+        if now is not None:
+            self._screen.doing(now)
 
     def on_delta(self, delta: Delta) -> None:
         """Show a piece of a reply."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from weft.agent.events import AnyEvent, SessionStarted
 from weft.agent.policy import Access, Allow, Ask, Decision, Deny, Policy, Question, RulePolicy
-from weft.core.errors import NotFound
+from weft.core.errors import Invalid
 from weft.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _speaks_of_agents(authz: Authz) -> bool:
 
     try:
         version = authz.read_schema()
-    except NotFound:
+    except Invalid:  # there is none yet
         return False
     have = parse_schema(version.text, cast(Language, version.language)).by_name
     wanted = parse_schema(SCHEMA).by_name

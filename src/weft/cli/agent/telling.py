@@ -69,20 +69,31 @@ def named_model(model: str, scripted: bool) -> str:
 
 def seconds(duration_s: float) -> str:
     """A duration for people."""
-    return f"{duration_s * 1_000:.0f} ms" if duration_s < 0.1 else f"{duration_s:.1f} s"
+    return f"{duration_s:.2f} s"
 
 
-def doing_after(event: AnyEvent) -> str:
-    """What goes on once this has happened."""
-    match event:
-        case ModelReplied() if event.calls:
-            return f"running {', '.join(dict.fromkeys(call.name for call in event.calls))}"
-        case ModelReplied() if event.stop == "done":
-            return "verifying"
-        case SessionEnded() | Interrupted() | Landed():
-            return ""
-        case _:
-            return "waiting for the model"
+class Doing:
+    """What goes on now, in a few words, told by the events of the session itself."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, str] = {}
+
+    def after(self, event: AnyEvent) -> str | None:
+        """What goes on once this has happened; None for what went on before."""
+        match event:
+            case ModelReplied() if event.calls:
+                self._running = {call.id: call.name for call in event.calls}
+            case ModelReplied() if event.stop == "done":
+                return "verifying"
+            case ToolFinished():
+                self._running.pop(event.call_id, None)
+            case SessionEnded() | Interrupted() | Landed():
+                return ""
+            case Decided():
+                return None
+        if self._running:
+            return f"running {', '.join(dict.fromkeys(self._running.values()))}"
+        return "waiting for the model"
 
 
 def counts(diff: str) -> str:
