@@ -99,8 +99,9 @@ def test_a_budget_ends_the_session(do: Any, options: tuple[str, ...], reason: st
     [
         (refuse(401, "no such key"), "no such key"),
         (refuse(404, "no such model"), "no such model"),
+        (reply("I think about it", cut_after=2), "failed: peer closed connection"),
     ],
-    ids=["401", "404"],
+    ids=["401", "404", "cut"],
 )
 def test_an_error_of_the_models_side_is_told_and_the_session_kept(do: Any, answer: Any, said: str) -> None:
     done = do(answer)
@@ -108,6 +109,13 @@ def test_an_error_of_the_models_side_is_told_and_the_session_kept(do: Any, answe
     assert done.err.startswith("weft: ")
     assert said in done.err
     assert f"`weft agent resume {session_in(done.out)}` goes on with it" in done.out
+
+
+@pytest.mark.slow  # it is asked again and again for some seconds
+def test_a_server_that_is_not_there_is_told(weft: Any, workspace: Path) -> None:
+    done = weft("run", "mend it", workspace, "--model", "http://127.0.0.1:9/v1#none")
+    assert done.code == 2
+    assert done.err.startswith("weft: the connection to `127.0.0.1:9` failed")
 
 
 def test_without_a_model_it_says_how_to_have_one(weft: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """`weft agent` at a real terminal: approvals, Ctrl-C, colours, a conversation with line editing."""
 
-import importlib.util
 import json
 import re
 import shlex
@@ -18,21 +17,11 @@ PAGE = ROOT / "docs/agent/first-task.md"
 VERIFY = "grep -q hello greeting.txt"
 
 
-def _terminal() -> Any:
-    spec = importlib.util.spec_from_file_location("terminal", Path(__file__).with_name("terminal.py"))
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.Terminal
-
-
-Terminal = _terminal()
-
-
-def test_a_person_is_asked_before_a_change_lands(serve: Any, mending: Any, workspace: Path) -> None:
+def test_a_person_is_asked_before_a_change_lands(
+    at_terminal: Any, serve: Any, mending: Any, workspace: Path
+) -> None:
     words = ["agent", "run", "mend it", workspace, "--model", serve(*mending).url, "--verify", VERIFY]
-    with Terminal(words, workspace.parent) as terminal:
+    with at_terminal(words, workspace.parent) as terminal:
         terminal.expect("[n] refuse:")
         assert "+hello" in terminal.seen
         assert "\x1b[32m+hello\x1b[0m" in terminal.raw
@@ -42,9 +31,11 @@ def test_a_person_is_asked_before_a_change_lands(serve: Any, mending: Any, works
     assert (workspace / "greeting.txt").read_text() == "hello\n"
 
 
-def test_no_colours_where_nobody_wants_them(serve: Any, mending: Any, workspace: Path) -> None:
+def test_no_colours_where_nobody_wants_them(
+    at_terminal: Any, serve: Any, mending: Any, workspace: Path
+) -> None:
     words = ["agent", "run", "mend it", workspace, "--model", serve(*mending).url, "--verify", VERIFY]
-    with Terminal([*words, "--land", "no"], workspace.parent, NO_COLOR="1") as terminal:
+    with at_terminal([*words, "--land", "no"], workspace.parent, NO_COLOR="1") as terminal:
         assert terminal.end() == 0
         assert "\n+hello\n" in terminal.seen
         assert "\x1b[3" not in terminal.raw
@@ -52,20 +43,21 @@ def test_no_colours_where_nobody_wants_them(serve: Any, mending: Any, workspace:
 
 @pytest.mark.parametrize("stalled", ["model", "command", "approval"])
 def test_ctrl_c_stops_and_the_session_goes_on_later(
-    stalled: str, serve: Any, mending: Any, weft: Any, workspace: Path
+    stalled: str, at_terminal: Any, serve: Any, mending: Any, weft: Any, workspace: Path
 ) -> None:
     first, rest, sign = {
         "model": ([reply("I think about it", stall_after=2)], mending, "I think about"),
         "command": (
-            [reply("I wait.", ScriptedCall("run_command", {"command": "echo begun; sleep 50"}))],
+            [reply("I wait.", ScriptedCall("run_command", {"command": "sleep $(cat pause)"}))],
             mending,
             "running run_command",
         ),
         "approval": (mending, [], "[n] refuse:"),
     }[stalled]
+    (workspace / "pause").write_text("50")
     server = serve(*first)
     words = ["agent", "run", "mend it", workspace, "--model", server.url, "--verify", VERIFY]
-    with Terminal(words, workspace.parent) as terminal:
+    with at_terminal(words, workspace.parent) as terminal:
         terminal.expect(sign)
         terminal.interrupt()
         assert terminal.end() == 130
@@ -73,15 +65,16 @@ def test_ctrl_c_stops_and_the_session_goes_on_later(
     assert found, terminal.seen
     (one,) = [json.loads(line) for line in weft("sessions --json").out.splitlines()]
     assert (one["id"], one["status"]) == (found[1], "ok" if stalled == "approval" else "open")
+    (workspace / "pause").write_text("0")
     done = weft("resume", found[1], "--model", serve(*rest).url, "--land", "yes")
     assert (done.code, done.err) == (0, "")
     assert (workspace / "greeting.txt").read_text() == "hello\n"
 
 
-def test_a_conversation_at_a_terminal(serve: Any, mending: Any, workspace: Path) -> None:
+def test_a_conversation_at_a_terminal(at_terminal: Any, serve: Any, mending: Any, workspace: Path) -> None:
     stalls = reply("I wonder about", stall_after=2)
     url = serve(stalls, *mending).url
-    with Terminal(
+    with at_terminal(
         ["agent", "chat", workspace, "--model", url, "--verify", VERIFY], workspace.parent
     ) as terminal:
         terminal.expect("> ")
@@ -101,14 +94,14 @@ def test_a_conversation_at_a_terminal(serve: Any, mending: Any, workspace: Path)
 
 
 @pytest.mark.skipif(not PAGE.exists(), reason="the page is written")
-def test_the_session_of_the_docs(tmp_path: Path) -> None:
+def test_the_session_of_the_docs(at_terminal: Any, tmp_path: Path) -> None:
     """The page's `text` block that begins with a command is what a person sees and types."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     block = re.search(
         r"^```text\n\$ weft (?P<command>.*)\n(?P<shown>[^`]*(?:`[^`]+`[^`]*)*?)^```$", PAGE.read_text(), re.M
     )
     assert block
-    with Terminal(shlex.split(block["command"]), tmp_path) as terminal:
+    with at_terminal(shlex.split(block["command"]), tmp_path) as terminal:
         terminal.expect("[n] refuse:")
         terminal.type("y\n")
         assert terminal.end() == 0
