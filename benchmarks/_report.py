@@ -1,4 +1,4 @@
-"""What every benchmark shares: its one option, its ways to take time, and its report."""
+"""What every benchmark shares: its option, its ways to take time, and its report."""
 
 from __future__ import annotations
 
@@ -39,6 +39,11 @@ class Report:
         self._scale = scale
         self._load = os.getloadavg()[0]
         self._figures: dict[str, Figure] = {}
+        self._notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Say below the table what the figures do not."""
+        self._notes.append(text)
 
     def add(self, name: str, value: float, unit: str, *, floor: str = "") -> None:
         """Note a figure, and compare it with an earlier one that is its floor. Units of rates end in `/s`."""
@@ -64,7 +69,7 @@ class Report:
         for figure in self._figures.values():
             times = "" if figure.times_floor is None else f"{figure.times_floor:,.3g}"
             table.add_row(figure.name, f"{figure.value:,.4g}", figure.unit, times, figure.floor)
-        Console(width=120).print(table)
+        Console(width=120).print(table, *self._notes, sep="\n")
         print(msgspec.json.encode(self._facts()).decode())
 
     def _facts(self) -> dict[str, Any]:
@@ -72,6 +77,7 @@ class Report:
             "question": self._question,
             "scale": self._scale,
             "figures": list(self._figures.values()),
+            "notes": self._notes,
             "machine": machine() | {"load_1m_before": round(self._load, 2)},
             "commit": commit(),
             "date": datetime.fromtimestamp(SYSTEM_CLOCK.now_us() / 1e6, UTC).isoformat(timespec="seconds"),
@@ -92,11 +98,16 @@ class Stopwatch:
         self.seconds += SYSTEM_CLOCK.monotonic_s() - self._began_s
 
 
-def scale_from_arguments(about: str | None) -> float:
-    """The command line's `--scale`: 1 for the full size, a hundredth for a smoke run."""
+def scale_parser(about: str | None) -> argparse.ArgumentParser:
+    """A command line with `--scale`: 1 for the full size, a hundredth for a smoke run."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--scale", type=_scale, default=1.0, help="size of the work; 1 is the full size")
-    scale: float = parser.parse_args().scale
+    return parser
+
+
+def scale_from_arguments(about: str | None) -> float:
+    """The command line's `--scale`, where that is all there is."""
+    scale: float = scale_parser(about).parse_args().scale
     return scale
 
 

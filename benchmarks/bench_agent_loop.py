@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 from _agent_client import Observed
-from _report import Report, elapsed_s, percentile, scale_from_arguments
+from _agent_peers import peers_in, report_peers
+from _report import Report, elapsed_s, percentile, scale_parser
 
 from weft.agent.models.tokens import CHARS_PER_TOKEN
 from weft.core.clock import SYSTEM_CLOCK
@@ -58,7 +59,17 @@ def script_of(steps: int) -> tuple[list[Any], list[str]]:
 
 
 def main() -> None:
-    scale = scale_from_arguments(__doc__)
+    parser = scale_parser(__doc__)
+    parser.add_argument(
+        "--peer-venv",
+        type=Path,
+        action="append",
+        default=[],
+        help="an environment with mini-swe-agent or aider, to compare with; may be given again",
+    )
+    arguments = parser.parse_args()
+    scale: float = arguments.scale
+    others = peers_in(arguments.peer_venv)
     report = Report(str(__doc__), scale)
     script, kinds = script_of(max(8, int(STEPS * scale)))
     with tempfile.TemporaryDirectory() as folder:
@@ -79,6 +90,7 @@ def main() -> None:
     report.add("memory of the agent's process", observed.rss_bytes / 1e6, "MB")
     report.add("first prompt with all tools", observed.first_prompt_bytes / CHARS_PER_TOKEN, "tokens")
     report.add("prompts that extend the one before", 100 * observed.prefixes_kept / len(script), "%")
+    report_peers(report, others, scale)
     report.print()
 
 

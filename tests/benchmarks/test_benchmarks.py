@@ -16,9 +16,21 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 BENCHES = sorted(FOLDER.glob("bench_*.py"))
 
 
-def run(bench: Path, scale: str, state: Path) -> subprocess.CompletedProcess[str]:
+PEER = """
+import json, sys, urllib.request
+address = next(word for word in sys.argv if word.startswith("model.model_kwargs.api_base=")).split("=", 1)[1]
+while True:
+    body = {"messages": [{"role": "user", "content": "x" * 398}]}
+    asked = urllib.request.Request(address + "/chat/completions", json.dumps(body).encode())
+    message = json.load(urllib.request.urlopen(asked))["choices"][0]["message"]
+    if "COMPLETE_TASK" in message["tool_calls"][0]["function"]["arguments"]:
+        break
+"""
+
+
+def run(bench: Path, scale: str, state: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "error", str(bench), "--scale", scale],
+        [sys.executable, "-W", "error", str(bench), "--scale", scale, *more],
         env=os.environ | {"TMPDIR": str(state)},
         cwd=state,
         capture_output=True,
@@ -56,6 +68,8 @@ def test_a_benchmark_reports_its_figures(bench: Path, tmp_path: Path) -> None:
             )
             compared += 1
         values[name] = value
+    assert all(note in table for note in report["notes"])
+    assert bench.stem != "bench_agent_loop" or "left out" in report["notes"][0]
     assert compared, "a figure without a floor tells little"
     assert not list(tmp_path.iterdir()), "it cleans up behind itself"
 
@@ -67,6 +81,26 @@ def test_a_scale_that_makes_no_sense_gets_one_clear_line(scale: str, tmp_path: P
     assert done.returncode == 2
     assert not done.stdout
     assert scale in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.sandbox
+def test_another_agent_is_measured_where_its_environment_is_named(tmp_path: Path) -> None:
+    bench, environment, state = FOLDER / "bench_agent_loop.py", tmp_path / "venv", tmp_path / "state"
+    (environment / "bin").mkdir(parents=True)
+    state.mkdir()
+    empty = run(bench, "0.01", state, "--peer-venv", str(environment))
+    assert empty.returncode == 1
+    assert "has neither mini nor aider" in empty.stderr
+
+    program = environment / "bin" / "mini"
+    program.write_text(f"#!{sys.executable}\n{PEER}")
+    program.chmod(0o755)
+    report = json.loads(run(bench, "0.01", state, "--peer-venv", str(environment)).stdout.splitlines()[-1])
+    values = {figure["name"]: figure["value"] for figure in report["figures"]}
+    assert 100 < values["mini-swe-agent: first prompt"] < 120
+    assert values["mini-swe-agent: waited, p50"] > 0
+    assert values["weft: waited, p50"] > 0
+    assert not report["notes"]
 
 
 def test_the_page_names_every_benchmark() -> None:
