@@ -145,6 +145,7 @@ class InTurn:
     a sub-agent's replies stand where it asks for them, as a server's answers do."""
 
     scripted = True
+    context_tokens: int | None = None
     name = "scripted:task"
 
     def __init__(self, steps: Sequence[ScriptedStep]) -> None:
