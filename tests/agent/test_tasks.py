@@ -19,10 +19,14 @@ from weft.agent.events import AnyEvent, Compacted, Landed, ToolFinished, Verifie
 from weft.agent.models import open_model
 from weft.agent.models.protocol import Model
 from weft.agent.policy import Question
+from weft.core.errors import Invalid, WeftError
 from weft.testing.agent_tasks import (
     VERIFY,
+    End,
     InTurn,
+    Made,
     RecordedTask,
+    Seed,
     applied,
     comparable,
     contents,
@@ -135,3 +139,79 @@ def test_a_task_ends_verified_and_the_same_over_every_wire(path: Path, tmp_path:
         sessions = len({event.session for event in served.events})
         check_prefixes(served.requests, key, sessions, task.end.compactions)
     assert surroundings(tmp_path, task) == around
+
+
+def test_the_tasks_use_every_way_to_edit_and_most_tools() -> None:
+    calls = [call for path in TASKS for step in RecordedTask.load(path).steps for call in step.calls]
+    used = {call.tool for call in calls}
+    assert len(TASKS) >= 10
+    assert used >= {
+        *("grep", "glob", "list_dir", "read_file", "search_code", "find_symbol", "find_references"),
+        *("edit_file", "apply_patch", "write_file", "move_file", "delete_file"),
+        *("run_command", "run_tests", "diagnostics", "git_diff", "git_log", "todo", "explore"),
+    }
+    patches = [call.text() for call in calls if call.tool == "apply_patch"]
+    assert {"*** Begin Patch" in patch for patch in patches} == {True, False}
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "another verification": {"verified": [False, True]},
+    "fewer mistakes": {"outcomes": ["failed"]},
+    "another text": {"changed": {"colours/spaces.py": [("m2 = l * (1.0-s)", "m2 = l * (s+1.0)")]}},
+    "no change": {"changed": {}},
+    "one more file": {"added": {"why.md": ""}},
+    "one file less": {"gone": ["colours/__init__.py"]},
+    "a compaction": {"compactions": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def mended(tmp_path_factory: pytest.TempPathFactory) -> tuple[RecordedTask, Outcome]:
+    task = RecordedTask.load(Path(__file__).parent / "tasks" / "mend_a_bug.toml")
+    return task, run(task, tmp_path_factory.mktemp("mended") / "workspace")
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("wrong", WRONG)
+def test_an_end_that_is_not_as_the_task_says_is_found(
+    wrong: str, mended: tuple[RecordedTask, Outcome], tmp_path: Path
+) -> None:
+    task, outcome = mended
+    check_done(task, outcome, tmp_path / "right")
+    end = msgspec.structs.replace(task.end, **WRONG[wrong])
+    with pytest.raises(AssertionError):
+        check_done(msgspec.structs.replace(task, end=end), outcome, tmp_path / "wrong")
+
+
+@pytest.mark.sandbox
+def test_a_diff_that_is_not_what_was_landed_is_found(
+    mended: tuple[RecordedTask, Outcome], tmp_path: Path
+) -> None:
+    task, outcome = mended
+    result = msgspec.structs.replace(outcome.result, diff=outcome.result.diff.replace("+s)", "+ s)"))
+    with pytest.raises(AssertionError):
+        check_done(task, outcome._replace(result=result), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("workspace", "message"),
+    [
+        (Made(copy={"a.py": "stdlib:no_such_module.py"}), "not installed"),
+        (Made(copy={"a": "package:no_such_package"}), "not installed"),
+        (Made(copy={"a.py": "somewhere:a.py"}), "names no tree"),
+        (Made(write={"a.py": "x = 1\n"}, seed=[Seed("a.py", "y = 1", "y = 2")]), "0 times"),
+        (Made(write={"a.py": "x = 1\nx = 1\n"}, seed=[Seed("a.py", "x = 1", "x = 2")]), "2 times"),
+    ],
+)
+def test_a_tree_that_lacks_what_a_task_needs_is_an_error(
+    workspace: Made, message: str, tmp_path: Path
+) -> None:
+    task = RecordedTask("do it", workspace, [], End([]))
+    with pytest.raises(WeftError, match=message):
+        task.make(tmp_path / "workspace")
+
+
+def test_a_file_that_is_no_task_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('instruction = "do it"\nmodel = "any"\n')
+    with pytest.raises(Invalid, match="is not a recorded task"):
+        RecordedTask.load(tmp_path / "a.toml")
