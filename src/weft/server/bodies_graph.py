@@ -39,6 +39,9 @@ class Traverse(Body):
     )
     as_of_us: int | None = Field(None, description="Only edges that were valid at that instant.")
     within_s: float | None = Field(None, gt=0, description="Stop reading after so long, with what was found.")
+    per_node: int | None = Field(
+        None, ge=1, description="For hops without a `per_node` of their own: at most so many edges of a node."
+    )
     answer: Literal["nodes", "edges", "paths", "count", "count_by", "summary", "explain", "profile"] = "nodes"
     page: int | None = Field(
         None, ge=1, le=MAX_PAGE_ITEMS, description="For nodes, edges, paths: at most so many."

@@ -54,7 +54,7 @@ _EVENTS: Final[dict[str, Any]] = {
         },
     }
 }
-_QUERY: Final = {"type", "ids", "steps", "as_of_us", "within_s"}
+_QUERY: Final = {"type", "ids", "steps", "as_of_us", "within_s", "per_node"}
 _PAGED: Final = ("nodes", "edges", "paths")
 _BELONGS: Final[dict[str, tuple[str, ...]]] = {
     "page": _PAGED,
@@ -162,13 +162,16 @@ def _type(kind: NodeType | EdgeType) -> dict[str, Any]:
 def _eyes(authz: Authz, seen_by: bodies.SeenBy | None) -> AuthzVisibility | None:
     if seen_by is None:
         return None
-    return AuthzVisibility(
+    eyes = AuthzVisibility(
         authz,
         seen_by.subject,
         seen_by.permissions,
         public=seen_by.public,
         at=None if seen_by.at is None else Zookie(seen_by.at),
     )
+    # Asked of nothing, so that a reader who does not fit is refused also where there is nothing to see.
+    eyes.visible([NodeRef(kind, "-") for kind in seen_by.permissions])
+    return eyes
 
 
 def _end(complete: bool, reason: str, eyes: AuthzVisibility | None) -> dict[str, Any]:

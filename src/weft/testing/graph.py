@@ -127,6 +127,8 @@ def walk_model(
     hopped = False
     for step in query.steps:
         hopped = hopped or isinstance(step, Hop)
+        if isinstance(step, Hop) and step.per_node is None:
+            step = msgspec.structs.replace(step, per_node=query.per_node)
         answer = _model_step(_as_of(graph, query.as_of_us), schema, answer, step, visible)
     if not hopped:
         answer = _keep(answer, [node for node in answer.nodes if NodeRef(query.type, node) in graph.nodes])
@@ -333,7 +335,8 @@ def queries(draw: st.DrawFn) -> Query:
         else:
             steps.append(draw(_node_steps))
     dated = any(isinstance(step, Hop) and step.edge == "likes" for step in steps)
-    return Query(start, ids, steps, draw(st.none() | st.integers(-1, 4)) if dated else None)
+    as_of_us = draw(st.none() | st.integers(-1, 4)) if dated else None
+    return Query(start, ids, steps, as_of_us, per_node=draw(st.none() | st.integers(1, 3)))
 
 
 _node_steps: st.SearchStrategy[Step] = st.one_of(

@@ -40,7 +40,8 @@ def plain_queries(draw):
         direction, edge, here = draw(st.sampled_from(ways))
         steps.append(Hop(direction, edge, per_node=draw(limits), limit=draw(limits)))
         steps += draw(st.lists(st.builds(Limit, st.integers(1, 4)) | st.just(Distinct()), max_size=1))
-    return Query(start, draw(st.lists(st.sampled_from([*IDS, "nobody"]), max_size=5)), steps)
+    starts = draw(st.lists(st.sampled_from([*IDS, "nobody"]), max_size=5))
+    return Query(start, starts, steps, per_node=draw(limits))
 
 
 def same(graph, other, query):

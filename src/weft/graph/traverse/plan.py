@@ -120,17 +120,18 @@ def _shape(query: Query) -> bytes | None:
     class of its own."""
     parts = [(type(step).__name__, msgspec.structs.astuple(step)) for step in query.steps]
     try:
-        return marshal.dumps((query.type, parts, query.as_of_us))
+        return marshal.dumps((query.type, parts, query.as_of_us, query.per_node))
     except ValueError:
         return None
 
 
 def _steps(query: Query, schema: Schema) -> list[PlannedStep]:
     within("the traversal", len(query.steps), MAX_STEPS, "steps")
+    positive("per_node", query.per_node)
     here = schema.node(query.type)
     steps: list[PlannedStep] = []
     for step in query.steps:
-        planned = _step(step, here, schema, query.as_of_us)
+        planned = _step(step, here, schema, query)
         if isinstance(planned, PlannedHop):
             here = schema.node(planned.to)
         if planned is not None:
@@ -160,10 +161,10 @@ def order_of(by: str, kind: NodeType | EdgeType) -> Order:
     return Order(name, by != name)
 
 
-def _step(step: Step, here: NodeType, schema: Schema, as_of_us: int | None) -> PlannedStep | None:
+def _step(step: Step, here: NodeType, schema: Schema, query: Query) -> PlannedStep | None:
     match step:
         case Hop():
-            return _hop(step, here, schema, as_of_us)
+            return _hop(step, here, schema, query)
         case Where():
             test = compile_where(step.where, here)
             return None if test is None else PlannedWhere(test)
@@ -176,10 +177,11 @@ def _step(step: Step, here: NodeType, schema: Schema, as_of_us: int | None) -> P
             return step
 
 
-def _hop(hop: Hop, here: NodeType, schema: Schema, as_of_us: int | None) -> PlannedHop:
+def _hop(hop: Hop, here: NodeType, schema: Schema, query: Query) -> PlannedHop:
     edge = schema.edge(hop.edge)
+    per_node = query.per_node if hop.per_node is None else hop.per_node
     positive("limit", hop.limit)
-    positive("per_node", hop.per_node)
+    positive("per_node", per_node)
     if hop.direction not in _DIRECTIONS:
         raise Invalid(f"`{hop.direction}` is not a direction", hint=f"use one of {' '.join(_DIRECTIONS)}")
     ways = []
@@ -193,7 +195,7 @@ def _hop(hop: Hop, here: NodeType, schema: Schema, as_of_us: int | None) -> Plan
             hint=f"`{edge.name}` goes from `{edge.source}` to `{edge.target}`",
         )
     order = None if hop.order_by is None else order_of(hop.order_by, edge)
-    test = _both(compile_where(hop.where, edge), _valid(edge, as_of_us))
+    test = _both(compile_where(hop.where, edge), _valid(edge, query.as_of_us))
     asked = {*(hop.where or ()), *([order.by] if order else [])}
     return PlannedHop(
         edge=edge,
@@ -201,9 +203,9 @@ def _hop(hop: Hop, here: NodeType, schema: Schema, as_of_us: int | None) -> Plan
         to=ways[0][2],
         test=test,
         order=order,
-        per_node=hop.per_node,
+        per_node=per_node,
         limit=hop.limit,
-        asks=bool(asked - {"event_time_us"}) or _valid(edge, as_of_us) is not None,
+        asks=bool(asked - {"event_time_us"}) or _valid(edge, query.as_of_us) is not None,
     )
 
 

@@ -58,6 +58,7 @@ class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
     `as_of_us` walks only edges that are valid at that instant, of types that say from when to when (see
     `where.valid_at`). `within_s` is how long the walk may read; then it ends with what it has found.
+    `per_node` is the bound of every hop that has none of its own.
     """
 
     type: str
@@ -65,6 +66,7 @@ class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     steps: list[Step] = []
     as_of_us: int | None = None
     within_s: float | None = None
+    per_node: int | None = None
 
 
 def to_json(query: Query) -> str:

@@ -119,6 +119,10 @@ class Traversal:
         store, of at most 10,000 items, is finished first."""
         return self._with(within_s=seconds)
 
+    def per_node(self, edges: int) -> Traversal:
+        """Walk at most so many edges of each node on every hop that has no `per_node` of its own."""
+        return self._with(per_node=edges)
+
     def nodes(self, *, page: int | None = None, after: str | None = None) -> Result[Node]:
         """The distinct nodes where the walks end, with their properties.
 
