@@ -17,6 +17,7 @@ A task is a TOML file:
     outcomes = ["failed", "denied", ...]         of all calls that are no successes, in order
     verified = [false, true]                     each verification
     compactions = 1
+    landed = false                               it ended badly: the diff is there, the workspace as it was
 
 Nothing of the trees is kept: they are copied from the running interpreter and its environment.
 """
@@ -90,6 +91,7 @@ class End(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     moved: dict[str, str] = {}
     outcomes: list[str] = []
     compactions: int = 0
+    landed: bool = True
 
 
 class RecordedTask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
