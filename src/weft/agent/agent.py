@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, Literal
@@ -17,6 +16,7 @@ from weft.agent.checkpoints import not_yet_made
 from weft.agent.context import CodeIndex
 from weft.agent.driving import Drive, Setup
 from weft.agent.events import AnyEvent, Mode, PersonSaid
+from weft.agent.interrupting import Interruption
 from weft.agent.mcp.servers import Server, checked
 from weft.agent.models.opening import open_model
 from weft.agent.models.prices import Prices
@@ -142,7 +142,7 @@ class Agent:
             budgets=budgets or Budgets(),
             user=user,
             clock=clock,
-            interrupt=threading.Event(),
+            interruption=Interruption(),
         )
         return cls(setup, sandbox)
 
@@ -206,8 +206,8 @@ class Agent:
             return self._drive(setup, again, land=False)
 
     def interrupt(self) -> None:
-        """Stop the running session at its next event or piece of the model's reply; from any thread."""
-        self._setup.interrupt.set()
+        """Stop the running session, also one that waits for a model, at its next event; from any thread."""
+        self._setup.interruption.ask()
 
     def _check_workspace(self, session: Session) -> None:
         started = State(session.events[:1]).started
@@ -218,7 +218,7 @@ class Agent:
             )
 
     def _drive(self, setup: Setup, session: Session, land: bool) -> RunResult:
-        setup.interrupt.clear()
+        setup.interruption.forget()
         state = State(session.events)
         stopwatch = Stopwatch(setup.clock)
         if state.ended and not (land and state.ended.ok and not state.landed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from weft.agent.calls import CallRunner
 from weft.agent.early import ArrivingCalls
 from weft.agent.events import ModelReplied
+from weft.agent.interrupting import Interruption
 from weft.agent.models.prices import Prices
 from weft.agent.models.protocol import Delta, Model, Opaque, Options, Reply, ToolCall, collect
 from weft.agent.routing import Choice, Router, StepFeatures
@@ -39,6 +41,7 @@ class Asker:
         runner: CallRunner,
         stopwatch: Stopwatch,
         prices: Prices,
+        interruption: Interruption,
         on_delta: Callable[[Delta], None] | None,
     ) -> None:
         self._router = router
@@ -46,17 +49,19 @@ class Asker:
         self._runner = runner
         self._stopwatch = stopwatch
         self._prices = prices
+        self._interruption = interruption
         self._on_delta = on_delta
 
-    def ask(self, step: int, state: State, check_interrupt: Callable[[], None]) -> ModelReplied:
-        """The model's reply as an event. Whatever breaks it off, nothing that began early is left."""
+    def ask(self, step: int, state: State) -> ModelReplied:
+        """The model's reply as an event. Whatever breaks it off, nothing that began early is left; `Stop` as
+        soon as a person asks for it."""
         features = state.features()
         choice = self._router.choose(features)
         arriving = ArrivingCalls(self._runner.may_start_early)
         first: list[float] = []
 
         def take(delta: Delta) -> None:
-            check_interrupt()
+            self._interruption.check()
             if not first:
                 first.append(span.so_far_s())
             if call := arriving.take(delta):
@@ -66,12 +71,18 @@ class Asker:
 
         options = Options(cache_key=features.session)
         stream = choice.model.stream(tuple(state.messages), self._toolbox.specs, options)
+
+        def close() -> None:
+            # A generator cannot be closed while it runs in another thread; it is left at its next piece.
+            with contextlib.suppress(ValueError):
+                getattr(stream, "close", lambda: None)()
+
         try:
-            with self._stopwatch.phase("model") as span:
+            with self._stopwatch.phase("model") as span, self._interruption.ending(close):
                 reply = collect(stream, take)
         except BaseException:
             self._runner.forget_early()
-            getattr(stream, "close", lambda: None)()
+            close()
             raise
         return self._replied(step, choice, reply, first[0] if first else None, span.so_far_s())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,10 +15,11 @@ from weft.agent.compaction import compact
 from weft.agent.context import CodeIndex
 from weft.agent.events import AnyEvent, Compacted, Landed, Mode, SessionResumed, SessionStarted
 from weft.agent.instructions import instructions
+from weft.agent.interrupting import Interruption, Stop
 from weft.agent.mcp import Server, Servers
 from weft.agent.models.prices import Prices
 from weft.agent.models.protocol import Delta, Model
-from weft.agent.orchestrator import Compactor, Orchestrator, Stop
+from weft.agent.orchestrator import Compactor, Orchestrator
 from weft.agent.policy import Access, Policy, ReadOnly, Resource
 from weft.agent.routing import Router
 from weft.agent.sandbox import Sandbox
@@ -59,7 +59,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     budgets: Budgets
     user: str
     clock: Clock
-    interrupt: threading.Event
+    interruption: Interruption
 
     def started(self, task: str, mode: Mode, plan: str = "", **origin: object) -> SessionStarted:
         """The first event of a session."""
@@ -167,6 +167,7 @@ class Drive:
                 runner=runner,
                 stopwatch=stopwatch,
                 prices=setup.prices,
+                interruption=setup.interruption,
                 on_delta=setup.on_delta if session is self._session else None,
             )
             return Orchestrator(
@@ -176,7 +177,7 @@ class Drive:
                 box=self._box,
                 budgets=budgets,
                 stopwatch=stopwatch,
-                interrupt=setup.interrupt,
+                interruption=setup.interruption,
                 ask_user=setup.ask_user if session is self._session else None,
                 compactor=setup.compactor or partial(_by_structure, outputs),
                 context_tokens=setup.context_tokens,

@@ -11,7 +11,6 @@ session goes on from any event.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -26,6 +25,7 @@ from weft.agent.events import (
     SessionEnded,
     Verified,
 )
+from weft.agent.interrupting import Interruption, Stop
 from weft.agent.loops import TIMES
 from weft.agent.sandbox import Sandbox
 from weft.agent.session import Session
@@ -54,10 +54,6 @@ _FULL: Final = 0.75
 _AFTER_COMPACTION: Final = 0.3
 
 
-class Stop(Exception):  # an interruption is no error
-    """Raised, with the reason, where the loop can stop at once."""
-
-
 class Orchestrator:
     """Drives one session in one sandbox to its end, or to an interruption."""
 
@@ -70,7 +66,7 @@ class Orchestrator:
         box: Sandbox,
         budgets: Budgets,
         stopwatch: Stopwatch,
-        interrupt: threading.Event,
+        interruption: Interruption,
         ask_user: AskUser | None = None,
         compactor: Compactor,
         context_tokens: int,
@@ -82,7 +78,7 @@ class Orchestrator:
         self._box = box
         self._budgets = budgets
         self._stopwatch = stopwatch
-        self._interrupt = interrupt
+        self._interruption = interruption
         self._ask_user = ask_user
         self._compactor = compactor
         self._context_tokens = context_tokens
@@ -93,7 +89,7 @@ class Orchestrator:
         compact_at = int(self._context_tokens * _FULL)
         try:
             while self.state.ended is None:
-                self._check_interrupt()
+                self._interruption.check()
                 self._check_covered()
                 match self.state.next_action(self._budgets, compact_at):
                     case AskModel(step):
@@ -103,7 +99,7 @@ class Orchestrator:
                     case RunTools(step, calls):
                         for event in self._runner.run(step, calls):
                             self._happened(event)
-                            self._check_interrupt()
+                            self._interruption.check()
                     case TellOff(step, tools):
                         self._happened(LoopFound(step=step, tools=tools, times=TIMES))
                     case AskPerson(reason):
@@ -119,17 +115,13 @@ class Orchestrator:
     def _happened(self, event: AnyEvent) -> None:
         self.state.apply(self._session.append(event))
 
-    def _check_interrupt(self) -> None:
-        if self._interrupt.is_set():
-            raise Stop("the person asked to stop")
-
     def _check_covered(self) -> None:
         if paths := self._runner.uncovered():
             raise Stop(f"`{paths[0]}` was hidden since the sandbox opened; resume to go on without it")
 
     def _ask_model(self, step: int) -> None:
         try:
-            self._happened(self._asker.ask(step, self.state, self._check_interrupt))
+            self._happened(self._asker.ask(step, self.state))
         except LimitExceeded:
             if self.state.compacted_at == step - 1:
                 raise

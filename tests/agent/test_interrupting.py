@@ -1,0 +1,97 @@
+"""A person stops a session: at once where a model says nothing, and half a reply is none."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from weft.agent import Agent
+from weft.agent.events import Interrupted, ModelReplied, SessionStarted
+from weft.agent.interrupting import Interruption, Stop
+from weft.agent.models import open_model
+from weft.agent.models.protocol import DEFAULTS, Delta, Message, Model, Options, TextDelta, ToolSpec
+from weft.agent.models.wire.patience import Patience
+from weft.agent.sandbox.unconfined import Unconfined
+from weft.testing.agent import failing_repository, scripted, step
+from weft.testing.model_server import ModelServer, reply
+
+
+class Watched:
+    """A model that tells when somebody waits for its next piece."""
+
+    scripted, context_tokens = False, None
+
+    def __init__(self, model: Model) -> None:
+        self.name = model.name
+        self.awaited = threading.Event()
+        self._model = model
+
+    def stream(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], options: Options = DEFAULTS
+    ) -> Any:
+        return _WatchedStream(self._model.stream(messages, tools, options), self.awaited)
+
+
+class _WatchedStream:
+    def __init__(self, stream: Any, awaited: threading.Event) -> None:
+        self._stream = stream
+        self._awaited = awaited
+        self.close = stream.close
+
+    def __iter__(self) -> Iterator[Delta]:
+        return self
+
+    def __next__(self) -> Delta:
+        self._awaited.set()
+        return next(self._stream)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    return failing_repository(tmp_path / "repository")
+
+
+def test_a_model_that_says_nothing_does_not_hold_up_an_interruption(repository: Path) -> None:
+    patience = Patience(first_token_s=20, retries=0)
+    with (
+        ModelServer([reply("never", stall_after="headers")]) as server,
+        closing(open_model(server.url, environ={}, patience=patience)) as model,  # type: ignore[type-var]
+    ):
+        watched = Watched(model)
+        agent = Agent.open(repository, model=watched, sandbox=Unconfined(), verify="true")
+        person = threading.Thread(target=lambda: watched.awaited.wait(20) and agent.interrupt())
+        person.start()
+        result = agent.run("mend it")
+        person.join()
+    assert result.reason == "interrupted: the person asked to stop"
+    assert [type(event) for event in result.events] == [SessionStarted, Interrupted]
+    assert result.timings["model"] < patience.first_token_s / 2
+
+
+def test_a_reply_that_was_closed_half_way_is_not_on_record(repository: Path) -> None:
+    def interrupt(delta: Delta) -> None:
+        if isinstance(delta, TextDelta):
+            agent.interrupt()
+
+    model = scripted(step(say="Done."))
+    agent = Agent.open(repository, model=model, sandbox=Unconfined(), verify="true", on_delta=interrupt)
+    result = agent.run("mend it")
+    assert not result.ok
+    assert not any(isinstance(event, ModelReplied) for event in result.events)
+
+
+def test_who_begins_to_wait_after_the_interruption_is_ended_too() -> None:
+    interruption, ended = Interruption(), []
+    with interruption.ending(lambda: ended.append("early")):
+        pass
+    interruption.ask()
+    with pytest.raises(Stop), interruption.ending(lambda: ended.append("late")):
+        raise ConnectionError
+    assert ended == ["late"]
+    interruption.forget()
+    interruption.check()
