@@ -13,7 +13,15 @@ from weft.agent.calls import Approve, CallRunner, Gate
 from weft.agent.checkpoints import Checkpoints
 from weft.agent.compaction import compact
 from weft.agent.context import CodeIndex
-from weft.agent.events import AnyEvent, Compacted, Landed, Mode, SessionResumed, SessionStarted
+from weft.agent.events import (
+    AnyEvent,
+    Compacted,
+    Landed,
+    Mode,
+    ServerLeftOut,
+    SessionResumed,
+    SessionStarted,
+)
 from weft.agent.instructions import instructions
 from weft.agent.interrupting import Interruption, Stop
 from weft.agent.mcp import Server, Servers
@@ -33,7 +41,6 @@ from weft.agent.tools.conversation import AskUser
 from weft.agent.tools.knowledge import GraphReader
 from weft.agent.tools.output import Outputs
 from weft.core.clock import Clock
-from weft.core.telemetry import logger
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +134,7 @@ class Drive:
         with Servers(self._admitted(mode), self._box) as servers:
             self._foreign = servers.tools
             for name, error in servers.failures.items():
-                logger("agent").warning("an MCP server is left out", server=name, reason=str(error))
+                self._session.append(ServerLeftOut(name=name, reason=str(error)))
             self._state = self._orchestrate(self._session, mode, self._setup.budgets, self._stopwatch)
         return self._state
 

@@ -104,6 +104,13 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     """Whether a person gave the answer."""
 
 
+class ServerLeftOut(Event, frozen=True, kw_only=True, tag="server_left_out"):
+    """An MCP server that may be used did not start: the session goes on without its tools."""
+
+    name: str
+    reason: str
+
+
 class FileUse(msgspec.Struct, frozen=True):
     path: str
     how: Literal["read", "written", "deleted"]
@@ -207,6 +214,7 @@ AnyEvent = (
     | Compacted
     | LoopFound
     | Decided
+    | ServerLeftOut
     | ToolFinished
     | Verified
     | Interrupted

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from weft.agent import Agent
-from weft.agent.events import Decided, ToolFinished
+from weft.agent.events import Decided, ServerLeftOut, ToolFinished
 from weft.agent.mcp import HttpServer, StdioServer
 from weft.agent.sandbox.unconfined import Unconfined
+from weft.cli.agent.telling import as_it_happens
 from weft.core.errors import Invalid
 from weft.testing.agent import call, failing_repository, scripted, step
 
@@ -40,6 +41,19 @@ def test_a_session_uses_the_servers_that_the_policy_lets_it(repository: Path) ->
         ("mcp__odd__echo", "allow"),
     ]
     assert [event.outcome for event in result.events if isinstance(event, ToolFinished)] == ["ok"]
+
+
+def test_a_server_that_does_not_start_is_on_record_and_shown(repository: Path) -> None:
+    gone = StdioServer(name="gone", command=(sys.executable, "-c", "raise SystemExit('no database')"))
+    model = scripted(step(say="done"))
+    agent = Agent.open(repository, model=model, mcp=[gone], sandbox=Unconfined(), verify="true")
+    result = agent.run("say hello")
+    assert result.ok
+    (left_out,) = (event for event in result.events if isinstance(event, ServerLeftOut))
+    assert left_out.name == "gone"
+    assert "no database" in left_out.reason
+    (line,) = as_it_happens(left_out)
+    assert line.text == f"  without the MCP server gone: {left_out.reason}"
 
 
 def test_a_verification_ends_what_runs_on_and_servers_come_back(repository: Path) -> None:

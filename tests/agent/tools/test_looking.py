@@ -10,17 +10,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from weft.agent.commands import simple_commands
 from weft.agent.context import CodeIndex
 from weft.agent.instructions import INSTRUCTIONS
 from weft.agent.models import ToolCall
-from weft.agent.policy import Access, Allow, Question, Resource, RulePolicy
+from weft.agent.policy import Allow, Question, RulePolicy
 from weft.agent.sandbox import Sandbox
 from weft.agent.sandbox.namespaces import Namespaces
 from weft.agent.sandbox.unconfined import Unconfined
 from weft.agent.state import State
 from weft.agent.subagents import Explore
 from weft.agent.tools import Toolbox, ToolContext, ToolError, standard_tools
-from weft.agent.tools.diagnostics import Diagnostic, parse, script
+from weft.agent.tools.diagnostics import CHECKERS, Diagnostic, Diagnostics, DiagnosticsArguments, parse
 from weft.agent.tools.knowledge import Table
 from weft.core import limits
 from weft.core.errors import NotFound, WeftError
@@ -192,8 +193,17 @@ def test_diagnostics_of_ruff(box: Sandbox, use) -> None:
 
 
 def test_the_built_in_rules_let_diagnostics_run() -> None:
-    question = Question("s", "u", "diagnostics", Access("run", Resource("command", script(["a b.py"]))))
-    assert isinstance(RulePolicy().decide(question), Allow)
+    for paths in ([], ["a b.py"]):
+        (access,) = Diagnostics().accesses(DiagnosticsArguments(paths))
+        assert isinstance(RulePolicy().decide(Question("s", "u", "diagnostics", access)), Allow)
+
+
+def test_what_diagnostics_ask_for_names_every_program_in_a_line() -> None:
+    (access,) = Diagnostics().accesses(DiagnosticsArguments(["a b.py"]))
+    programs = [words[0] for words in simple_commands(access.resource.name)]
+    assert programs == [checker.name.split()[0] for checker in CHECKERS]
+    assert access.resource.name.endswith("# on 'a b.py'")
+    assert len(access.resource.name) < 100
 
 
 def test_the_outputs_of_checkers_are_read() -> None:

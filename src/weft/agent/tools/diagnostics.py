@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -107,7 +107,7 @@ class Diagnostics:
     arguments = DiagnosticsArguments
 
     def accesses(self, arguments: DiagnosticsArguments) -> list[Access]:
-        return [command_access(script(arguments.paths))]
+        return [command_access(asked(arguments.paths))]
 
     def run(self, arguments: DiagnosticsArguments, context: ToolContext) -> Observation:
         result = run_in(context.box, script(arguments.paths), context.deadline_s)
@@ -129,9 +129,14 @@ class Diagnostics:
         )
 
 
-def script(paths: Iterable[str]) -> str:
+def asked(paths: Sequence[str]) -> str:
+    """What the policy is asked and the record says: the programs that `script` may start, and on what."""
+    return f"{'; '.join(checker.name for checker in CHECKERS)} # on {_given(paths)}"
+
+
+def script(paths: Sequence[str]) -> str:
     """What is run: every checker whose condition holds, each under its heading."""
-    given = " ".join(shlex.quote(path) for path in paths) or "."
+    given = _given(paths)
     parts = [f"set -- {given}; failed=0"]
     parts += [
         f"if {c.when}; then echo '== weft {c.name} =='; ( {c.command} ) 2>&1 || failed=1; echo; fi"
@@ -153,6 +158,10 @@ def parse(output: str, workspace: str) -> list[Diagnostic]:
                 for each in read(text, checkers[name])
             }
     return sorted(found)
+
+
+def _given(paths: Sequence[str]) -> str:
+    return shlex.join(paths) or "."
 
 
 def _lines(text: str, checker: Checker) -> Iterator[Diagnostic]:

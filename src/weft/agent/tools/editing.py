@@ -45,7 +45,11 @@ class EditFile:
 
 class ApplyPatchArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     patch: Annotated[
-        str, Meta(description="a unified diff, or a patch from `*** Begin Patch` to `*** End Patch`")
+        str,
+        Meta(
+            description="a unified diff, a patch from `*** Begin Patch` to `*** End Patch`, or blocks below "
+            "their file's path: `<<<<<<< SEARCH`, `=======`, `>>>>>>> REPLACE`"
+        ),
     ]
 
 
