@@ -223,3 +223,19 @@ def test_an_order_that_time_cut_has_no_next():
     walk = graph.start("person", "hub").out("knows", order_by="-n").within(2.5)
     assert [(edge.target) for edge in walk.edges()] == ["3", "2", "1", "0"]
     assert walk.edges().next is None
+
+
+def test_a_token_of_another_graph_is_refused():
+    walk, other = (_fan(5).start("person", "hub").out("knows") for _ in range(2))
+    with pytest.raises(Invalid, match="`after` is not a token"):
+        walk.edges(page=2, after=other.edges(page=2).next)
+
+
+def test_tokens_outlive_the_process(tmp_path):
+    pages = []
+    for _ in range(2):
+        with Graph.open(tmp_path, TYPES) as graph:
+            graph.put(edges=[Edge("knows", "hub", f"n{number}") for number in range(5)])
+            walk = graph.start("person", "hub").out("knows")
+            pages.append(walk.edges(page=2, after=pages[-1].next if pages else None))
+    assert [edge.target for page in pages for edge in page] == ["n0", "n1", "n2", "n3"]

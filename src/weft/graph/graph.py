@@ -10,13 +10,14 @@ import msgspec
 
 from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.core.errors import Invalid
+from weft.core.randomness import system_random
 from weft.graph import layout
 from weft.graph.model import Edge, EdgeRef, Node, NodeRef, Remove, id_bytes, id_text
 from weft.graph.packed.packs import Packed, Packs
 from weft.graph.schema import Schema
 from weft.graph.traverse.plan import Planner
 from weft.graph.traverse.steps import Query, from_json
-from weft.graph.traverse.traversal import Traversal
+from weft.graph.traverse.traversal import Serving, Traversal
 from weft.graph.traverse.visibility import Visibility
 from weft.graph.types import GraphType, NodeType, decode_types, encode_types
 from weft.graph.updates import Update, compile_updates, mutations
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from weft.kv.sweeper import Sweeper
 
 _TYPES_RECORD = b"types"
+_KEY_RECORD = b"key"
+_KEY_BYTES = 32
 # Each sweep reads all lists in the order of time.
 _SWEEP_EVERY_S = 300.0
 
@@ -50,8 +53,9 @@ class Graph:
         self._configure(layout.own_namespaces())
         self.schema = self._settle(list(types))
         self.schema.follow(self._news)
-        self._planner = Planner(self.schema)
         self._packs = Packs(self.schema, clock)
+        self._planner = Planner(self.schema)
+        self._key = self._secret()
 
     @classmethod
     def open(
@@ -127,7 +131,8 @@ class Graph:
     def traverse(self, query: Query | str | bytes, *, visibility: Visibility | None = None) -> Traversal:
         """The traversal that a query describes, as data or as its JSON."""
         parsed = query if isinstance(query, Query) else from_json(query)
-        return Traversal(parsed, self._planner, self.store, visibility, self._packs, self.clock)
+        serving = Serving(self._planner, self.store, self._packs, self._key, self.clock)
+        return Traversal(parsed, serving, visibility)
 
     def query(self, text: str, /, **parameters: Any) -> Rows:
         """The rows that a query finds, in a read-only subset of openCypher; `$name` takes the parameter
@@ -336,6 +341,14 @@ class Graph:
             )
         self._types_seen = encoded
         return schema
+
+    def _secret(self) -> bytes:
+        """What signs the tokens of pages: a secret of the graph, made when it is first opened."""
+        known = self.store.get_items(layout.META, [_KEY_RECORD], ALL).items()
+        if not known:
+            self.store.put_items(layout.META, _KEY_RECORD, {b"": system_random().randbytes(_KEY_BYTES)})
+            known = self.store.get_items(layout.META, [_KEY_RECORD], ALL).items()
+        return known[0].value
 
     def _known_types(self) -> list[Item]:
         return self.store.get_items(layout.META, [_TYPES_RECORD], ALL).items()

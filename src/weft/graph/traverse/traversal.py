@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -31,26 +31,26 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Serving(NamedTuple):
+    """What the traversals of one graph share."""
+
+    planner: Planner
+    store: KeyValueStore
+    packs: Packs
+    key: bytes
+    """What signs the tokens of pages."""
+    clock: Clock
+
+
 class Traversal:
     """Steps from a start set. Each step returns a new traversal; `nodes`, `edges`, `paths`, `count`,
     `count_by`, `summary` and `profile` read. What they return says whether it is complete."""
 
-    __slots__ = ("_clock", "_packs", "_planner", "_store", "_visibility", "query")
+    __slots__ = ("_serving", "_visibility", "query")
 
-    def __init__(
-        self,
-        query: Query,
-        planner: Planner,
-        store: KeyValueStore,
-        visibility: Visibility | None,
-        packs: Packs,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, query: Query, serving: Serving, visibility: Visibility | None) -> None:
         self.query = query
-        self._clock = clock
-        self._packs = packs
-        self._planner = planner
-        self._store = store
+        self._serving = serving
         self._visibility = visibility
 
     def out(
@@ -155,7 +155,7 @@ class Traversal:
 
         def answer(walk: Walk) -> Asking[list[Group]]:
             yield from walk.run()
-            return (yield from answers.groups(walk, by, self._planner.schema))
+            return (yield from answers.groups(walk, by, self._serving.planner.schema))
 
         walk, groups = self._run(answer)
         if top is not None and len(groups) > top:
@@ -171,23 +171,25 @@ class Traversal:
             yield from walk.run()
             return (yield from answers.values(walk, by, of))
 
-        self._planner.check_property(self.query, by, of)
+        self._serving.planner.check_property(self.query, by, of)
         walk, values = self._run(answer)
         return answers.summary(values, self._reason(walk))
 
     def explain(self) -> list[StepPlan]:
         """What each step is going to read, and the most that it can leave. Reads nothing."""
-        plan = self._planner.plan(self.query)
-        return explain(self.query, plan, packed=self._packable() and self._packs.covers(plan, "nodes"))
+        plan = self._serving.planner.plan(self.query)
+        return explain(
+            self.query, plan, packed=self._packable() and self._serving.packs.covers(plan, "nodes")
+        )
 
     def profile(self) -> Profile:
         """Run `nodes()` and tell what each step read and how long it took."""
-        names = step_names(self.query, self._planner.plan(self.query))
-        meter = Meter(names, self._clock)
+        names = step_names(self.query, self._serving.planner.plan(self.query))
+        meter = Meter(names, self._serving.clock)
         packed = self._packed("nodes", meter)
         if packed is not None:
             return meter.profile(len(packed.found), packed.reason, packed=True)
-        meter = Meter(names, self._clock)
+        meter = Meter(names, self._serving.clock)
         paged = Paged("nodes", None, None)
         walk, nodes = self._run(paged.read, meter=meter)
         return meter.profile(len(nodes), self._reason(walk), packed=False)
@@ -208,7 +210,7 @@ class Traversal:
 
     def _with(self, **changes: Any) -> Traversal:
         query = msgspec.structs.replace(self.query, **changes)
-        return Traversal(query, self._planner, self._store, self._visibility, self._packs, self._clock)
+        return Traversal(query, self._serving, self._visibility)
 
     def _page(self, things: Things, page: int | None, after: str | None) -> Result[Any]:
         if page is None and after is None and things != "paths":
@@ -216,13 +218,13 @@ class Traversal:
             if packed is not None:
                 return Result(packed.found, packed.reason)
         positive("page", page)
-        place = None if after is None else read_token(after, question(self.query, things))
+        place = None if after is None else read_token(after, question(self.query, things), self._serving.key)
         paged = Paged(things, page, place)
         walk, items = self._run(paged.read, paged.wanted())
         token = None
         if paged.rest is not None:
-            asked = question(self.query, things)
-            token = write_token(msgspec.structs.replace(paged.rest, question=asked))
+            place = msgspec.structs.replace(paged.rest, question=question(self.query, things))
+            token = write_token(place, self._serving.key)
         return Result(items, paged.reason or self._reason(walk), token)
 
     def _packable(self) -> bool:
@@ -231,10 +233,10 @@ class Traversal:
 
     def _packed(self, asked: Asked, meter: Meter | None = None) -> Answer | None:
         """The answer of the read form, or None where the store is to be walked."""
-        if self._packs.pack is None or not self._packable():
+        if self._serving.packs.pack is None or not self._packable():
             return None
-        plan = self._planner.plan(self.query)
-        return self._packs.answer(plan, asked, self._store, meter)
+        plan = self._serving.planner.plan(self.query)
+        return self._serving.packs.answer(plan, asked, self._serving.store, meter)
 
     def _run(
         self,
@@ -243,18 +245,18 @@ class Traversal:
         meter: Meter | None = None,
     ) -> tuple[Walk, T]:
         walk = Walk(
-            self._planner.plan(self.query),
+            self._serving.planner.plan(self.query),
             guarded=self._visibility is not None,
             late=self._late(),
             wanted=wanted,
             entered=meter.entered if meter else None,
         )
-        return walk, drive(answer(walk), self._store, self._visibility, meter)
+        return walk, drive(answer(walk), self._serving.store, self._visibility, meter)
 
     def _late(self) -> Callable[[], bool] | None:
         if self.query.within_s is None:
             return None
-        monotonic_s = self._clock.monotonic_s
+        monotonic_s = self._serving.clock.monotonic_s
         end_s = monotonic_s() + self.query.within_s
         return lambda: monotonic_s() >= end_s
 
