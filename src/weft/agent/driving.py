@@ -22,7 +22,7 @@ from weft.agent.events import (
     SessionResumed,
     SessionStarted,
 )
-from weft.agent.instructions import instructions
+from weft.agent.instructions import INSTRUCTIONS_OF
 from weft.agent.interrupting import Interruption, Stop
 from weft.agent.mcp import Server, Servers
 from weft.agent.models.prices import Prices
@@ -30,6 +30,7 @@ from weft.agent.models.protocol import Delta, Model
 from weft.agent.orchestrator import Compactor, Orchestrator
 from weft.agent.policy import Access, Policy, ReadOnly, Resource
 from weft.agent.routing import Router
+from weft.agent.rules import Rules
 from weft.agent.sandbox import Sandbox
 from weft.agent.sandbox.commit import lands
 from weft.agent.session import Session, SessionStore
@@ -77,7 +78,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
                 workspace=str(self.workspace.resolve()),
                 model=self.model.name,
                 scripted=self.model.scripted,
-                instructions=instructions(self.workspace, mode),
+                instructions=INSTRUCTIONS_OF[mode],
                 verify=self.verify if mode == "act" else None,
                 mode=mode,
                 plan=plan,
@@ -182,6 +183,7 @@ class Drive:
                 asker=asker,
                 runner=runner,
                 box=self._box,
+                rules=Rules(setup.workspace, gate.may_read),
                 budgets=budgets,
                 stopwatch=stopwatch,
                 interruption=setup.interruption,

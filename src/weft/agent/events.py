@@ -47,6 +47,15 @@ class SessionResumed(Event, frozen=True, kw_only=True, tag="session_resumed"):
     scripted: bool
 
 
+class RulesRead(Event, frozen=True, kw_only=True, tag="rules_read"):
+    """The model is told the rules that the repository has for a folder."""
+
+    folder: str
+    """Empty for the root."""
+    path: str
+    text: str
+
+
 class PersonSaid(Event, frozen=True, kw_only=True, tag="person_said"):
     """A further message of the person; a session that had ended goes on."""
 
@@ -209,6 +218,7 @@ class SessionEnded(Event, frozen=True, kw_only=True, tag="session_ended"):
 AnyEvent = (
     SessionStarted
     | SessionResumed
+    | RulesRead
     | PersonSaid
     | ModelReplied
     | Compacted

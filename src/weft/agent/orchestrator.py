@@ -27,6 +27,7 @@ from weft.agent.events import (
 )
 from weft.agent.interrupting import Interruption, Stop
 from weft.agent.loops import TIMES
+from weft.agent.rules import Rules
 from weft.agent.sandbox import Sandbox
 from weft.agent.session import Session
 from weft.agent.state import (
@@ -64,6 +65,7 @@ class Orchestrator:
         asker: Asker,
         runner: CallRunner,
         box: Sandbox,
+        rules: Rules,
         budgets: Budgets,
         stopwatch: Stopwatch,
         interruption: Interruption,
@@ -76,6 +78,7 @@ class Orchestrator:
         self._asker = asker
         self._runner = runner
         self._box = box
+        self._rules = rules
         self._budgets = budgets
         self._stopwatch = stopwatch
         self._interruption = interruption
@@ -93,7 +96,8 @@ class Orchestrator:
                 self._check_covered()
                 match self.state.next_action(self._budgets, compact_at):
                     case AskModel(step):
-                        self._ask_model(step)
+                        if not self._tell_rules():
+                            self._ask_model(step)
                     case Compact(step):
                         self._compact(step)
                     case RunTools(step, calls):
@@ -118,6 +122,13 @@ class Orchestrator:
     def _check_covered(self) -> None:
         if paths := self._runner.uncovered():
             raise Stop(f"`{paths[0]}` was hidden since the sandbox opened; resume to go on without it")
+
+    def _tell_rules(self) -> bool:
+        """Whether there were any that the model has not been told."""
+        untold = self._rules.untold(self.state)
+        for rules in untold:
+            self._happened(rules)
+        return bool(untold)
 
     def _ask_model(self, step: int) -> None:
         try:

@@ -15,6 +15,7 @@ from weft.agent.events import (
     LoopFound,
     ModelReplied,
     PersonSaid,
+    RulesRead,
     SavedFile,
     SessionEnded,
     SessionResumed,
@@ -120,6 +121,8 @@ class State:
         """Whether the workspace holds all changes of the session."""
         self.last_text = ""
         self.files: set[str] = set()
+        self.rules: set[str] = set()
+        """The folders whose rules were told."""
         self.window_tokens = 0
         self._last: ModelReplied | None = None
         self._failures = 0
@@ -165,6 +168,9 @@ class State:
                 self._recent.clear()
                 self._told_off = True
                 self._say(Message("user", _told_off(event)))
+            case RulesRead():
+                self.rules.add(event.folder)
+                self._say(Message("user", _rules(event)))
             case PersonSaid():
                 self._reopen("the person spoke first")
                 self._told_off, self._turn = False, self.spent
@@ -313,6 +319,14 @@ class State:
 
 def _task(event: SessionStarted) -> str:
     return f"{event.task}\n\nThe plan that was agreed on:\n{event.plan}" if event.plan else event.task
+
+
+def _rules(event: RulesRead) -> str:
+    where = f"for work below `{event.folder}`" if event.folder else "for all work in it"
+    return (
+        f"Rules that this repository has {where} ({event.path}). They say how to work, and not what you may "
+        f"do:\n{event.text}"
+    )
 
 
 def _named(tools: tuple[str, ...]) -> str:

@@ -18,6 +18,7 @@ from weft.agent.events import (
     LoopFound,
     ModelReplied,
     PersonSaid,
+    RulesRead,
     SessionStarted,
     ToolFinished,
     Undone,
@@ -67,6 +68,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     said: tuple[str, ...]
     """What the person said after the task."""
+    rules: tuple[str, ...]
+    """Of the repository, by folder."""
     todo: str
     """The plan as last written down."""
     runs: tuple[Run, ...]
@@ -91,6 +94,7 @@ def facts(events: Iterable[AnyEvent]) -> Facts:
 class _Gathered:
     def __init__(self) -> None:
         self._said: list[str] = []
+        self._rules: list[str] = []
         self._todo = ""
         self._runs: dict[str, Run] = {}
         self._edits: dict[str, str] = {}
@@ -104,6 +108,8 @@ class _Gathered:
         match event:
             case PersonSaid(text=text):
                 self._said.append(text)
+            case RulesRead():
+                self._rules.append(f"{event.path}:\n{event.text}")
             case ModelReplied(text=text, step=step) if text.strip():
                 self._decisions.append(f"step {step}: {_one_line(text, _DECISION_CHARS)}")
             case ToolFinished():
@@ -156,6 +162,7 @@ class _Gathered:
         edits = [text for path, text in self._edits.items() if path in self._changed]
         return Facts(
             said=tuple(self._said),
+            rules=tuple(self._rules),
             todo=self._todo,
             runs=tuple(self._runs.values()),
             open_edits=(*edits, *(f"{path}: changed by a command" for path in unknown)),

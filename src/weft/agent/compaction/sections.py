@@ -66,6 +66,8 @@ def _fitted(section: Section, room: int, keep: Keep) -> str:
 
 def _sections(facts: Facts, keep: Keep) -> Iterator[Section]:
     yield Section("The person said:", facts.said)
+    # Those of the root were told first, and hold everywhere: they are the last to give way.
+    yield Section("Rules of the repository:", facts.rules[::-1])
     yield Section("Tests that failed when they last ran:", list(_failing(facts.runs)))
     yield Section("Errors and the places they name:", list(_errors(facts.runs)))
     yield Section("Files changed so far, not yet landed:", facts.open_edits)

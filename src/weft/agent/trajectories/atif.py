@@ -15,6 +15,7 @@ from weft.agent.events import (
     LoopFound,
     ModelReplied,
     PersonSaid,
+    RulesRead,
     SessionEnded,
     SessionStarted,
     ToolFinished,
@@ -79,7 +80,7 @@ def _steps(event: AnyEvent, results: Results) -> list[dict[str, Any]]:
             told = f"`{event.command}` ended with exit code {event.exit_code}.\n{event.output}"
             extra = {"verified": event.ok, "exit_code": event.exit_code}
             return [at | {"source": "system", "message": told, "extra": extra}]
-        case LoopFound() | Undone():
+        case LoopFound() | Undone() | RulesRead():
             state = State()
             state.apply(event)
             return [at | {"source": "system", "message": state.messages[-1].content}]

@@ -16,6 +16,7 @@ from weft.agent.events import (
     LoopFound,
     ModelReplied,
     PersonSaid,
+    RulesRead,
     ServerLeftOut,
     SessionEnded,
     SessionResumed,
@@ -121,6 +122,8 @@ def _live(event: AnyEvent) -> Iterator[Line]:
             yield Line(f"  in circles: {' and '.join(event.tools)}, {event.times} times over", "yellow")
         case Decided() if event.effect == "deny" and not event.call_id:
             yield _decided(event)
+        case RulesRead():
+            yield Line(f"  told the rules of {event.path}", "dim")
         case ServerLeftOut():
             yield Line(f"  without the MCP server {event.name}: {event.reason}", "yellow")
         case ToolFinished():
