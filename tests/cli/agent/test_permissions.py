@@ -58,7 +58,7 @@ def test_a_fork_has_a_sessions_rights(rights: Any, do: Any, weft: Any, serve: An
     rights(lambda policy: policy.grant(ME, "reader", "writer", "runner"))
     assert do().code == 0
     assert weft("fork last --at 0").code == 0
-    done = weft("resume", "last", "--model", serve(*mending).url, "--verify", "true")
+    done = weft("resume", "last", "--model", serve(*mending).url)
     assert done.code == 0
 
 

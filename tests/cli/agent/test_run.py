@@ -118,11 +118,14 @@ def test_a_server_that_is_not_there_is_told(weft: Any, workspace: Path) -> None:
     assert done.err.startswith("weft: the connection to `127.0.0.1:9` failed")
 
 
-def test_without_a_model_it_says_how_to_have_one(weft: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_model_it_says_how_to_have_one(
+    weft: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for variable in ("WEFT_MODEL_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
         monkeypatch.delenv(variable, raising=False)
     done = weft("run", "anything")
     assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
+    assert not (tmp_path / ".weft").exists()
     for way in ("--model", "WEFT_MODEL_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "weft.toml"):
         assert way in done.err
 
@@ -193,6 +196,10 @@ def test_mcp_servers_come_from_a_file(do: Any, tmp_path: Path) -> None:
     file.write_text('{"mcpServers": {"far": {"url": "https://mcp.example.org/mcp"}}}')
     done = do(reply("Yes."), options=("--mcp", file, "--steps", "1"))
     assert "the policy denied: connect mcp.example.org" in done.out
+    file.write_text('{"mcpServers": {"gone": {"command": "no-such-program"}}}')
+    left_out = do(reply("Yes."), options=("--mcp", file, "--steps", "1", "--json"))
+    assert all(json.loads(line) for line in left_out.out.splitlines())
+    assert "an MCP server is left out" in left_out.err
     file.write_text('{"mcpServers": {"both": {"url": "https://a", "command": "b"}}}')
     assert "has not one way to reach it" in do(reply("Yes."), options=("--mcp", file)).err
     file.write_text("[]")

@@ -41,9 +41,7 @@ def test_show_tells_replies_calls_decisions_and_diffs(do: Any, weft: Any) -> Non
 def test_a_fork_goes_on_by_itself(do: Any, weft: Any, serve: Any, mending: Any, workspace: Path) -> None:
     do()
     forked = json.loads(weft("fork last --at 3 --json").out)
-    done = weft(
-        "resume", forked["session"], "--model", serve(*mending[1:]).url, "--verify", "true", "--land", "yes"
-    )
+    done = weft("resume", forked["session"], "--model", serve(*mending[1:]).url, "--land", "yes")
     assert done.code == 0
     assert (workspace / "greeting.txt").read_text() == "hello\n"
     states = [json.loads(line) for line in weft("sessions --json").out.splitlines()]

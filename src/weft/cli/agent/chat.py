@@ -16,7 +16,7 @@ from weft.agent.undo import START, undo
 from weft.cli.agent import telling
 from weft.cli.agent.changes import diff_of
 from weft.cli.agent.driving import Driver, opened, spent_text
-from weft.cli.agent.opening import Wanted
+from weft.cli.agent.opening import Wanted, models_of
 from weft.cli.agent.options import (
     Auto,
     Data,
@@ -63,10 +63,14 @@ def chat(
     Example: weft agent chat --model http://127.0.0.1:11434/v1#qwen3-coder:30b
     """
     settings = settings_for(data, model)
-    wanted = Wanted(auto=auto, mcp=mcp, verify=verify, steps=steps, tokens=tokens, usd=usd, time_s=time_s)
+    wanted = Wanted(mcp=mcp, verify=verify, steps=steps, tokens=tokens, usd=usd, time_s=time_s)
+    models = models_of(settings, auto=auto)
     with (
         open_sessions(settings, create=True) as store,
-        opened(workspace, settings, wanted, store, land=Land.ASK, json=False, there=True) as (driver, screen),
+        opened(workspace, settings, models, wanted, store, land=Land.ASK, json=False, there=True) as (
+            driver,
+            screen,
+        ),
     ):
         _Conversation(store, driver, screen, workspace).go_on()
 

@@ -21,10 +21,11 @@ from weft.agent.session import SessionStore
 from weft.agent.state import State
 from weft.cli.agent import telling
 from weft.cli.agent.asking import Person
-from weft.cli.agent.opening import Wanted, open_agent
+from weft.cli.agent.opening import Models, Wanted, open_agent
 from weft.cli.agent.options import Land
 from weft.cli.agent.permissions import permissions
 from weft.cli.agent.screen import Line, Screen, diff_lines
+from weft.cli.output import note
 from weft.core.errors import WeftError
 from weft.core.settings import Settings
 
@@ -90,6 +91,13 @@ class Driver:
         elif isinstance(delta, ReasoningDelta):
             self._screen.doing("thinking")
 
+    def tell(self, text: str) -> None:
+        """Say something beside the session; where its events are all that is printed, on standard error."""
+        if self._json:
+            note(text)
+        else:
+            self._screen.say(text, "yellow")
+
     def _record_interruption(self) -> None:
         if self.session:
             with self._store.hold(self.session):
@@ -128,6 +136,7 @@ class Driver:
 def opened(
     workspace: Path,
     settings: Settings,
+    models: Models,
     wanted: Wanted,
     store: SessionStore,
     *,
@@ -144,7 +153,7 @@ def opened(
         driver = Driver(store, screen, person, json=json)
         agent = open_agent(
             workspace,
-            settings,
+            models,
             wanted,
             store,
             allowed,
@@ -165,10 +174,10 @@ def watch(driver: Driver, screen: Screen, run: Callable[[Agent], RunResult], lan
         result = driver.drive(run)
     except WeftError:
         if driver.session:
-            screen.say(f"session {driver.session} is kept; {_goes_on(driver.session)}", "yellow")
+            driver.tell(f"session {driver.session} is kept; {_goes_on(driver.session)}")
         raise
     if result is None or (driver.interrupted and not result.ok):
-        screen.say(f"interrupted; {_goes_on(driver.session)}" if driver.session else "interrupted", "yellow")
+        driver.tell(f"interrupted; {_goes_on(driver.session)}" if driver.session else "interrupted")
         return 130
     screen.show(summary_lines(result))
     unlanded = land is Land.YES and not result.landed and bool(State(result.events).saved)

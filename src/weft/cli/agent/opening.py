@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -34,7 +34,6 @@ sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What the options of a command ask for; None where they say nothing."""
 
-    auto: bool = False
     mcp: Path | None = None
     verify: str | None = None
     steps: int | None = None
@@ -53,9 +52,17 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         return self.verify.strip() or None
 
 
+class Models(NamedTuple):
+    """Who replies, and at what price."""
+
+    model: Model
+    router: Router | None
+    prices: Prices
+
+
 def open_agent(
     workspace: Path,
-    settings: Settings,
+    models: Models,
     wanted: Wanted,
     store: SessionStore,
     allowed: Permissions,
@@ -65,14 +72,6 @@ def open_agent(
     on_delta: Callable[[Delta], None] | None,
 ) -> Agent:
     """The agent that works for this person in a workspace."""
-    prices = Prices(settings.agent.prices)
-    router = None
-    if wanted.auto:
-        candidates = candidates_of(settings)
-        router = _router(candidates, settings, prices)
-        model = candidates[-1]
-    else:
-        model = model_of(settings)
 
     def happened(event: AnyEvent) -> None:
         allowed.on_event(event)
@@ -80,9 +79,9 @@ def open_agent(
 
     return Agent.open(
         workspace,
-        model=model,
-        router=router,
-        prices=prices,
+        model=models.model,
+        router=models.router,
+        prices=models.prices,
         policy=allowed.policy,
         session_store=store,
         mcp=read_servers(wanted.mcp) if wanted.mcp else (),
@@ -94,6 +93,15 @@ def open_agent(
         budgets=wanted.budgets(),
         user=allowed.user,
     )
+
+
+def models_of(settings: Settings, *, auto: bool) -> Models:
+    """The models that settings, keys and `--auto` name; to be had before anything else is opened."""
+    prices = Prices(settings.agent.prices)
+    if not auto:
+        return Models(model_of(settings), None, prices)
+    candidates = candidates_of(settings)
+    return Models(candidates[-1], _router(candidates, settings, prices), prices)
 
 
 def model_of(settings: Settings, environ: Mapping[str, str] = os.environ) -> Model:

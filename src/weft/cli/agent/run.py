@@ -13,7 +13,7 @@ from weft.agent.events import Mode
 from weft.agent.session import SessionStore
 from weft.agent.state import State
 from weft.cli.agent.driving import opened, watch
-from weft.cli.agent.opening import Wanted
+from weft.cli.agent.opening import Wanted, models_of
 from weft.cli.agent.options import (
     Auto,
     Data,
@@ -65,16 +65,17 @@ def run(
     if plan and plan_from:
         raise Invalid("--plan and --plan-from are two ways to begin", hint="give one of them")
     settings = settings_for(data, model)
-    wanted = Wanted(auto=auto, mcp=mcp, verify=verify, steps=steps, tokens=tokens, usd=usd, time_s=time_s)
+    wanted = Wanted(mcp=mcp, verify=verify, steps=steps, tokens=tokens, usd=usd, time_s=time_s)
     mode: Mode = "plan" if plan else "act"
+    models = models_of(settings, auto=auto)
     with open_sessions(settings, create=True) as store:
         agreed = _plan_of(store, session_id(store, plan_from)) if plan_from else ""
-        there = sys.stdin.isatty() and not json
+        there = _somebody_is_there(json)
 
         def begin(agent: Agent) -> RunResult:
             return agent.run(task, mode=mode, plan=agreed, land=_lands(land, there))
 
-        with opened(workspace, settings, wanted, store, land=land, json=json, there=there) as (
+        with opened(workspace, settings, models, wanted, store, land=land, json=json, there=there) as (
             driver,
             screen,
         ):
@@ -87,7 +88,6 @@ def resume(
     message: Annotated[str, typer.Option(metavar="TEXT", help="Something further to say.")] = "",
     model: ModelUrl = None,
     auto: Auto = False,
-    verify: Verify = None,
     land: Landing = Land.ASK,
     steps: Steps = None,
     tokens: Tokens = None,
@@ -102,22 +102,29 @@ def resume(
     Example: weft agent resume last --land yes
     """
     settings = settings_for(data, model)
-    wanted = Wanted(auto=auto, mcp=mcp, verify=verify, steps=steps, tokens=tokens, usd=usd, time_s=time_s)
     with open_sessions(settings) as store:
         named = session_id(store, session)
-        workspace = Path(started(store, named).workspace)
-        there = sys.stdin.isatty() and not json
+        begun = started(store, named)
+        workspace, verify = Path(begun.workspace), begun.verify or ""
+        models = models_of(settings, auto=auto)
+        wanted = Wanted(mcp=mcp, verify=verify, steps=steps, tokens=tokens, usd=usd, time_s=time_s)
+        there = _somebody_is_there(json)
 
         def go_on(agent: Agent) -> RunResult:
             return agent.resume(named, message=message, land=_lands(land, there))
 
-        with opened(workspace, settings, wanted, store, land=land, json=json, there=there) as (
+        with opened(workspace, settings, models, wanted, store, land=land, json=json, there=there) as (
             driver,
             screen,
         ):
             driver.session = named
             code = watch(driver, screen, go_on, land)
     raise typer.Exit(code)
+
+
+def _somebody_is_there(json: bool) -> bool:
+    """Whether a question would be seen, and could be answered."""
+    return not json and sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _lands(land: Land, there: bool) -> bool:
