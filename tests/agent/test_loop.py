@@ -520,7 +520,7 @@ class Noting(Cast):
         yield Usage(size, 10)
 
 
-def drop_the_middle(state: State, events: Sequence[AnyEvent], budget_tokens: int) -> Compacted:
+def drop_the_middle(state: State, events: Sequence[AnyEvent], budget_tokens: int, keep: object) -> Compacted:
     keep = state.messages[:2]
     note = Message("user", f"[{len(state.messages) - 2} messages were left out, {budget_tokens} tokens]")
     return Compacted(step=state.step, replaced=len(state.messages), messages=(*keep, note))

@@ -13,6 +13,7 @@ import msgspec
 from weft.agent.asking import OneModel
 from weft.agent.calls import Approve
 from weft.agent.checkpoints import not_yet_made
+from weft.agent.compaction import by_structure
 from weft.agent.context import CodeIndex
 from weft.agent.driving import Drive, Setup
 from weft.agent.events import AnyEvent, Mode, PersonSaid
@@ -96,7 +97,7 @@ class Agent:
         ask_user: AskUser | None = None,
         index: CodeIndex | Literal["auto"] | None = _AUTO,
         graph: GraphReader | None = None,
-        compactor: Compactor | None = None,
+        compactor: Compactor = by_structure,
         verify: str | Literal["auto"] | None = _AUTO,
         budgets: Budgets | None = None,
         user: str = "local",
@@ -112,8 +113,8 @@ class Agent:
         without it such accesses are denied. `ask_user` puts the model's questions to a person, and asks what
         to do when the session goes in circles; without it that ends the session. `index`, the workspace's own
         if not given, and `graph` are what the tools for searching them ask. `compactor` shortens a window
-        that is nearly full, by the session's structure if not given. `verify` is the command that has to
-        succeed before a task counts as done, found by the workspace's files if not given.
+        that is nearly full: by the session's structure, or `compaction.WithNotes(model)`. `verify` is the
+        command that has to succeed before a task counts as done, found by the workspace's files if not given.
         """
         folder = Path(workspace)
         if not folder.is_dir():

@@ -11,11 +11,9 @@ import msgspec
 from weft.agent.asking import Asker
 from weft.agent.calls import Approve, CallRunner, Gate
 from weft.agent.checkpoints import Checkpoints
-from weft.agent.compaction import compact
 from weft.agent.context import CodeIndex
 from weft.agent.events import (
     AnyEvent,
-    Compacted,
     Landed,
     Mode,
     ServerLeftOut,
@@ -62,7 +60,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     index: CodeIndex | None
     graph: GraphReader | None
     verify: str | None
-    compactor: Compactor | None
+    compactor: Compactor
     context_tokens: int
     budgets: Budgets
     user: str
@@ -100,12 +98,6 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
             stopwatch=stopwatch,
             covered=covered,
         )
-
-
-def _by_structure(
-    outputs: Outputs, state: State, events: Sequence[AnyEvent], budget_tokens: int
-) -> Compacted:
-    return compact(state.messages, events, state.step, budget_tokens, outputs.keep)
 
 
 class Drive:
@@ -188,7 +180,8 @@ class Drive:
                 stopwatch=stopwatch,
                 interruption=setup.interruption,
                 ask_user=setup.ask_user if session is self._session else None,
-                compactor=setup.compactor or partial(_by_structure, outputs),
+                compactor=setup.compactor,
+                keep=outputs.keep,
                 context_tokens=setup.context_tokens,
             ).run()
 

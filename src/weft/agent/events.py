@@ -89,6 +89,11 @@ class Compacted(Event, frozen=True, kw_only=True, tag="compacted"):
     step: int
     replaced: int
     messages: tuple[Message, ...]
+    model: str = ""
+    """The model that was asked for notes; empty for none."""
+    usage: Usage = Usage()
+    cost_usd: float | None = 0.0
+    """None where the price is not known."""
 
 
 class LoopFound(Event, frozen=True, kw_only=True, tag="loop_found"):

@@ -16,6 +16,7 @@ from typing import Final
 
 from weft.agent.asking import Asker
 from weft.agent.calls import CallRunner
+from weft.agent.compaction import Keep
 from weft.agent.events import (
     AnyEvent,
     Compacted,
@@ -47,8 +48,9 @@ from weft.agent.tools.reports import summarise
 from weft.agent.tools.running import run_in
 from weft.core.errors import LimitExceeded
 
-Compactor = Callable[[State, Sequence[AnyEvent], int], Compacted]
-"""Makes a window of at most so many tokens; from the state, and from all events of the session."""
+Compactor = Callable[[State, Sequence[AnyEvent], int, Keep], Compacted]
+"""Makes a window of at most so many tokens, from the state and from all events of the session; what it leaves
+out it may keep behind a handle."""
 
 # A reply and a round of tools still fit behind a window of this share.
 _FULL: Final = 0.75
@@ -71,6 +73,7 @@ class Orchestrator:
         interruption: Interruption,
         ask_user: AskUser | None = None,
         compactor: Compactor,
+        keep: Keep,
         context_tokens: int,
     ) -> None:
         """`context_tokens` is how much the model takes; the window is compacted before it is full."""
@@ -84,6 +87,7 @@ class Orchestrator:
         self._interruption = interruption
         self._ask_user = ask_user
         self._compactor = compactor
+        self._keep = keep
         self._context_tokens = context_tokens
         self.state = State(session.events)
 
@@ -140,7 +144,7 @@ class Orchestrator:
 
     def _compact(self, step: int) -> None:
         budget = int(min(self._context_tokens, self.state.window_tokens) * _AFTER_COMPACTION)
-        self._happened(self._compactor(self.state, self._session.events, budget))
+        self._happened(self._compactor(self.state, self._session.events, budget, self._keep))
 
     def _ask_person(self, reason: str) -> None:
         """Go on with what a person says to it; where nobody says anything, it is the end."""

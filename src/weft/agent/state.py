@@ -164,6 +164,8 @@ class State:
                 self.messages[: event.replaced] = event.messages
                 self.window_tokens = sum(map(message_tokens, self.messages))
                 self.compacted_at = event.step
+                self.tokens += event.usage.input + event.usage.output
+                self._pay(event.cost_usd, event.model)
             case LoopFound():
                 self._recent.clear()
                 self._told_off = True

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.agent.compaction import compact
+from weft.agent.compaction import WithNotes, compact
 from weft.agent.compaction.facts import facts
 from weft.agent.events import (
     AnyEvent,
@@ -25,10 +25,11 @@ from weft.agent.events import (
     ToolFinished,
     Verified,
 )
-from weft.agent.models.protocol import Message, ToolCall, Usage
+from weft.agent.models.protocol import DEFAULTS, Delta, Message, Options, TextDelta, ToolCall, Usage
 from weft.agent.models.tokens import message_tokens
 from weft.agent.policy import Access, Resource
 from weft.agent.state import State
+from weft.core.errors import Unavailable
 from weft.core.randomness import derived_random
 
 TRACEBACK = """\
@@ -326,3 +327,61 @@ def test_a_summary_takes_the_place_of_the_one_before() -> None:
         state.apply(made)
     assert whole(made).count("What happened so far") == 1
     assert len(made.messages) == 7
+
+
+class Notes:
+    """A model that keeps notes, or cannot be reached."""
+
+    name, scripted, context_tokens = "openai:gpt-5-nano", False, None
+
+    def __init__(self, text: str | None) -> None:
+        self.asked: list[Sequence[Message]] = []
+        self._text = text
+
+    def stream(
+        self, messages: Sequence[Message], tools: object, options: Options = DEFAULTS
+    ) -> Iterator[Delta]:
+        self.asked.append(messages)
+        if self._text is None:
+            raise Unavailable("nobody is there")
+        yield TextDelta(self._text)
+        yield Usage(input=1_000_000, output=1_000)
+
+
+def test_a_models_notes_come_beside_the_facts_and_are_paid_for() -> None:
+    events, tests, _, changed = long_session(derived_random(3, "notes"), 60)
+    state = State(events)
+    model = Notes("The clamp was wrong at its upper end.\nThe key is sk-proj-" + "a1B2" * 12)
+    made = WithNotes(model)(state, events, 6_000, lambda text: "0" * 64)
+    text = whole(made)
+    assert "not checked by anybody:\nThe clamp was wrong at its upper end." in text
+    assert "a1B2a1B2" not in text
+    assert all(one in text for one in tests | changed)
+    assert window_tokens(made.messages) <= 6_000
+    before = state.tokens
+    state.apply(made)
+    assert (made.model, state.tokens - before) == ("openai:gpt-5-nano", 1_001_000)
+    assert state.cost_usd == pytest.approx(0.05 + 0.0004)
+    [asked] = model.asked
+    assert window_tokens(asked) < 26_000
+
+
+def test_without_its_model_a_window_is_compacted_all_the_same() -> None:
+    events, tests, _, _ = long_session(derived_random(3, "notes"), 60)
+    made = WithNotes(Notes(None))(State(events), events, 6_000, lambda text: "0" * 64)
+    assert all(one in whole(made) for one in tests)
+    assert "not checked by anybody" not in whole(made)
+
+
+@given(st.integers(0, 1_000), st.integers(1, 40), st.integers(900, 6_000), st.text(max_size=9_000))
+def test_long_notes_do_not_overflow_the_window(seed: int, steps: int, budget: int, notes: str) -> None:
+    events, tests, _, _ = long_session(derived_random(seed, "any"), steps)
+    store: dict[str, str] = {}
+
+    def keep(text: str) -> str:
+        return store.setdefault(f"{len(store):064x}", text) and f"{len(store) - 1:064x}"
+
+    made = compact(State(events).messages, events, 1, budget, keep, notes)
+    assert window_tokens(made.messages) <= budget
+    reachable = whole(made) + "".join(text for handle, text in store.items() if handle in whole(made))
+    assert all(one in reachable for one in tests)

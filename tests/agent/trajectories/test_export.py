@@ -155,7 +155,7 @@ class Long(Cast):
 
 
 def test_each_window_of_a_compacted_session_is_a_chat(repository: Path, store: SessionStore) -> None:
-    def compact(state: State, events: Sequence[AnyEvent], budget: int) -> Compacted:
+    def compact(state: State, events: Sequence[AnyEvent], budget: int, keep: object) -> Compacted:
         kept = (*state.messages[:2], Message("user", "[left out]"))
         return Compacted(step=state.step, replaced=len(state.messages), messages=kept)
 

@@ -37,9 +37,9 @@ class Section(msgspec.Struct, frozen=True):
         return "\n".join([self.title, *self.rows])
 
 
-def told(facts: Facts, room_chars: int, keep: Keep) -> str:
+def told(facts: Facts, notes: str, room_chars: int, keep: Keep) -> str:
     """The text, at most `room_chars` long if that leaves every section a line."""
-    sections = [section for section in _sections(facts, keep) if section.rows]
+    sections = [section for section in _sections(facts, notes, keep) if section.rows]
     parts = [_HEAD]
     room = room_chars - len(_HEAD)
     for at, section in enumerate(sections):
@@ -64,7 +64,7 @@ def _fitted(section: Section, room: int, keep: Keep) -> str:
     return "\n".join([section.title, note, *reversed(rows)])
 
 
-def _sections(facts: Facts, keep: Keep) -> Iterator[Section]:
+def _sections(facts: Facts, notes: str, keep: Keep) -> Iterator[Section]:
     yield Section("The person said:", facts.said)
     # Those of the root were told first, and hold everywhere: they are the last to give way.
     yield Section("Rules of the repository:", facts.rules[::-1])
@@ -74,6 +74,7 @@ def _sections(facts: Facts, keep: Keep) -> Iterator[Section]:
     yield Section("The plan:", facts.todo.splitlines())
     yield Section("What did not work:", facts.dead_ends)
     yield Section("How it stands:", [_standing(facts)])
+    yield Section("Notes of a model, not checked by anybody:", notes.splitlines())
     yield Section("Commands, each as it last ended:", list(_commands(facts.runs, keep)))
     yield Section("You said:", facts.decisions)
     yield Section("Files that you have read:", facts.read)

@@ -32,19 +32,26 @@ _SPARE_TOKENS: Final = 64
 
 
 def compact(
-    messages: Sequence[Message], events: Sequence[AnyEvent], step: int, budget_tokens: int, keep: Keep
+    messages: Sequence[Message],
+    events: Sequence[AnyEvent],
+    step: int,
+    budget_tokens: int,
+    keep: Keep,
+    notes: str = "",
 ) -> Compacted:
     """The event that brings a window to at most `budget_tokens`, where instructions and task leave room.
 
     A task that is too long for half of the budget is shortened as well; all of it stays behind a handle.
+    `notes` are a model's own words.
     """
     system, task = messages[:_HEAD_MESSAGES]
     task = _shortened(task, (budget_tokens // 2 - message_tokens(system)) * CHARS_PER_TOKEN, keep)
     room = budget_tokens - message_tokens(system) - message_tokens(task) - _SPARE_TOKENS
-    summary = told(facts(events), int(room * _SUMMARY_SHARE) * CHARS_PER_TOKEN, keep)
+    summary = told(facts(events), notes, int(room * _SUMMARY_SHARE) * CHARS_PER_TOKEN, keep)
     said = Message("user", summary)
     newest = _newest(_turns(messages[_HEAD_MESSAGES:]), room - message_tokens(said), keep)
-    return Compacted(step=step, replaced=len(messages), messages=(system, task, said, *newest))
+    kept = (system, task, said, *newest)
+    return Compacted(step=step, replaced=len(messages), messages=kept)
 
 
 def _turns(messages: Sequence[Message]) -> list[list[Message]]:
