@@ -391,6 +391,43 @@ def test_what_is_not_ours_is_refused_and_left_alone(
     assert listing(tmp_path) == before
 
 
+@pytest.mark.parametrize("readonly", [False, True])
+@pytest.mark.parametrize("kept_bytes", [3 << 12, 100_000])
+@pytest.mark.parametrize("lock_file", [False, True])
+def test_a_file_that_lost_its_end_is_corrupt(
+    tmp_path: Path, readonly: bool, kept_bytes: int, lock_file: bool
+) -> None:
+    with open_env(tmp_path / "env") as env:
+        for key in range(200):
+            put(env, b"%d" % key, b"v" * 1_000)
+    os.truncate(tmp_path / "env/data.mdb", kept_bytes)
+    if not lock_file:
+        (tmp_path / "env/lock.mdb").unlink()
+    with pytest.raises(Corrupt, match="is cut off"):
+        open_env(tmp_path / "env", readonly=readonly)
+
+
+def test_a_file_without_its_last_free_pages_is_whole(tmp_path: Path) -> None:
+    data = tmp_path / "env/data.mdb"
+    with open_env(tmp_path / "env") as env:
+        for key in (b"k", b"gone"):
+            put(env, key, b"v" * 3_000)
+        env.write(lambda txn: txn.delete(b"gone", db=env.database("a")))
+
+        def put_and_delete(txn: lmdb.Transaction) -> None:
+            txn.put(b"big", b"v" * 1_000_000, db=env.database("a"))
+            txn.delete(b"big", db=env.database("a"))
+
+        env.write(put_and_delete)
+    short_bytes = data.stat().st_size
+    with open_env(tmp_path / "env") as env:
+        assert get(env, b"k") == b"v" * 3_000
+        assert data.stat().st_size > short_bytes + 900_000
+        put(env, b"big", b"v" * 1_000_000)
+    with open_env(tmp_path / "env") as env:
+        assert get(env, b"big") == b"v" * 1_000_000
+
+
 def test_reading_makes_nothing(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name in ("missing", "empty"):

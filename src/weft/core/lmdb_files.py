@@ -15,6 +15,7 @@ import msgspec
 
 from weft.core.codec import decode, encode
 from weft.core.errors import Bug, Corrupt, Denied, Invalid, NotFound, Unavailable, WeftError
+from weft.core.lmdb_length import check_length
 
 DATA_FILE: Final = "data.mdb"
 LOCK_FILE: Final = "lock.mdb"
@@ -70,7 +71,7 @@ def open_environment(
     folder: Path, expected: Format, databases: Sequence[str], *, readonly: bool, map_bytes: int
 ) -> tuple[lmdb.Environment, dict[str, Any]]:
     """The environment and its database handles, after making sure that the folder is ours."""
-    _check_files(folder, expected, readonly)
+    _check_files(folder, expected, databases, readonly)
     environment = lmdb.open(
         str(folder),
         map_size=map_bytes,
@@ -85,6 +86,7 @@ def open_environment(
         environment.reader_check()
         while True:
             try:
+                check_length(environment, folder / DATA_FILE, databases, locked=True)
                 return environment, _open_databases(environment, folder, expected, databases, readonly)
             except lmdb.MapResizedError:
                 environment.set_mapsize(0)
@@ -93,7 +95,7 @@ def open_environment(
         raise
 
 
-def _check_files(folder: Path, expected: Format, readonly: bool) -> None:
+def _check_files(folder: Path, expected: Format, databases: Sequence[str], readonly: bool) -> None:
     names = {name for name in os.listdir(folder) if not name.startswith(".") and name != "lost+found"}
     data = folder / DATA_FILE
     if DATA_FILE not in names:
@@ -105,8 +107,10 @@ def _check_files(folder: Path, expected: Format, readonly: bool) -> None:
             raise Invalid(f"`{folder}` holds other files", hint="name a new or an empty folder")
     elif LOCK_FILE not in names and data.stat().st_size:
         # Nobody has it open: look without leaving a lock file in what may be another program's folder.
-        with lmdb.open(str(folder), readonly=True, lock=False) as environment, environment.begin() as txn:
-            _check_format(txn, folder, expected)
+        with lmdb.open(str(folder), readonly=True, lock=False) as environment:
+            check_length(environment, data, databases, locked=False)
+            with environment.begin() as txn:
+                _check_format(txn, folder, expected)
 
 
 def _check_format(txn: lmdb.Transaction, folder: Path, expected: Format) -> bool:
