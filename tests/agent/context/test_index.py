@@ -15,7 +15,6 @@ from weft.agent.context import CodeIndex
 from weft.agent.context.bm25 import Bm25
 from weft.agent.context.chunks import MAX_CHUNK_LINES, chunks_of
 from weft.agent.context.files import Folder
-from weft.agent.context.ignore import glob_pattern
 from weft.agent.context.parse import parse_source
 from weft.agent.context.terms import of_word, query_terms, stem, terms
 from weft.core.errors import NotFound
@@ -279,25 +278,6 @@ def test_words_are_split_and_stemmed() -> None:
     }
     assert query_terms("what is it") != {}
     assert terms("größe naïve") == ["größe", "naïve"]
-
-
-@pytest.mark.parametrize(
-    ("glob", "fitting", "other"),
-    [
-        ("*.py", ["a.py", "x/y/b.py"], ["a.pyc", "py"]),
-        ("src/*.py", ["src/a.py"], ["src/x/a.py", "a.py", "lib/src/a.py"]),
-        ("src/**/*.{ts,tsx}", ["src/a.ts", "src/x/y/b.tsx"], ["a.ts", "src/a.js"]),
-        ("**/test_?.py", ["test_a.py", "x/test_b.py"], ["test_ab.py"]),
-        ("[!a]*.c", ["b.c"], ["a.c", "ab.c"]),
-        ("docs/**", ["docs/a", "docs/x/y"], ["docs", "a/docs/b"]),
-        ("a.b", ["a.b"], ["axb"]),
-        ("{a,b}/c", ["a/c", "b/c"], ["c"]),
-        ("a{b", ["a{b"], ["ab"]),
-    ],
-)
-def test_globs(glob: str, fitting: list[str], other: list[str]) -> None:
-    pattern = glob_pattern(glob)
-    assert [path for path in fitting + other if pattern.match(path)] == fitting
 
 
 NAMES = st.sampled_from(["a", "b.txt", "c.py", "d"])

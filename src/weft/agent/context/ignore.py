@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
@@ -86,38 +85,6 @@ def walk(
                 yield from walk(entries, rules, ignored, path)
         elif entry.kind == "file" and not ignored(path):
             yield path
-
-
-def glob_pattern(glob: str) -> re.Pattern[str]:
-    """A glob over whole paths: `*` and `?` stay within a name, `**` spans folders, `{a,b}` and `[a-z]` as in
-    shells; one without a slash is matched against the name alone, in any folder."""
-    anywhere = "" if "/" in glob else r"(?:.*/)?"
-    return re.compile(anywhere + "".join(_translated(glob.removeprefix("./"))) + r"\Z", re.DOTALL)
-
-
-_TOKEN: Final = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|[{},]|.", re.DOTALL)
-_FIXED: Final = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-
-
-def _translated(glob: str) -> Iterator[str]:
-    depth = 0
-    for token in _TOKEN.findall(glob):
-        if token in _FIXED:
-            yield _FIXED[token]
-        elif token == "{" and "}" in glob:
-            depth += 1
-            yield "(?:"
-        elif token == "}" and depth:
-            depth -= 1
-            yield ")"
-        elif token == "," and depth:
-            yield "|"
-        elif len(token) > 1:
-            inner = token[1:-1].replace("\\", "\\\\").replace("[", "\\[")
-            yield f"[{'^' + inner[1:] if inner.startswith('!') else inner}]"
-        else:
-            yield re.escape(token)
-    yield ")" * depth
 
 
 def _above(path: str) -> Iterator[str]:

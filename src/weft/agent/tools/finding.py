@@ -10,7 +10,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from weft.agent.context.ignore import IGNORE_FILE, Found, Ignored, glob_pattern, walk
+from weft.agent.context.globs import alternatives, glob_pattern
+from weft.agent.context.ignore import IGNORE_FILE, Found, Ignored, walk
 from weft.agent.policy import Access
 from weft.agent.sandbox import Result, Sandbox
 from weft.agent.tools.output import shortened
@@ -43,10 +44,7 @@ class Glob:
 
     def run(self, arguments: GlobArguments, context: ToolContext) -> Observation:
         start = posixpath.normpath(arguments.path)
-        try:
-            fits = glob_pattern(arguments.pattern)
-        except re.error as error:
-            raise ToolError(f"the glob `{arguments.pattern}` is malformed", hint=str(error)) from error
+        fits = glob_pattern(arguments.pattern)
         prefix = "" if start == "." else start + "/"
         found = [
             path
@@ -127,7 +125,7 @@ def _searched(arguments: GrepArguments, start: str, context: ToolContext) -> Res
     if result.exit_code != _NOT_INSTALLED:
         return result
     # Without git nothing knows what is ignored.
-    only = [f"--include={glob.rpartition('/')[2]}" for glob in _braces(arguments.glob) if glob]
+    only = [f"--include={glob.rpartition('/')[2]}" for glob in alternatives(arguments.glob) if glob]
     only += [f"--exclude-dir={name}" for name in (".git", "__pycache__", "node_modules")]
     return _run(["grep", "-rnHIPZ", *only, *options, start], context)
 
@@ -139,19 +137,10 @@ def _run(command: list[str], context: ToolContext) -> Result:
 def _paths(start: str, glob: str) -> list[str]:
     """What to search, as git's pathspecs; hidden files only below a folder that is itself hidden."""
     prefix = "" if start == "." else re.sub(r"([*?\[\]\\])", r"\\\1", start) + "/"
-    specs = [f":(glob){prefix}{'' if '/' in each else '**/'}{each}" for each in _braces(glob) if each]
+    specs = [f":(glob){prefix}{'' if '/' in each else '**/'}{each}" for each in alternatives(glob) if each]
     hidden = any(part.startswith(".") and part != "." for part in start.split("/"))
     excludes = [] if hidden else [":(exclude,glob)**/.*", ":(exclude,glob)**/.*/**"]
     return [*(specs or [f":(literal){start}" if start != "." else "."]), *excludes]
-
-
-def _braces(glob: str) -> list[str]:
-    """`*.{a,b}` as `*.a` and `*.b`; git does not know braces."""
-    found = re.search(r"\{([^{}]*)\}", glob)
-    if not found:
-        return [glob]
-    head, tail = glob[: found.start()], glob[found.end() :]
-    return [whole for part in found[1].split(",") for whole in _braces(head + part + tail)]
 
 
 def _rows(output: str, show: str) -> Iterator[tuple[str, str]]:
