@@ -197,9 +197,8 @@ def test_mcp_servers_come_from_a_file(do: Any, tmp_path: Path) -> None:
     done = do(reply("Yes."), options=("--mcp", file, "--steps", "1"))
     assert "the policy denied: connect mcp.example.org" in done.out
     file.write_text('{"mcpServers": {"gone": {"command": "no-such-program"}}}')
-    left_out = do(reply("Yes."), options=("--mcp", file, "--steps", "1", "--json"))
-    assert all(json.loads(line) for line in left_out.out.splitlines())
-    assert "an MCP server is left out" in left_out.err
+    left_out = do(reply("Yes."), options=("--mcp", file, "--steps", "1"))
+    assert "  without the MCP server gone: " in left_out.out
     file.write_text('{"mcpServers": {"both": {"url": "https://a", "command": "b"}}}')
     assert "has not one way to reach it" in do(reply("Yes."), options=("--mcp", file)).err
     file.write_text("[]")
