@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 
 import pytest
@@ -196,6 +197,46 @@ def test_news_over_http_are_heard_without_asking(far: McpClient, remote) -> None
     assert far.tools_changed
     far.tools()
     assert not far.tools_changed
+
+
+def test_nobody_listens_to_a_silent_server_for_ever(
+    http: HttpServer, remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weft.agent.mcp.http._LISTEN_S", 0.05)
+    far = connect(http, None)  # type: ignore[arg-type]
+    far.connect()
+    (listener,) = (thread for thread in threading.enumerate() if thread.name == "weft-mcp-far")
+    deadline = time.monotonic() + 5
+    while [method for method, _, _ in remote.requests].count("GET") < 2 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert [method for method, _, _ in remote.requests].count("GET") >= 2
+    remote.news.set()
+    while not far.tools_changed and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert far.tools_changed
+    remote.news.clear()
+    far.close()
+    listener.join(5)
+    assert not listener.is_alive()
+
+
+def test_an_interruption_while_servers_start_ends_those_that_run(
+    stdio: StdioServer, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+    connect_one = Servers._connect
+
+    def interrupted(servers: Servers, server: StdioServer, box: Sandbox):  # type: ignore[no-untyped-def]
+        if server.name == "second":
+            raise KeyboardInterrupt
+        return connect_one(servers, server, box)
+
+    monkeypatch.setattr(Servers, "_connect", interrupted)
+    monkeypatch.setattr(McpClient, "close", lambda client: ended.append(client.name))
+    second = StdioServer(name="second", command=stdio.command)
+    with pytest.raises(KeyboardInterrupt):
+        Servers([stdio, second], box)
+    assert ended == [stdio.name]
 
 
 def test_http_errors_name_the_remedy(far: McpClient, remote, http: HttpServer) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _CONNECT_S: Final = 10.0
 _NOTIFY_S: Final = 10.0
+# A server may be silent for ever; a thread that listens finds out so often that nobody wants it any more.
+_LISTEN_S: Final = 30.0
 _SESSION: Final = "mcp-session-id"
 _VERSION: Final = "mcp-protocol-version"
 _ACCEPT: Final = "application/json, text/event-stream"
@@ -142,14 +144,22 @@ class StreamableHttp:
     def _listen(self) -> None:
         """Hear what comes without a question; most servers have nothing to say there and refuse."""
         try:
-            headers = {"accept": "text/event-stream", **self._session}
-            timeout = self._httpx.Timeout(_CONNECT_S, read=None)
-            with self._client.stream("GET", self._url, headers=headers, timeout=timeout) as response:
-                if response.status_code == 200:
-                    for message in self._messages(response):
-                        self._on_message(message)
+            listening = True
+            while listening and not self._closed:
+                with contextlib.suppress(self._httpx.ReadTimeout):
+                    listening = self._listened()
         except (self._httpx.HTTPError, self._httpx.StreamError, LimitExceeded, RuntimeError, OSError):
             return
+
+    def _listened(self) -> bool:
+        """Until the server ends it; False, as it does not want to be listened to."""
+        headers = {"accept": "text/event-stream", **self._session}
+        timeout = self._httpx.Timeout(_CONNECT_S, read=_LISTEN_S)
+        with self._client.stream("GET", self._url, headers=headers, timeout=timeout) as response:
+            if response.status_code == 200:
+                for message in self._messages(response):
+                    self._on_message(message)
+        return False
 
     def _late(self, timeout_s: float) -> ServerLost:
         return ServerLost(

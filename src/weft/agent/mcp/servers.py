@@ -115,11 +115,15 @@ class Servers:
         self.tools: list[Tool] = []
         self.failures: dict[str, WeftError] = {}
         self._clients: list[McpClient] = []
-        for server in checked(servers):
-            try:
-                self.tools += self._connect(server, box)
-            except WeftError as error:
-                self.failures[server.name] = error
+        try:
+            for server in checked(servers):
+                try:
+                    self.tools += self._connect(server, box)
+                except WeftError as error:
+                    self.failures[server.name] = error
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """End every connection."""
