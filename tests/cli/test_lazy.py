@@ -59,6 +59,14 @@ def test_every_command_of_a_noun_has_an_example_and_stays_short(command: tuple[s
     assert len(done.output.splitlines()) < 40
 
 
+@pytest.mark.parametrize("command", [*COMMANDS, *NESTED], ids=" ".join)
+def test_help_shows_brackets_as_they_are_written(command: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(main.app, [*command, "-h"], env={"COLUMNS": "200"})
+    assert "\\" not in done.output
+    if command == ("graph", "init"):
+        assert "Tables [node.NAME] and [edge.NAME]." in done.output
+
+
 def test_a_mistyped_command_is_told_the_nearest() -> None:
     done = CliRunner().invoke(main.app, ["authz", "chekc"])
     assert done.exit_code == 2

@@ -132,3 +132,26 @@ def test_types_that_are_declared_at_the_same_instant_are_all_remembered(monkeypa
         Graph(store, [NodeType("here")])
         Graph(store, [NodeType("there")])
     assert set(Graph(store).schema.nodes) == {"before", "here", "there"}
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (lambda graph: graph.put(nodes=Node("account", "a")), "`nodes` takes a list"),
+        (lambda graph: graph.delete(nodes="a"), "`nodes` takes a list, not `'a'`; write nodes=[...]"),
+        (lambda graph: graph.delete(nodes=["ab"]), "`nodes` takes NodeRef(...), not `'ab'`"),
+        (lambda graph: graph.delete(edges=[("watched", "a")]), "`edges` takes EdgeRef(...)"),
+        (lambda graph: graph.start("account", 5), "`id` takes a list, not `5`"),
+        (lambda graph: Graph.open("memory:", NodeType("account")), "`types` takes a list"),
+    ],
+)
+def test_what_is_no_list_is_one_clear_error(graph, ask, says):
+    with pytest.raises(Invalid) as refused:
+        ask(graph)
+    assert says in str(refused.value)
+
+
+def test_types_that_do_not_fit_make_no_folder(tmp_path):
+    with pytest.raises(Invalid, match="undeclared node type `title`"):
+        Graph.open(tmp_path / "graph", [NodeType("account"), EdgeType("watched", "account", "title")])
+    assert not (tmp_path / "graph").exists()

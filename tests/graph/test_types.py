@@ -84,7 +84,11 @@ def test_a_node_id_has_a_limit(graph):
         (lambda: Schema([PERSON, PERSON]), "node type `person` is declared twice"),
         (lambda: Schema([KNOWS]), "the source of edge type `knows` is the undeclared node type `person`"),
         (lambda: Schema(["person"]), "is not a type"),
-        (lambda: types_from_toml("[node.p]\nprops = 1"), "the graph types do not parse"),
+        (lambda: types_from_toml("[node.p]\nprops = 1"), "[node.p] does not parse: Object contains unknown"),
+        (lambda: types_from_toml("[node.p]\nprops = 1"), "its fields are properties, unknown, ttl_s, groups"),
+        (lambda: types_from_toml("[edge.e]\nsource = 'p'"), "[edge.e] does not parse: Object missing"),
+        (lambda: types_from_toml("[nodes.p]"), "the graph types have `nodes`; write [node.NAME]"),
+        (lambda: types_from_toml("edge = 3"), "`edge` is not a table; write [edge.NAME]"),
         (lambda: types_from_toml("["), "the graph types do not parse"),
     ],
 )

@@ -90,3 +90,13 @@ def test_no_chunk_outlives_its_value(tmp_path: Path) -> None:
             with store._env.read() as txn:
                 chunks.append(txn.stat(db=store._env.database("chunks"))["entries"])
     assert chunks == [3, 0]
+
+
+@pytest.mark.parametrize("url", ["cassandra://member/keyspace", "memory:name", "memory://"])
+def test_a_url_that_no_store_has_is_refused_and_makes_no_folder(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Invalid, match="is no store that there is; name a folder, or `memory:`"):
+        weft.kv.open(url)
+    assert not list(tmp_path.iterdir())

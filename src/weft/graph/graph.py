@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from weft.graph.ingest.report import IngestReport
     from weft.kv.sweeper import Sweeper
 
+T = TypeVar("T")
+R = TypeVar("R", NodeRef, EdgeRef)
+
 _TYPES_RECORD = b"types"
 _KEY_RECORD = b"key"
 _KEY_BYTES = 32
@@ -51,7 +54,7 @@ class Graph:
         self.clock = clock
         self._tokens = TokenSource(clock)
         self._configure(layout.own_namespaces())
-        self.schema = self._settle(list(types))
+        self.schema = self._settle(_listed(types, "types"))
         self.schema.follow(self._news)
         self._packs = Packs(self.schema, clock)
         self._planner = Planner(self.schema)
@@ -73,6 +76,9 @@ class Graph:
         """
         from weft import kv
 
+        types = _listed(types, "types")
+        if not Path(path_or_url).exists():
+            Schema(types)  # Where types do not fit, nothing is made.
         store = kv.open(path_or_url, namespaces=layout.own_namespaces(), clock=clock)
         try:
             graph = cls(store, types, clock=clock)
@@ -102,10 +108,10 @@ class Graph:
 
         What was written with a later event time stays.
         """
-        refs = [NodeRef(*ref) for ref in nodes]
+        refs = _refs(nodes, NodeRef, "nodes")
         if refs:
             self.schema.refresh()  # Others may have added types of edges at these nodes.
-        gone: list[NodeRef | EdgeRef] = [*refs, *(EdgeRef(*ref) for ref in edges)]
+        gone: list[NodeRef | EdgeRef] = [*refs, *_refs(edges, EdgeRef, "edges")]
         for ref in refs:
             gone += self._edges_at(ref)
         self._write([Remove(ref, event_time_us) for ref in dict.fromkeys(gone)])
@@ -125,7 +131,7 @@ class Graph:
         visibility: Visibility | None = None,
     ) -> Traversal:
         """A traversal from one node, several, or (id=None) every node of the type."""
-        ids = [id] if isinstance(id, str) else None if id is None else list(id)
+        ids = [id] if isinstance(id, str) else None if id is None else _listed(id, "id")
         return self.traverse(Query(type, ids), visibility=visibility)
 
     def traverse(self, query: Query | str | bytes, *, visibility: Visibility | None = None) -> Traversal:
@@ -409,8 +415,22 @@ class GraphView:
         return schema.current(lambda: query.run(text, parameters, schema, store, self._visibility))
 
 
+def _listed(things: Iterable[T], what: str) -> list[T]:
+    if isinstance(things, str) or not isinstance(things, Iterable):
+        raise Invalid(f"`{what}` takes a list, not `{things!r:.80}`", hint=f"write {what}=[...]")
+    return list(things)
+
+
+def _refs(refs: Iterable[tuple[str, ...]], kind: type[R], what: str) -> list[R]:
+    found = _listed(refs, what)
+    for ref in found:
+        if not isinstance(ref, tuple | list) or len(ref) != len(kind._fields):
+            raise Invalid(f"`{what}` takes {kind.__name__}(...), not `{ref!r:.80}`")
+    return [kind(*ref) for ref in found]
+
+
 def _all(things: Iterable[object], kind: type, what: str) -> list[Node | Edge]:
-    found = list(things)
+    found = _listed(things, what)
     for thing in found:
         if not isinstance(thing, kind):
             raise Invalid(f"`{what}` takes {kind.__name__}(...), not `{thing!r:.80}`")

@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -216,6 +216,9 @@ class _Declared(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     ttl_s: float | None = None
 
 
+D = TypeVar("D", bound=_Declared)
+
+
 class _DeclaredNode(_Declared, omit_defaults=True):
     groups: dict[str, list[str]] = {}
 
@@ -236,10 +239,31 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
 def types_from_toml(text: str) -> list[GraphType]:
     """Types written as tables `[node.NAME]` and `[edge.NAME]` with the same fields as in Python."""
     try:
-        document = msgspec.convert(tomllib.loads(text), _Document)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise Invalid(f"the graph types do not parse: {error}") from error
-    return _types(document)
+    if strange := tables.keys() - {"node", "edge"}:
+        raise Invalid(f"the graph types have `{min(strange)}`", hint="write [node.NAME] and [edge.NAME]")
+    return _types(
+        _Document(_declared(tables, "node", _DeclaredNode), _declared(tables, "edge", _DeclaredEdge))
+    )
+
+
+def _declared(tables: dict[str, Any], noun: str, shape: type[D]) -> dict[str, D]:
+    """The tables `[noun.NAME]`, by name."""
+    named = tables.get(noun, {})
+    if not isinstance(named, dict):
+        raise Invalid(f"`{noun}` is not a table", hint=f"write [{noun}.NAME]")
+    found = {}
+    for name, fields in named.items():
+        try:
+            found[name] = msgspec.convert(fields, shape)
+        except msgspec.ValidationError as error:
+            raise Invalid(
+                f"[{noun}.{name}] does not parse: {error}",
+                hint=f"its fields are {', '.join(shape.__struct_fields__)}",
+            ) from error
+    return found
 
 
 def encode_types(types: list[GraphType]) -> bytes:

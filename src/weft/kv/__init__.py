@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 
 from weft.core.clock import SYSTEM_CLOCK, Clock
+from weft.core.errors import Invalid
 from weft.kv.model import (
     ALL,
     Change,
@@ -70,13 +71,15 @@ def open(  # noqa: A001
     """The store at `memory:` or in a directory, with `namespaces` configured where they are not yet so.
 
     A directory is created unless `readonly`; then nothing is configured either. Namespaces that have moved to
-    another store (`weft.kv.move`) are followed there.
+    another store (`weft.kv.move`) are followed there. `Invalid` for any other URL.
     """
     store: KeyValueStore
     if location == "memory:":
         from weft.kv.memory import MemoryStore
 
         store = MemoryStore(clock=clock)
+    elif isinstance(location, str) and ("://" in location or location.startswith("memory:")):
+        raise Invalid(f"`{location}` is no store that there is", hint="name a folder, or `memory:`")
     else:
         from weft.kv.lmdb import LmdbStore
         from weft.kv.wrappers.routed import RoutedStore

@@ -214,3 +214,16 @@ def test_bench_times_a_traversal_from_drawn_nodes(graph: Any) -> None:
 def test_bench_needs_nodes(files: Any) -> None:
     files("init types.toml")
     assert "the graph has no account" in files("bench account").err
+
+
+def test_an_interrupted_ingest_says_that_it_goes_on(
+    graph: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Graph, "ingest", interrupted)
+        done = graph("ingest jobs.py plays.ndjson --time at")
+    assert (done.code, done.out) == (130, "")
+    assert done.err == "interrupted; what was read is written, and the same command goes on from there\n"

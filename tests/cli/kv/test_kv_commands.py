@@ -102,7 +102,7 @@ def test_move_and_follow(weft: Weft, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("get missing r", "namespace `missing` is not configured"),
+        ("get missing r", "namespace `missing` is not configured; configure it, or name one of n"),
         ("get n r --data nowhere", "there is no store in `nowhere`"),
         ("put n r k", "`k` has no value"),
         ("get n r --key a --prefix b", "exclude each other"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +19,7 @@ from weft.cli.graph.options import (
     open_relations,
 )
 from weft.cli.graph.sources import sources
-from weft.cli.output import Json, emit
+from weft.cli.output import Json, emit, note
 from weft.cli.progress import Advance, progress
 from weft.graph.ingest.protocols import Progress
 from weft.graph.ingest.report import IngestReport, ProgressReport
@@ -43,7 +45,7 @@ def ingest(
     """
     chosen = load_job(jobs, job)
     wanted = sources(source, time)
-    with open_graph(data) as graph, open_relations(authz) as relations:
+    with open_graph(data) as graph, open_relations(authz) as relations, _interruptible():
         for one in wanted:
             with progress(chosen.name, None, "events", quiet=json) as advance:
                 report = graph.ingest(chosen, one, relations=relations, progress=_told(advance))
@@ -69,6 +71,7 @@ def backfill(
     with (
         open_graph(data) as graph,
         open_relations(authz) as relations,
+        _interruptible(),
         progress(chosen.name, None, "events", quiet=json) as advance,
     ):
         reports = graph.backfill(
@@ -102,6 +105,15 @@ def report_fields(report: IngestReport) -> dict[str, Any]:
         "written": report.written,
         "duration_s": report.duration_s,
     }
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        note("interrupted; what was read is written, and the same command goes on from there")
+        raise
 
 
 def _told(advance: Advance) -> Progress:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from weft.core.errors import Invalid, NotFound
+from weft.core.lmdb_files import DATA_FILE
 from weft.core.settings import load
 from weft.graph import Graph
 from weft.graph.ingest.protocols import RelationSink
@@ -39,15 +40,15 @@ TimeField = Annotated[
 def open_graph(data: str | None, types: Iterable[GraphType] = (), *, create: bool = False) -> Graph:
     """The graph that `--data` names, else `graph` in the data folder of the settings.
 
-    Without `create` a folder that is not there is `NotFound`, so that no typo makes an empty graph.
+    Without `create` a folder that holds none is `NotFound`, so that no typo makes an empty graph.
     """
-    folder = Path(data) if data is not None else load().data / "graph"
-    if not create and not folder.is_dir():
+    place = data if data is not None else str(load().data / "graph")
+    if not create and not (Path(place) / DATA_FILE).is_file():
         raise NotFound(
-            f"there is no graph in `{folder}`",
+            f"there is no graph in `{place}`",
             hint="name one with --data, or begin one with `weft graph init TYPES.toml`",
         )
-    return Graph.open(folder, types)
+    return Graph.open(place, types)
 
 
 @contextmanager

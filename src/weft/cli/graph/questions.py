@@ -89,8 +89,8 @@ def traverse(
     data: Data = None,
     json: Json = False,
 ) -> None:
-    r"""Walk from nodes along edges. Steps are out:EDGE, in:EDGE, both:EDGE (with a condition on the edges:
-    out:EDGE:\{JSON}), where:\{JSON}, order_by:PROPERTY, limit:N and distinct.
+    """Walk from nodes along edges. Steps are out:EDGE, in:EDGE, both:EDGE (with a condition on the edges:
+    out:EDGE:{JSON}), where:{JSON}, order_by:PROPERTY, limit:N and distinct.
 
     Example: weft graph traverse account:ann out:watched in:watched --answer count_by --top 5
     """

@@ -17,7 +17,9 @@ from weft.kv.store import KeyValueStore
 
 
 def init(
-    file: Annotated[Path, typer.Argument(metavar="TYPES.toml", help="Tables [node.NAME] and [edge.NAME].")],
+    file: Annotated[
+        Path, typer.Argument(metavar="TYPES.toml", help=r"Tables \[node.NAME] and \[edge.NAME].")
+    ],
     data: Data = None,
     json: Json = False,
 ) -> None:

@@ -9,10 +9,11 @@ import typer
 
 from weft import kv
 from weft.core.errors import Invalid, NotFound
+from weft.core.lmdb_files import DATA_FILE
 
 Data = Annotated[
     str | None,
-    typer.Option(metavar="DIR_OR_URL", help="The store.", show_default="graph in the data folder"),
+    typer.Option(metavar="DIR", help="The store.", show_default="graph in the data folder"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object on each line.")]
 Hex = Annotated[bool, typer.Option("--hex", help="Take and show all bytes as hexadecimal.")]
@@ -31,7 +32,7 @@ def data_path(data: str | None) -> str:
         data = str(load().data / "graph")
     if ":" in data:
         raise Invalid(f"`{data}` is not a folder", hint="name the folder of a store")
-    if not Path(data).is_dir():
+    if not (Path(data) / DATA_FILE).is_file():
         raise NotFound(f"there is no store in `{data}`", hint="name one with --data")
     return data
 
