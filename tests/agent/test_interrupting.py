@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from weft.agent import Agent
@@ -16,8 +19,10 @@ from weft.agent.interrupting import Interruption, Stop
 from weft.agent.models import open_model
 from weft.agent.models.protocol import DEFAULTS, Delta, Message, Model, Options, TextDelta, ToolSpec
 from weft.agent.models.wire.patience import Patience
+from weft.agent.policy import Access
 from weft.agent.sandbox.unconfined import Unconfined
-from weft.testing.agent import failing_repository, scripted, step
+from weft.agent.tools import Observation, ToolContext
+from weft.testing.agent import call, failing_repository, scripted, step
 from weft.testing.model_server import ModelServer, reply
 
 
@@ -83,6 +88,38 @@ def test_a_reply_that_was_closed_half_way_is_not_on_record(repository: Path) -> 
     result = agent.run("mend it")
     assert not result.ok
     assert not any(isinstance(event, ModelReplied) for event in result.events)
+
+
+class LookArguments(msgspec.Struct, frozen=True):
+    pass
+
+
+class Look:
+    """Reads for a minute; the person presses Ctrl-C as soon as it runs."""
+
+    name, description, read_only, arguments = "look", "look long", True, LookArguments
+
+    def accesses(self, arguments: LookArguments) -> list[Access]:
+        return []
+
+    def run(self, arguments: LookArguments, context: ToolContext) -> Observation:
+        main = threading.main_thread().ident
+        assert main
+        context.box.run(
+            "echo up; sleep 60", timeout_s=60, on_output=lambda data: signal.pthread_kill(main, signal.SIGINT)
+        )
+        return Observation("looked")
+
+
+@pytest.mark.slow
+def test_a_key_press_ends_what_a_read_that_runs_beside_the_loop_waits_for(repository: Path) -> None:
+    model = scripted(step(call("look")), step(say="done"))
+    agent = Agent.open(repository, model=model, sandbox=Unconfined(), verify="true", tools=[Look()])
+    began_s = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        agent.run("look")
+    assert time.monotonic() - began_s < 30
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("weft-tool")]
 
 
 def test_who_begins_to_wait_after_the_interruption_is_ended_too() -> None:

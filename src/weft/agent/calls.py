@@ -143,6 +143,9 @@ class CallRunner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and not isinstance(error, Exception):
+            # Somebody wants to leave, and no call in another thread is to hold that up.
+            self._context.box.close()
         self._pool.shutdown(cancel_futures=True)
 
     def may_start_early(self, name: str) -> bool:

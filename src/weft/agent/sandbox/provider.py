@@ -209,7 +209,8 @@ class Sandbox(Protocol):
         """Bring the workspace inside back to the real one; /tmp is emptied too, and every process ended."""
 
     def close(self) -> None:
-        """End every process and remove all private state; does nothing the second time."""
+        """End every process and remove all private state, from any thread: whoever waits for a command gets
+        `SandboxFailed`. Does nothing the second time."""
 
     def __enter__(self) -> Self:
         return self

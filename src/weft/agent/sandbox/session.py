@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
 import socket
 import struct
-import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
-from weft.agent.sandbox import commit, diff
+from weft.agent.sandbox import commit, diff, template
 from weft.agent.sandbox.changes import Change, Pair, content_at, folder
 from weft.agent.sandbox.inside.keeper import clean_up
 from weft.agent.sandbox.jobs import Job
@@ -83,29 +83,16 @@ class StartFailed(Exception):
 
 
 class Keeper:
-    """A keeper process, the socket to its executor, and the pipe whose closing ends both."""
+    """A keeper process, the socket to its executor, and the lifeline whose closing ends both."""
 
     def __init__(self, python: str, spec: Mapping[str, object]) -> None:
         """Start it and wait until the executor is ready, or raise `StartFailed`."""
         self._spec = spec
-        self._sock, theirs = socket.socketpair()
-        lifeline, self._lifeline = os.pipe()
-        source = os.path.dirname(os.path.abspath(__file__))
-        code = f"import sys; sys.path.insert(0, {source!r}); from inside.keeper import main; main()"
         try:
-            self._process = subprocess.Popen(
-                [python, "-I", "-S", "-c", code, str(theirs.fileno()), str(lifeline)],
-                pass_fds=(theirs.fileno(), lifeline),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={},
-                cwd="/",
-                start_new_session=True,
-            )
-        finally:
-            theirs.close()
-            os.close(lifeline)
+            forked = template.fork_keeper(python)
+        except OSError as error:
+            raise StartFailed("keeper", f"{error}") from error
+        self.pid, self._sock, self._lifeline = forked.pid, forked.sock, forked.lifeline
         self._closed = False
         try:
             self.send(spec)
@@ -143,15 +130,32 @@ class Keeper:
             parts += part
         return bytes(parts)
 
+    def break_off(self) -> None:
+        """Let whoever waits for an answer get `SandboxFailed`; from any thread."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Let go: the keeper kills all that is inside, removes its state and ends."""
         if not self._closed:
             self._closed = True
-            os.close(self._lifeline)
             self._sock.close()
-            self._process.wait()
+            with self._lifeline:
+                self._lifeline.shutdown(socket.SHUT_WR)
+                self._lifeline.recv(1)
             # A keeper that was itself killed has left this to the owner.
             clean_up(self._spec)
+
+
+class Started(NamedTuple):
+    """What one beginning of a sandbox makes anew."""
+
+    keeper: Keeper
+    pair: Pair
+    """The folders to compare."""
+    workspace: str
+    """Where the workspace is inside."""
+    promises: frozenset[Promise]
 
 
 class Session(Sandbox):
@@ -161,22 +165,19 @@ class Session(Sandbox):
         self,
         *,
         root: str,
-        start: Callable[[], tuple[Keeper, Pair, str]],
+        start: Callable[[], Started],
         limits: Limits,
-        promises: frozenset[Promise],
     ) -> None:
-        """`start` makes a fresh keeper, the pair to compare, and the path of the workspace inside."""
         self._root = root
         self._start = start
         self._limits = limits
-        self._promises = promises
         self._lock = threading.RLock()
         self._jobs = itertools.count(1)
         commit.recover(root)
         self._begin()
 
     def _begin(self) -> None:
-        self._keeper, self._pair, self._workspace = self._start()
+        self._keeper, self._pair, self._workspace, self._promises = self._start()
         self._opened_ns = os.stat(os.path.dirname(self._pair.other)).st_ctime_ns
         self._open = True
 
@@ -305,6 +306,8 @@ class Session(Sandbox):
             self._begin()
 
     def close(self) -> None:
+        # A thread that waits for a command holds the lock for as long.
+        self._keeper.break_off()
         with self._lock:
             if self._open:
                 self._open = False
