@@ -12,12 +12,14 @@ from weft.cli.agent import app as agent
 from weft.cli.authz import app as authz
 from weft.cli.graph import app as graph
 from weft.cli.lazy import Entry, lazy_group
+from weft.cli.sandbox import app as sandbox
 
 COMMANDS = [(name,) for name in main.COMMANDS] + [("authz", name) for name in authz.COMMANDS]
 COMMANDS += [("graph", name) for name in graph.COMMANDS] + [("agent", name) for name in agent.COMMANDS]
+COMMANDS += [("sandbox", name) for name in sandbox.COMMANDS]
 NESTED = [("authz", "schema", name) for name in ("write", "read", "diff", "check")]
 NESTED += [("graph", "dead-letters", name) for name in ("list", "show", "replay")]
-GROUPS = ("agent", "authz", "graph", "schema", "dead-letters")
+GROUPS = ("agent", "authz", "graph", "sandbox", "schema", "dead-letters")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "demo": Entry("weft.cli.demo.command:demo", "All three libraries on a real git repository."),
     "serve": Entry("weft.cli.serve:serve", "Serve permissions and graph over HTTP."),
     "agent": Entry("weft.cli.agent.app:app", "A coding agent: tasks, conversations, sessions, undo."),
+    "sandbox": Entry("weft.cli.sandbox.app:app", "Sandboxes: run, shell, doctor, bench."),
     "authz": Entry("weft.cli.authz.app:app", "Permissions: schemas, tuples, questions, tests."),
     "kv": Entry("weft.cli.kv.app:app", "The two-level map underneath: items, namespaces, moves."),
     "graph": Entry("weft.cli.graph.app:app", "A live graph: types, jobs, traversals, queries, export."),

@@ -1,4 +1,4 @@
-"""What this host can promise, and how to make it promise more; for `weft doctor`."""
+"""What this host can promise, and how to make it promise more; for `weft sandbox doctor`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from collections.abc import Mapping
 
 import msgspec
 
+from weft.agent.sandbox.layers import HOW_TO_BOUND_ALL
 from weft.agent.sandbox.namespaces import Namespaces
-from weft.agent.sandbox.provider import Promise
+from weft.agent.sandbox.provider import REQUIRED, Promise, SandboxProvider
 from weft.core.errors import WeftError
-
-_HOW_TO_BOUND_ALL = (
-    "let this process make control groups: run as root, or under systemd with Delegate=yes and a sub-group"
-)
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -24,12 +21,28 @@ class Finding(msgspec.Struct, frozen=True):
     how_to_improve: str
 
 
-def host_report(*, environ: Mapping[str, str] | None = None) -> list[Finding]:
-    """Every promise, found by opening a sandbox around an empty folder rather than by reading versions."""
+def host_report(
+    provider: SandboxProvider | None = None, *, environ: Mapping[str, str] | None = None
+) -> list[Finding]:
+    """Every promise, found by opening a sandbox around an empty folder rather than by reading versions.
+
+    It is a sandbox of the provider, or, by Linux namespaces with the variables of `environ`.
+    """
+    provider = provider or Namespaces(environ=environ)
     with tempfile.TemporaryDirectory(prefix="weft-doctor-") as workspace:
         try:
-            with Namespaces(environ=environ).open(workspace) as box:
-                held, reason = box.promises, _HOW_TO_BOUND_ALL
+            with provider.open(workspace) as box:
+                held, reason = box.promises, ""
         except WeftError as error:
             held, reason = frozenset(), str(error)
-    return [Finding(promise, promise in held, "" if promise in held else reason) for promise in Promise]
+    return [
+        Finding(promise, promise in held, "" if promise in held else reason or _remedy(promise, provider))
+        for promise in Promise
+    ]
+
+
+def _remedy(promise: Promise, provider: SandboxProvider) -> str:
+    """What to do where the provider works and does not hold a promise."""
+    if provider.promises >= REQUIRED:
+        return HOW_TO_BOUND_ALL
+    return f"`{provider.name}` never promises it: use `{Namespaces.name}`"

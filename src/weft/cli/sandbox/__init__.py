@@ -1,0 +1,1 @@
+"""`weft sandbox`: run, work in, examine and time sandboxes from the command line."""
