@@ -231,3 +231,13 @@ def test_a_replayed_event_writes_under_the_token_that_it_would_have_had(graph):
     graph.replay_dead_letters(good)
     first, second = (one.store.get_items("node/person", [b"a"]).items() for one in (undisturbed, graph))
     assert first == second
+
+
+@pytest.mark.parametrize("time_us", ["2026-01-01T00:00:00Z", 1.5, None, 2**70, -(2**70)])
+def test_a_time_that_is_none_does_not_spoil_the_letters(graph, time_us):
+    graph.ingest(people(), IterSource("s", [{"who": "a", "n": 1}], time_us=lambda value: time_us))
+    (letter,) = graph.dead_letters("people")
+    assert letter.time_us == 0
+    assert letter.reason == f"the event time `{time_us!r}` is not between 1970 and now, in microseconds"
+    mended = graph.replay_dead_letters(people(), mend=lambda event: msgspec.structs.replace(event, time_us=5))
+    assert (mended.written, graph.node("person", "a").event_time_us) == ({"node/person": 1}, 5)

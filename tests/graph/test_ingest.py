@@ -6,7 +6,20 @@ import pytest
 
 from weft.core.errors import Invalid, Unavailable
 from weft.core.limits import MAX_DEAD_LETTER_BYTES, MAX_FUTURE_SKEW_US
-from weft.graph import Edge, EdgeType, Event, Graph, Job, Node, NodeRef, NodeType, RelationWrite, Remove, job
+from weft.graph import (
+    Dedup,
+    Edge,
+    EdgeType,
+    Event,
+    Graph,
+    Job,
+    Node,
+    NodeRef,
+    NodeType,
+    RelationWrite,
+    Remove,
+    job,
+)
 from weft.graph.ingest import graph_sink
 from weft.graph.ingest.embedded import EmbeddedRunner
 from weft.graph.ingest.graph_sink import GraphSink
@@ -287,3 +300,21 @@ def test_a_source_may_have_any_name(graph):
     names = ["é" * 2_000, "é" * 2_000 + "x", "\udcff", "a b\0"]
     titles = Job("titles", lambda event: [Node("title", event.value["title"])])
     assert [graph.ingest(titles, plays(name=name)).events for name in names * 2] == [4] * 4 + [0] * 4
+
+
+@pytest.mark.parametrize(
+    ("run", "says"),
+    [
+        (
+            lambda graph: graph.ingest(lambda event: [], IterSource("s", [])),
+            "is no job; put @job from weft.graph",
+        ),
+        (lambda graph: graph.ingest(Plays, "plays.ndjson"), "`'plays.ndjson'` is no source; make one"),
+        (lambda graph: graph.backfill(Plays, IterSource("s", [])), "`sources` takes a list"),
+        (lambda graph: Dedup(window_s="1m"), "window_s=`1m` is not a time"),
+    ],
+)
+def test_what_is_no_job_source_or_window_is_one_clear_error(graph, run, says):
+    with pytest.raises(Invalid) as refused:
+        run(graph)
+    assert says in str(refused.value)

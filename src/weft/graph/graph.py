@@ -194,6 +194,7 @@ class Graph:
         from weft.graph.ingest.embedded import EmbeddedRunner
         from weft.graph.ingest.graph_sink import GraphSink
 
+        sources = _listed(sources, "sources")
         runner = EmbeddedRunner(clock=self.clock, rate_per_s=rate_per_s)
         sink = GraphSink(self.store, self.schema, relations)
         return [runner.run(job, source, sink, progress=progress) for source in sources]

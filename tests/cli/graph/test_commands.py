@@ -227,3 +227,13 @@ def test_an_interrupted_ingest_says_that_it_goes_on(
         done = graph("ingest jobs.py plays.ndjson --time at")
     assert (done.code, done.out) == (130, "")
     assert done.err == "interrupted; what was read is written, and the same command goes on from there\n"
+
+
+def test_letters_without_a_time_are_replayed_with_the_field_that_has_it(graph: Any, tmp_path: Path) -> None:
+    (tmp_path / "more.ndjson").write_text(PLAY.format(hour=1, title="Heat") + "no JSON\n")
+    assert "2 dead letters" in graph("ingest jobs.py more.ndjson --time when").out
+    assert graph("dead-letters replay fixed.py").out == "1 passed, 2 are left\n"
+    done = graph("dead-letters replay fixed.py --time at")
+    assert (done.code, done.out) == (1, "1 passed, 1 are left\n")
+    assert "it has no event time" not in graph("dead-letters list plays").out
+    assert "2026-01-02T01:00:00Z" in graph("show account:eve").out

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from weft.cli.graph.ingest import report_fields
 from weft.cli.graph.jobs import load_job
-from weft.cli.graph.options import Data, JobName, JobsFile, Permissions, open_graph, open_relations
+from weft.cli.graph.options import (
+    Data,
+    JobName,
+    JobsFile,
+    Permissions,
+    TimeField,
+    open_graph,
+    open_relations,
+)
 from weft.cli.graph.output import when
 from weft.cli.output import Json, emit, print_table, say
 from weft.core.errors import Invalid
-from weft.graph.ingest.model import DeadLetter
+from weft.graph.ingest.model import DeadLetter, Event
+from weft.graph.ingest.sources.event_time import event_at
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -70,22 +80,36 @@ def show(
 def replay(
     jobs: JobsFile,
     job: JobName = None,
+    time: TimeField = None,
     data: Data = None,
     authz: Permissions = None,
     json: Json = False,
 ) -> None:
     """Pass a job's dead letters through the job as it is now; what passes disappears from the list.
 
-    Exits with 1 where some are left.
+    With --time also those that had no time, as under another name of the field. Exits with 1 where some are
+    left.
 
     Example: weft graph dead-letters replay jobs.py
     """
     chosen = load_job(jobs, job)
     with open_graph(data) as graph, open_relations(authz) as relations:
-        report = graph.replay_dead_letters(chosen, relations=relations)
+        mend = None if time is None else _timed(time)
+        report = graph.replay_dead_letters(chosen, mend=mend, relations=relations)
     passed = report.events - report.dead_letters
     emit(json, report_fields(report), f"{passed:,} passed, {report.dead_letters:,} are left")
     raise typer.Exit(1 if report.dead_letters else 0)
+
+
+def _timed(field: str) -> Callable[[Event], Event]:
+    def mend(event: Event) -> Event:
+        return (
+            event_at(event.offset, event.value, field)
+            if event.error and isinstance(event.value, dict)
+            else event
+        )
+
+    return mend
 
 
 def _fields(letter: DeadLetter) -> dict[str, object]:

@@ -61,7 +61,8 @@ class Dedup:
     merge: Mapping[str, Mapping[str, Policy]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not (self.window_s >= 0 and math.isfinite(self.window_s)):
+        window_s = self.window_s
+        if not (isinstance(window_s, int | float) and window_s >= 0 and math.isfinite(window_s)):
             raise Invalid(f"window_s=`{self.window_s}` is not a time", hint="use seconds, from 0")
         for stream, policies in self.merge.items():
             for name, policy in policies.items():

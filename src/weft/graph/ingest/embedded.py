@@ -53,6 +53,12 @@ class EmbeddedRunner:
 
     def run(self, job: Job, source: Source, sink: Sink, *, progress: Progress | None = None) -> IngestReport:
         """Run until the source ends."""
+        if not isinstance(job, Job):
+            raise Invalid(f"`{job!r:.80}` is no job", hint="put @job from weft.graph above it")
+        if not callable(getattr(source, "events", None)):
+            raise Invalid(
+                f"`{source!r:.80}` is no source", hint="make one, like file_source(...) or IterSource(...)"
+            )
         # A path that is not UTF-8 may be part of a source's name.
         stream = f"{job.name}/{source.name}".encode("utf-8", "backslashreplace").decode()
         start = sink.positions(stream)

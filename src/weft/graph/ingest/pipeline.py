@@ -153,7 +153,7 @@ class Pipeline:
             self.report.stream,
             event.partition,
             event.offset,
-            event.time_us,
+            _time(event.time_us),
             _text(reason),
             _text(_json(event.value)),
             _payload(event.value),
@@ -178,6 +178,11 @@ class _StreamHash(dict[int, int]):
 def _check_time(time_us: int, now_us: int) -> None:
     if type(time_us) is not int or not 0 <= time_us <= now_us + MAX_FUTURE_SKEW_US:
         raise Invalid(f"the event time `{time_us!r}` is not between 1970 and now, in microseconds")
+
+
+def _time(time_us: object) -> int:
+    """An event's time where it can be kept; what it was instead is in the reason."""
+    return time_us if type(time_us) is int and -(2**63) <= time_us < 2**63 else 0
 
 
 def _payload(value: object) -> bytes:
