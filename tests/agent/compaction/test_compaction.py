@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -385,3 +386,10 @@ def test_long_notes_do_not_overflow_the_window(seed: int, steps: int, budget: in
     assert window_tokens(made.messages) <= budget
     reachable = whole(made) + "".join(text for handle, text in store.items() if handle in whole(made))
     assert all(one in reachable for one in tests)
+
+
+@pytest.mark.parametrize("output", ["\n" * 24_000, "a." * 12_000, "AError" * 4_000, "a/" * 12_000])
+def test_output_that_is_made_to_cost_time_costs_little(output: str) -> None:
+    began = time.process_time()
+    facts(ran(1, "pytest -q", 1, output))
+    assert time.process_time() - began < 1

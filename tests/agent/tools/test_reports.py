@@ -358,6 +358,7 @@ def test_no_mixture_of_reports_breaks_the_reading(lines: list[str]) -> None:
         "[ RUN      ] A.B",
         "---- a stdout ----\n\nthread 'a' panicked at b.rs:1:2:\nx",
         "1 passed, ",
+        "\n",
     ],
 )
 def test_output_that_is_made_to_cost_time_costs_little(line: str) -> None:

@@ -29,10 +29,10 @@ from weft.agent.tools.reports import parse
 # As `tools.reports.summarise` writes a failure: `- test (place): message`.
 _FAILURE: Final = re.compile(r"^- (\S.*?)(?: \(([^()\s]+:\d+)\))?(?:: (.*))?$")
 _ERROR: Final = re.compile(
-    r"\b(?:[a-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Warning|Fault|Interrupt)\b(?::[^\n]*)?"
+    r"\b(?:[a-z_]\w{0,80}\.){0,8}[A-Z]\w{0,80}(?:Error|Exception|Warning|Fault|Interrupt)\b(?::[^\n]*)?"
 )
 _FRAME: Final = re.compile(
-    r'(?:File "([^"\n]+)", line (\d+)|^\s*(?:at )?([\w./\\-]+\.\w+):(\d+))', re.MULTILINE
+    r'(?:File "([^"\n]+)", line (\d+)|^[ \t]*(?:at )?([\w./\\-]{1,400}\.\w+):(\d+))', re.MULTILINE
 )
 _LIBRARY: Final = re.compile(r"(?:^|/)(?:usr|lib|site-packages|node_modules|\.cargo|\.venv)/|^<")
 _DECISION_CHARS: Final = 400

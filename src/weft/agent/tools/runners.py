@@ -86,7 +86,7 @@ def unittest(text: str) -> TestReport | None:
 
 
 _GO_RESULT: Final = re.compile(
-    r"^\s*--- (PASS|FAIL|SKIP): (\S+) \([\d.]+s\)\n((?:(?!\s*--- |FAIL|ok\s|PASS$).*\n){0,300})", _M
+    r"^[ \t]*--- (PASS|FAIL|SKIP): (\S+) \([\d.]+s\)\n((?:(?![ \t]*--- |FAIL|ok\s|PASS$).*\n){0,300})", _M
 )
 _GO_PACKAGE: Final = re.compile(r"^(ok|FAIL)\s+(\S+)\s+(?:[\d.]+s|\(cached\)|\[(build|setup) failed\])", _M)
 _GO_PLACE: Final = re.compile(r"^\s*(\S+\.go:\d+):\s?(.*)")
@@ -146,8 +146,8 @@ def cargo(text: str) -> TestReport | None:
     return TestReport("cargo test", _some(counts | {"error": len(build)}), (*build, *failures))
 
 
-_JEST_COUNTS: Final = re.compile(r"^\s*Tests:?\s+((?:\d+ [a-z]+[,| ]*)+)(?:total|\(\d+\))?", _M)
-_JEST_FAILURE: Final = re.compile(r"^\s*● (?!Console)(.+ › .+|\S.*)\n\n?((?:(?!\s*● ).*\n){0,300})", _M)
+_JEST_COUNTS: Final = re.compile(r"^[ \t]*Tests:?[ \t]+((?:\d+ [a-z]+[,| ]*)+)(?:total|\(\d+\))?", _M)
+_JEST_FAILURE: Final = re.compile(r"^[ \t]*● (?!Console)(.+ › .+|\S.*)\n\n?((?:(?![ \t]*● ).*\n){0,300})", _M)
 _VITEST_FAILURE: Final = re.compile(r"^ *FAIL +(\S+ > .+)\n((?:(?! *FAIL | ⎯).*\n){0,300})", _M)
 _SCRIPT_PLACE: Final = re.compile(r"([\w./@-]+\.[cm]?[jt]sx?:\d+)(?::\d+)?")
 
@@ -221,7 +221,7 @@ def gtest(text: str) -> TestReport | None:
 
 
 _CTEST_COUNTS: Final = re.compile(r"^\d+% tests passed, (\d+) tests failed out of (\d+)", _M)
-_CTEST_FAILURE: Final = re.compile(r"^\s+\d+ - (\S+) \((.+)\)", _M)
+_CTEST_FAILURE: Final = re.compile(r"^[ \t]+\d+ - (\S+) \((.+)\)", _M)
 
 
 def ctest(text: str) -> TestReport | None:
