@@ -219,7 +219,7 @@ def test_a_dead_keeper_takes_everything_along(workspace: Path) -> None:
     marker = new_marker()
     box = Sandbox.open(workspace)
     assert isinstance(box, session.Session)
-    keeper = box._keeper._process.pid
+    keeper = box._keeper.pid
     killer = threading.Timer(0.3, os.kill, (keeper, signal.SIGKILL))
     killer.start()
     with pytest.raises(SandboxFailed):

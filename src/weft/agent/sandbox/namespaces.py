@@ -15,7 +15,7 @@ from weft.agent.sandbox import cgroups, shown
 from weft.agent.sandbox.changes import Pair
 from weft.agent.sandbox.inside import kernel, seccomp
 from weft.agent.sandbox.provider import DEFAULT_LIMITS, REQUIRED, Limits, Promise, Sandbox
-from weft.agent.sandbox.session import Keeper, Session, StartFailed
+from weft.agent.sandbox.session import Keeper, Session, Started, StartFailed
 from weft.core.errors import Invalid, NotFound, Unavailable
 
 # Users that own nothing: far above accounts and the ranges of /etc/subuid, one for each sandbox.
@@ -74,17 +74,13 @@ class Namespaces:
             "environment": shown.environment(root, readable, self._environ),
             "tmp_bytes": limits.tmp_bytes,
         }
-        groups = cgroups.create(limits.memory_bytes, limits.processes)
-        cgroups.remove(list(groups.values()))
-        promises = REQUIRED | ({Promise.TOTAL_MEMORY} if "memory" in groups else set())
         return Session(
             root=root,
             start=lambda: self._start(root, fixed, limits),
             limits=limits,
-            promises=promises,
         )
 
-    def _start(self, root: str, fixed: dict[str, object], limits: Limits) -> tuple[Keeper, Pair, str]:
+    def _start(self, root: str, fixed: dict[str, object], limits: Limits) -> Started:
         try:
             return self._launch(root, fixed, limits, as_copy=not can_be_lower(root))
         except StartFailed as failure:
@@ -95,9 +91,7 @@ class Namespaces:
         except StartFailed as failure:
             raise _unavailable(failure) from failure
 
-    def _launch(
-        self, root: str, fixed: dict[str, object], limits: Limits, *, as_copy: bool
-    ) -> tuple[Keeper, Pair, str]:
+    def _launch(self, root: str, fixed: dict[str, object], limits: Limits, *, as_copy: bool) -> Started:
         state = tempfile.mkdtemp(prefix="weft-sandbox-", dir=self._state)
         uid = _FIRST_UID + (os.getpid() * 64 + next(_numbers)) % _UIDS if is_real_root() else None
         groups = cgroups.create(limits.memory_bytes, limits.processes)
@@ -113,7 +107,8 @@ class Namespaces:
                 "cgroups": list(groups.values()),
                 "rlimits": rlimits(limits),
             }
-            return Keeper(sys.executable, spec), pair, root
+            promises = REQUIRED | ({Promise.TOTAL_MEMORY} if "memory" in groups else set())
+            return Started(Keeper(sys.executable, spec), pair, root, promises)
         except BaseException:
             cgroups.remove(list(groups.values()))
             shutil.rmtree(state, ignore_errors=True)

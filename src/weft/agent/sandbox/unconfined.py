@@ -8,11 +8,10 @@ import tempfile
 from collections.abc import Iterable, Mapping
 
 from weft.agent.sandbox import shown
-from weft.agent.sandbox.changes import Pair
 from weft.agent.sandbox.inside.keeper import remove
 from weft.agent.sandbox.namespaces import checked_workspace, copies, rlimits, start_or_unavailable
 from weft.agent.sandbox.provider import DEFAULT_LIMITS, Limits, Promise, Sandbox
-from weft.agent.sandbox.session import Keeper, Session
+from weft.agent.sandbox.session import Session, Started
 
 _HELD = frozenset({Promise.TIME, Promise.OUTPUT, Promise.CLEANUP, Promise.ENVIRONMENT, Promise.CHANGES})
 
@@ -46,7 +45,7 @@ class Unconfined:
         root = checked_workspace(workspace)
         covered = shown.covered(root, hidden)
 
-        def start() -> tuple[Keeper, Pair, str]:
+        def start() -> Started:
             state = tempfile.mkdtemp(prefix="weft-unconfined-", dir=self._state)
             pair = copies(root, state, None)
             for path in covered:
@@ -65,6 +64,6 @@ class Unconfined:
                 "cgroups": [],
                 "rlimits": bounds,
             }
-            return start_or_unavailable(sys.executable, spec), pair, pair.other
+            return Started(start_or_unavailable(sys.executable, spec), pair, pair.other, _HELD)
 
-        return Session(root=root, start=start, limits=limits, promises=_HELD)
+        return Session(root=root, start=start, limits=limits)

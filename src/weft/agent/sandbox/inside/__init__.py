@@ -1,1 +1,1 @@
-"""What runs inside a sandbox: standard library only, started by `python -I -S`, to be small and soon up."""
+"""What runs inside a sandbox: standard library only, loaded once by a template that is forked for each."""

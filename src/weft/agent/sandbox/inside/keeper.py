@@ -5,33 +5,31 @@ from __future__ import annotations
 import _socket
 import os
 import select
-import sys
 
 from . import confine, executor, kernel, rootfs, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
 _DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/pts"]
 
 
-def main() -> None:
-    """Serve one sandbox; argv holds the numbers of the control socket and of the lifeline pipe."""
-    sock = _socket.socket(fileno=int(sys.argv[1]))
-    lifeline = int(sys.argv[2])
-    os.set_inheritable(sock.fileno(), False)
-    os.set_inheritable(lifeline, False)
-    spec: Any = wire.receive(sock)
+def serve(sock: _socket.socket, lifeline: int, owner: int) -> NoReturn:
+    """Serve one sandbox and end the process; `owner` is a pidfd, `lifeline` a socket that the owner holds."""
     try:
-        status = _keep(sock, lifeline, spec)
+        spec: Any = wire.receive(sock)
+    except wire.Closed:
+        os._exit(1)
+    try:
+        status = _keep(sock, lifeline, owner, spec)
     finally:
         clean_up(spec)
     os._exit(status)
 
 
-def _keep(sock: _socket.socket, lifeline: int, spec: Any) -> int:
-    """Run the executor as a child until it ends or the owner lets go of the lifeline."""
+def _keep(sock: _socket.socket, lifeline: int, owner: int, spec: Any) -> int:
+    """Run the executor as a child until it ends, the owner lets go of the lifeline, or the owner ends."""
     child = -1
     try:
         idmap_fd = _identity_swap(spec["idmap"]) if spec["idmap"] else 0
@@ -49,11 +47,15 @@ def _keep(sock: _socket.socket, lifeline: int, spec: Any) -> int:
         return 1
     if child == 0:
         os.close(lifeline)
+        os.close(owner)
         _become_executor(sock, spec, idmap_fd)
     sock.close()
+    if idmap_fd:
+        os.close(idmap_fd)
     ended = os.pidfd_open(child)
     poll = select.poll()
     poll.register(lifeline, select.POLLIN)
+    poll.register(owner, select.POLLIN)
     poll.register(ended, select.POLLIN)
     poll.poll()
     try:
@@ -94,7 +96,10 @@ def _become_executor(sock: _socket.socket, spec: Any, idmap_fd: int) -> None:
 
 def _confine(spec: Any, idmap_fd: int) -> None:
     for path in spec["cgroups"]:
-        with open(f"{path}/cgroup.procs", "w") as file:
+        # A thread that moves itself, and this process has one only, waits for nobody; a process that is moved
+        # waits for every fork on the host to be over, which takes ten milliseconds. Version 2 knows no other.
+        name = "tasks" if os.path.exists(f"{path}/tasks") else "cgroup.procs"
+        with open(f"{path}/{name}", "w") as file:
             file.write("0")
     host_proc = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
     kernel.unshare(

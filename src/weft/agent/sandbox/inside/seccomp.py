@@ -6,6 +6,7 @@ EPERM, so that programs report it; one of a foreign architecture kills: its numb
 
 from __future__ import annotations
 
+import functools
 import struct
 
 from .kernel import (
@@ -111,6 +112,7 @@ def supported(machine: str) -> bool:
     return machine in _AUDIT_ARCH
 
 
+@functools.cache
 def program(machine: str) -> bytes:
     """The filter for one architecture, as the kernel takes it."""
     column = list(_AUDIT_ARCH).index(machine)

@@ -1,0 +1,263 @@
+"""The template that keepers are forked from: killed, orphaned, shared, and empty of what the owner knows."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from weft.agent.sandbox import Sandbox, cgroups, session, template
+from weft.core.errors import Unavailable
+
+pytestmark = pytest.mark.sandbox
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "a").write_text("a\n")
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """No template yet, and none that a test has changed for the next."""
+    template._end()
+    yield
+    template._end()
+
+
+def eventually(what: str, condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+def template_pid() -> int:
+    assert template._template is not None
+    return template._template[0].pid
+
+
+def keeper_of(box: Sandbox) -> int:
+    assert isinstance(box, session.Session)
+    return box._keeper.pid
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def works(box: Sandbox) -> bool:
+    return box.run("cat a").output == "a\n"
+
+
+def test_a_killed_template_is_replaced_and_its_sandboxes_live_on(workspace: Path, fresh: None) -> None:
+    with Sandbox.open(workspace) as before:
+        killed = template_pid()
+        os.kill(killed, signal.SIGKILL)
+        with Sandbox.open(workspace) as after:
+            assert template_pid() != killed
+            assert works(before)
+            assert works(after)
+
+
+def test_a_stopped_template_is_one_clear_error(
+    workspace: Path, fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(template, "_FORK_S", 2.0)
+    Sandbox.open(workspace).close()
+    stopped = template_pid()
+    template._template[0]._control.settimeout(0.1)  # type: ignore[index]
+    os.kill(stopped, signal.SIGSTOP)
+    with pytest.raises(Unavailable, match="keeper"):
+        Sandbox.open(workspace)
+    assert gone(stopped)
+    with Sandbox.open(workspace) as box:
+        assert works(box)
+
+
+_OWNER = """
+import os, sys, time
+from weft.agent.sandbox import Sandbox, template
+box = Sandbox.open(sys.argv[1])
+forked = os.fork() if sys.argv[2] == "fork" else -1
+if forked == 0:
+    time.sleep(60)
+print(template._template[0].pid, box._keeper.pid, forked, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("fork", ["plain", "fork"])
+def test_template_and_keeper_go_with_a_killed_owner(workspace: Path, fork: str) -> None:
+    """Also while a fork of the owner, which has its descriptors, lives on."""
+    command = [sys.executable, "-c", _OWNER, str(workspace), fork]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as owner:
+        assert owner.stdout is not None
+        spawned, keeper, forked = map(int, owner.stdout.readline().split())
+        assert not gone(spawned)
+        assert not gone(keeper)
+        try:
+            owner.kill()
+            eventually("the keeper is gone", lambda: gone(keeper))
+            eventually("the template is gone", lambda: gone(spawned))
+        finally:
+            if forked > 0:
+                os.kill(forked, signal.SIGKILL)
+
+
+_CHANGING = """
+import os, resource, sys, threading
+from weft.agent.sandbox import Sandbox, template
+def opened():
+    with Sandbox.open(sys.argv[1]) as box:
+        assert box.run("cat a").output == "a\\n"
+        return template._template[0].pid, os.getpriority(os.PRIO_PROCESS, box._keeper.pid)
+first = opened()
+assert opened() == first
+os.nice(3)
+niced = opened()
+assert niced[0] != first[0] and niced[1] == first[1] + 3, (first, niced)
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+limited = opened()
+assert limited[0] != niced[0]
+thread = threading.Thread(target=opened)
+thread.start()
+thread.join()
+assert opened() == limited
+child = os.fork()
+if child == 0:
+    assert template._template is None
+    assert opened()[0] != limited[0]
+    template._end()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert opened() == limited
+print("done")
+"""
+
+
+def test_a_keeper_inherits_what_the_owner_is_now(workspace: Path) -> None:
+    """Niced, limited, forked: each has a template of its own; a thread that opens and ends leaves it be."""
+    command = [sys.executable, "-W", "error", "-c", _CHANGING, str(workspace)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("done\n", "")
+
+
+def test_threads_open_side_by_side_from_one_template(workspace: Path, fresh: None) -> None:
+    boxes: list[Sandbox] = []
+    threads = [threading.Thread(target=lambda: boxes.append(Sandbox.open(workspace))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    try:
+        keepers = {keeper_of(box) for box in boxes}
+        assert len(keepers) == 8
+        assert keepers <= set(children(template_pid()))
+        for number, box in enumerate(boxes):
+            box.write("a", b"%d" % number)
+        assert [box.read("a") for box in boxes] == [b"%d" % number for number in range(8)]
+    finally:
+        for box in boxes:
+            box.close()
+
+
+def descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+@pytest.mark.slow
+def test_nothing_is_left_of_two_hundred_sandboxes(workspace: Path, fresh: None) -> None:
+    def left() -> tuple[int, int, list[int], int, list[str]]:
+        parents = {parent for name in ("memory", "pids") for parent, _ in cgroups._places(name)}
+        groups = [str(path) for each in parents for path in Path(each).glob(f"weft-{os.getpid()}-*")]
+        mounts = Path("/proc/self/mountinfo").read_text().count("\n")
+        own = template_pid()
+        return descriptors(os.getpid()), descriptors(own), children(own), mounts, groups
+
+    Sandbox.open(workspace).close()
+    eventually("the first is gone", lambda: not children(template_pid()))
+    before = left()
+    for _ in range(200):
+        Sandbox.open(workspace).close()
+    eventually("all keepers are gone", lambda: not children(template_pid()))
+    assert left() == before
+
+
+def processes(box: Sandbox) -> dict[str, int]:
+    [executor] = children(keeper_of(box))
+    return {"template": template_pid(), "keeper": keeper_of(box), "executor": executor}
+
+
+_HELD = {
+    "template": ["anon_inode", "socket"],
+    "keeper": ["anon_inode", "anon_inode", "socket"],
+    "executor": ["socket"],
+}
+"""Pidfds (of the owner; of the executor) and sockets; the standard three lead nowhere."""
+
+
+def test_nothing_of_the_owner_is_inherited(
+    workspace: Path, fresh: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("treasure")
+    monkeypatch.setenv("WEFT_TREASURE", "treasure")
+    fd = os.open(secret, os.O_RDONLY)
+    os.set_inheritable(fd, True)
+    try:
+        with Sandbox.open(workspace) as other, Sandbox.open(workspace) as box:
+            assert works(other)
+            for name, pid in processes(box).items():
+                assert Path(f"/proc/{pid}/environ").read_bytes() == b"", name
+                held = [os.readlink(f"/proc/{pid}/fd/{each}") for each in os.listdir(f"/proc/{pid}/fd")]
+                kinds = sorted(each.partition(":")[0] for each in held if each != "/dev/null")
+                assert kinds == _HELD[name], held
+            assert "treasure" not in box.run("env; ls -l /proc/self/fd; cat /proc/*/environ").output
+    finally:
+        os.close(fd)
+
+
+def memory(pid: int) -> bytes:
+    found = []
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in maps:
+            span, rights, *_ = line.split()
+            if rights.startswith("rw"):
+                low, high = (int(each, 16) for each in span.split("-"))
+                memory.seek(low)
+                found.append(memory.read(high - low))
+    return b"".join(found)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may read the memory of an executor")
+def test_no_sandbox_has_another_or_the_owner_in_its_memory(tmp_path: Path, fresh: None) -> None:
+    marks = [secrets.token_hex(16) for _ in range(3)]
+    for mark in marks[:2]:
+        (tmp_path / mark).mkdir()
+    with Sandbox.open(tmp_path / marks[0]) as first, Sandbox.open(tmp_path / marks[1]) as second:
+        first.write("a", marks[2].encode())
+        contents = {name: memory(pid) for name, pid in processes(second).items()}
+        assert marks[0].encode() in memory(processes(first)["executor"])
+    assert marks[1].encode() in contents["executor"]
+    assert marks[1].encode() not in contents["template"]
+    for name, content in contents.items():
+        assert marks[0].encode() not in content, name
+        assert marks[2].encode() not in content, name
