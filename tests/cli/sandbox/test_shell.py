@@ -21,15 +21,15 @@ PROMPT = "(sandbox) "
 
 
 class Terminal:
-    """A terminal with `weft sandbox shell` in it."""
+    """A terminal with `weft sandbox …` in it."""
 
-    def __init__(self, workspace: Path, *options: str) -> None:
+    def __init__(self, workspace: Path, *words: str) -> None:
         self._ours, theirs = pty.openpty()
         self.resize(30, 100)
         self._before = termios.tcgetattr(theirs)
         self._theirs = theirs
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "weft", "sandbox", "shell", *options],
+            [sys.executable, "-m", "weft", "sandbox", *words],
             cwd=workspace,
             env=os.environ | {"TERM": "dumb"},
             stdin=theirs,
@@ -71,7 +71,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(workspace: Path) -> Iterator[Terminal]:
-    made = Terminal(workspace, "--keep")
+    made = Terminal(workspace, "shell", "--keep")
     yield made
     made.close()
 
@@ -112,6 +112,15 @@ def test_jobs_are_interrupted_stopped_and_resumed(terminal: Terminal) -> None:
     terminal.type("exit $?\r")
     terminal.until("no file changed")
     assert terminal.ended() == 130
+
+
+def test_output_of_run_cannot_command_a_terminal(workspace: Path) -> None:
+    terminal = Terminal(workspace, "run", "--", "printf", r"\033[2Jhidden\nplain\n")
+    shown = terminal.until("no file changed")
+    assert "\\x1b[2Jhidden\r\nplain\r\n" in shown
+    assert "\x1b" not in shown
+    assert terminal.ended() == 0
+    terminal.close()
 
 
 def test_lines_from_a_pipe_are_run(weft: Any, workspace: Path) -> None:

@@ -27,8 +27,7 @@ _FIXES: Final = {
     "network": _CONTAINER.format(_OPEN),
     "overlay": "keep temporary files (TMPDIR) on ext4, xfs or btrfs, on Linux 5.11 or newer; else the "
     "workspace is copied",
-    "idmapped mounts": "only root needs them: run as an ordinary user, or on Linux 5.12 or newer; else the "
-    "workspace is copied",
+    "idmapped mounts": _KERNEL.format("5.12") + ", or run as an ordinary user; else the workspace is copied",
     "no_new_privs": _KERNEL.format("3.5"),
     "seccomp": "boot a kernel with CONFIG_SECCOMP_FILTER",
 }
@@ -73,6 +72,8 @@ def _probed() -> list[Layer]:
     told = dict(line.split("\t") for line in done.stdout.splitlines())
     if not seccomp.supported(kernel.machine()):
         told["seccomp"] = f"there is no filter for {kernel.machine()}"
+    if os.geteuid() != 0:
+        del told["idmapped mounts"]  # only root has somebody else work on the workspace
     return [
         Layer(
             name=name,

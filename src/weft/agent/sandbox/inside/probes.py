@@ -78,8 +78,7 @@ def processes(folder: str) -> None:
 
 def network(folder: str) -> None:
     """Namespaces for the network, for messages between processes, the host's name and control groups."""
-    _own_user()
-    kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWCGROUP)
+    _unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWCGROUP)
 
 
 def overlay(folder: str) -> None:
@@ -134,12 +133,15 @@ PROBES = {
 }
 
 
-def _own_user() -> None:
-    if os.geteuid() != 0:
-        user_namespace("")
-
-
 def _own_mounts() -> None:
-    _own_user()
-    kernel.unshare(kernel.CLONE_NEWNS)
+    _unshare(kernel.CLONE_NEWNS)
     kernel.mount(None, "/", kernel.MS_REC | kernel.MS_PRIVATE)
+
+
+def _unshare(flags: int) -> None:
+    """As the caller where it may, else as root of a user namespace."""
+    try:
+        kernel.unshare(flags)
+    except PermissionError:
+        user_namespace("")
+        kernel.unshare(flags)
