@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from weft.core.errors import Invalid
-from weft.graph import Edge, EdgeRef, EdgeType, Graph, Node, NodeRef, NodeType
+from weft.core.errors import Corrupt, Invalid
+from weft.graph import Edge, EdgeRef, EdgeType, Graph, Node, NodeRef, NodeType, layout
+from weft.kv import ItemWrite, Put, TokenSource
 from weft.kv.memory import MemoryStore
 from weft.testing.clock import VirtualClock
 
@@ -155,3 +156,17 @@ def test_types_that_do_not_fit_make_no_folder(tmp_path):
     with pytest.raises(Invalid, match="undeclared node type `title`"):
         Graph.open(tmp_path / "graph", [NodeType("account"), EdgeType("watched", "account", "title")])
     assert not (tmp_path / "graph").exists()
+
+
+def test_damaged_properties_name_whose_they_are(graph):
+    graph.put(nodes=[Node("account", "a", {}, 1)], edges=[Edge("watched", "a", "t", {}, 1)])
+    for namespace, key in ((layout.node_namespace("account"), b""), (layout.out_namespace("watched"), b"t")):
+        junk = ItemWrite(key, b"5")
+        put = Put(namespace=namespace, record=b"a", items=(junk,), event_time_us=2, token=TokenSource().new())
+        graph.store.mutate([put])
+    with pytest.raises(Corrupt, match=r"node `account:a`: the properties do not decode.*; write it again"):
+        graph.node("account", "a")
+    with pytest.raises(Corrupt, match="edge `a -watched-> t`: the properties do not decode"):
+        graph.start("account", "a").out("watched").edges()
+    graph.put(nodes=[Node("account", "a", {"name": "Ann"}, 3)])
+    assert graph.node("account", "a").properties == {"name": "Ann"}

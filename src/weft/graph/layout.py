@@ -207,18 +207,29 @@ def properties_of(item: Item) -> dict[str, Any]:
     try:
         return _properties.decode(item.value)
     except msgspec.MsgspecError as error:
-        raise Corrupt(f"a node's or edge's properties do not decode: {error}") from error
+        raise Corrupt(f"the properties do not decode: {error}") from error
 
 
 def node_from(name: str, node: bytes, items: Iterable[Item]) -> Node:
     """The node as its record's items tell it."""
     properties: dict[str, Any] = {}
     time_us = 0
-    for item in items:
-        properties.update(properties_of(item))
-        time_us = max(time_us, item.version.event_time_us)
+    try:
+        for item in items:
+            properties.update(properties_of(item))
+            time_us = max(time_us, item.version.event_time_us)
+    except Corrupt as error:
+        raise _damaged(f"node `{name}:{id_text(node)}`", error) from error
     return Node(name, id_text(node), properties, time_us)
 
 
 def edge_from(name: str, source: bytes, target: bytes, item: Item) -> Edge:
-    return Edge(name, id_text(source), id_text(target), properties_of(item), item.version.event_time_us)
+    try:
+        properties = properties_of(item)
+    except Corrupt as error:
+        raise _damaged(f"edge `{id_text(source)} -{name}-> {id_text(target)}`", error) from error
+    return Edge(name, id_text(source), id_text(target), properties, item.version.event_time_us)
+
+
+def _damaged(what: str, error: Corrupt) -> Corrupt:
+    return Corrupt(f"{what}: {error.message}", hint="write it again, or remove it")
