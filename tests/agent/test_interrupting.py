@@ -78,6 +78,19 @@ def test_a_model_that_says_nothing_does_not_hold_up_an_interruption(repository: 
     assert result.timings["model"] < patience.first_token_s / 2
 
 
+def test_an_interruption_at_the_first_event_counts(repository: Path) -> None:
+    agent = Agent.open(
+        repository,
+        model=scripted(step(say="done")),
+        sandbox=Unconfined(),
+        verify="true",
+        on_event=lambda event: agent.interrupt() if isinstance(event, SessionStarted) else None,
+    )
+    stopped = agent.run("mend it")
+    assert [type(event) for event in stopped.events] == [SessionStarted, Interrupted]
+    assert agent.resume(stopped.session).ok
+
+
 def test_a_reply_that_was_closed_half_way_is_not_on_record(repository: Path) -> None:
     def interrupt(delta: Delta) -> None:
         if isinstance(delta, TextDelta):

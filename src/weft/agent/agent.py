@@ -153,6 +153,7 @@ class Agent:
         In plan mode nothing can be changed, and the result's `summary` is a plan; it, or what a person made
         of it, can be the `plan` that a later run acts on.
         """
+        self._setup.interruption.forget()
         if not task.strip():
             raise Invalid("the task is empty", hint="say what is to be done")
         session = self.sessions.new(self._setup.on_event)
@@ -166,6 +167,7 @@ class Agent:
         A session that has ended gives its result again, or goes on with a further `message` of the person.
         With `land`, its verified change is landed if it was not.
         """
+        self._setup.interruption.forget()
         if "." in session:
             raise Invalid(
                 f"`{session}` is the session of a sub-agent", hint=f"resume `{session.split('.')[0]}`"
@@ -185,6 +187,7 @@ class Agent:
         A new session in which everything but the model is real. `Conflict` where a file that the session
         changed is not as the session found it.
         """
+        self._setup.interruption.forget()
         recorded = self.sessions.open(session)
         before = State(recorded.events)
         if before.started is None:
@@ -219,7 +222,6 @@ class Agent:
             )
 
     def _drive(self, setup: Setup, session: Session, land: bool) -> RunResult:
-        setup.interruption.forget()
         state = State(session.events)
         stopwatch = Stopwatch(setup.clock)
         if state.ended and not (land and state.ended.ok and not state.landed):

@@ -171,6 +171,14 @@ def test_files_are_deleted_and_moved_one_at_a_time(use, box: Sandbox) -> None:
         use("delete_file", path="gone")
 
 
+def test_a_file_that_shrinks_while_its_symbols_are_shown_is_no_crash(
+    use, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.write("late.py", b"\n\n\ndef zebra():\n    pass\n")
+    monkeypatch.setattr(CodeIndex, "read", lambda index, path: b"")
+    assert use("find_symbol", name="zebra").text == "late.py:4-5 function zebra: "
+
+
 def test_diagnostics_run_what_the_project_uses(use, box: Sandbox) -> None:
     clean = use("diagnostics")
     assert clean.ok

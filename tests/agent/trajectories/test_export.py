@@ -13,7 +13,7 @@ import pytest
 
 from weft.agent import Agent, Budgets
 from weft.agent.edits import SearchReplace, apply, apply_patch
-from weft.agent.events import AnyEvent, Compacted
+from weft.agent.events import AnyEvent, Compacted, PersonSaid
 from weft.agent.models.protocol import Message
 from weft.agent.models.scripted import ScriptedStep
 from weft.agent.sandbox.unconfined import Unconfined
@@ -389,6 +389,15 @@ def test_sessions_that_failed_can_be_left_out(
     assert len(whole) > len(good)
     with pytest.raises(NotFound):
         list(export(store, ["nobody"], form))
+
+
+def test_a_session_that_ended_well_and_goes_on_does_not_count_as_ended(
+    store: SessionStore, session: str
+) -> None:
+    store.open(session).append(PersonSaid(text="now something else"))
+    assert not list(export(store, [session], "chat", only_ok=True))
+    (document,) = export(store, [session], "atif")
+    assert msgspec.json.decode(document)["extra"]["ended"] is False
 
 
 def test_other_formats_are_refused(store: SessionStore, session: str) -> None:

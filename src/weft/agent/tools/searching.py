@@ -66,7 +66,9 @@ class FindSymbol:
             for path, found in index.symbols(arguments.name, allowed=context.may_read)[
                 : limits.MAX_TOOL_ENTRIES
             ]:
-                text = shortened(_lines(index, path)[found.start_line - 1].strip())
+                # The person may have shortened the file since it was looked at.
+                line = _lines(index, path)[found.start_line - 1 : found.start_line]
+                text = shortened("".join(line).strip())
                 place = f"{path}:{found.start_line}-{found.end_line}"
                 rows.append(f"{place} {found.kind} {found.qualified_name}: {text}")
         return Observation(context.outputs.listed(rows, limits.MAX_TOOL_HITS, "places") or "[no such name]")

@@ -16,7 +16,6 @@ from weft.agent.events import (
     ModelReplied,
     PersonSaid,
     RulesRead,
-    SessionEnded,
     SessionStarted,
     ToolFinished,
     Undone,
@@ -152,7 +151,7 @@ def _final_metrics(events: Sequence[AnyEvent], steps: int) -> dict[str, Any]:
 
 
 def _outcome(events: Sequence[AnyEvent], started: SessionStarted) -> dict[str, Any]:
-    ended = next((event for event in reversed(events) if isinstance(event, SessionEnded)), None)
+    ended = State(events).ended
     outcome: dict[str, Any] = {"mode": started.mode, "scripted": started.scripted, "ended": ended is not None}
     if ended:
         outcome |= {"ok": ended.ok, "reason": ended.reason}

@@ -7,10 +7,10 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-from weft.agent.events import SessionEnded
 from weft.agent.models.protocol import ToolSpec
 from weft.agent.secrets import redact_plain
 from weft.agent.session import SessionStore
+from weft.agent.state import State
 from weft.agent.trajectories.atif import atif
 from weft.agent.trajectories.chat import chats
 from weft.agent.trajectories.steps import steps
@@ -51,7 +51,8 @@ def export(
         events = store.events(session)
         if not events:
             raise NotFound(f"there is no session `{session}`", hint="list the sessions to see their ids")
-        if only_ok and not any(isinstance(event, SessionEnded) and event.ok for event in events):
+        ended = State(events).ended
+        if only_ok and not (ended and ended.ok):
             continue
         documents: Iterable[dict[str, Any]]
         match format:
