@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from weft.agent.sandbox import layers
+from weft.agent.sandbox.host import host_report
 from weft.agent.sandbox.inside import kernel, probes
 from weft.agent.sandbox.provider import REQUIRED, Promise
 
@@ -100,6 +101,16 @@ def test_a_probe_that_is_killed_is_a_layer_that_is_missing(tmp_path: Path) -> No
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
     assert done.stdout == "deadly\tended with -31\n"
+
+
+def test_there_are_no_layers_but_on_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert [(layer.name, layer.available, layer.needed) for layer in layers.layers()] == [
+        ("Linux", False, True)
+    ]
+    assert {finding.how_to_improve for finding in host_report()} == {
+        "namespaces need Linux, this is `darwin`; use another provider"
+    }
 
 
 def test_bench_times_each_step(weft: Any) -> None:

@@ -20,7 +20,10 @@ from weft.core.errors import WeftError
 # What a key waits for at most, and others for the sandbox.
 _POLL_S: Final = 0.01
 _CHUNK_BYTES: Final = 1 << 16
-_SHELL: Final = "command -v bash > /dev/null && exec bash --norc -i; exec sh -i"
+_SHELL: Final = (
+    "command -v bash > /dev/null && exec env PS1='(sandbox) \\w\\$ ' bash --norc -i; "
+    "exec env PS1='(sandbox) $ ' sh -i"
+)
 _SHOWN: Final = ("TERM", "COLORTERM")
 
 
@@ -42,6 +45,7 @@ def shell(
     """
     with open_sandbox(provider, workspace, memory) as box:
         code = (_in_a_terminal if _person_is_there() else _in_lines)(box, timeout)
+        box.end_jobs()
         changes = changed.settle(box, keep=keep)
     for line in changed.summary(changes, kept=keep):
         note(line)
@@ -65,7 +69,7 @@ def _in_a_terminal(box: Sandbox, timeout_s: float) -> int:
     job = box.start(
         [sys.executable, "-I", "-S", "-c", source, "/bin/sh", "-c", _SHELL],
         timeout_s=timeout_s,
-        environment=environment | {"PS1": r"(sandbox) \w\$ "},
+        environment=environment,
         feed=True,
     )
     keys = sys.stdin.fileno()
