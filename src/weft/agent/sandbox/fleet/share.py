@@ -1,8 +1,8 @@
 """Whose turn it is: priorities that age, and start-time fair queueing among the clients of each.
 
 Each level (priority) has a virtual time, which moves on to the tag of what is taken. A request is tagged,
-when it enters a level, with the later of the level's virtual time and the instant at which its client's earlier
-requests there will have had their share; the least tag is next. So a client that was idle goes to the front,
+when it enters a level, with the later of the level's virtual time and the instant at which the earlier
+requests of its client will have had their share; the least tag is next. So a client that was idle goes first,
 one that asks for a thousand gets one in turn with every other, and what a client did not use is not saved up,
 but for a few credits: a client without a backlog may enter that many requests at the front at once. When a
 level empties, everybody there has had what they wanted, and all begin anew.
