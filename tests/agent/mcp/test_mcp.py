@@ -16,6 +16,7 @@ from weft.agent.mcp.servers import checked, connect, tool_name
 from weft.agent.models import ToolCall
 from weft.agent.policy import Access, Resource
 from weft.agent.sandbox import Sandbox
+from weft.agent.secrets import MARK as MARK_OF_SECRETS
 from weft.agent.tools import Observation, Toolbox, ToolContext, ToolError, standard_tools
 from weft.core import limits
 from weft.core.errors import Denied, Invalid, LimitExceeded, Unavailable
@@ -262,11 +263,13 @@ def test_what_cannot_be_a_server_is_refused() -> None:
 
 
 def test_what_a_policy_is_asked_and_what_is_printed() -> None:
-    far = HttpServer(name="far", url="https://Example.org:8443/mcp?key=1", headers={"X": "secret"})
+    far = HttpServer(name="far", url="https://u:hush@Example.org:8443/mcp?key=hush", headers={"X": "secret"})
     near = StdioServer(name="near", command=("npx", "thing", "a b"), environment={"K": "secret"})
     assert far.access == Access("connect", Resource("host", "example.org"))
     assert near.access == Access("run", Resource("command", "npx thing 'a b'"))
-    assert "secret" not in repr([far, near])
+    printed = repr([far, near])
+    assert "hush" not in printed
+    assert "secret" not in printed.replace(MARK_OF_SECRETS, "")
 
 
 def test_names_stay_apart() -> None:

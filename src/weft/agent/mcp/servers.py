@@ -18,6 +18,7 @@ from weft.agent.mcp.message import CallResult, RemoteTool
 from weft.agent.mcp.stdio import Stdio
 from weft.agent.policy import Access, Resource
 from weft.agent.sandbox import Sandbox
+from weft.agent.secrets import redact
 from weft.agent.tools.protocol import Observation, Tool, ToolContext, ToolError
 from weft.core.errors import Invalid, WeftError
 
@@ -49,7 +50,8 @@ class StdioServer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpServer(msgspec.Struct, frozen=True, kw_only=True):
-    """A server elsewhere, reached from outside the sandbox. Its headers may hold secrets and never print."""
+    """A server elsewhere, reached from outside the sandbox. Its headers, and what stands in its URL behind a
+    `?` or as a password, may be secrets and never print."""
 
     name: str
     url: str
@@ -63,7 +65,7 @@ class HttpServer(msgspec.Struct, frozen=True, kw_only=True):
         return Access("connect", Resource("host", urllib.parse.urlsplit(self.url).hostname or self.url))
 
     def __repr__(self) -> str:
-        return f"HttpServer({self.name!r}, {self.url!r})"
+        return f"HttpServer({self.name!r}, {redact(self.url.partition('?')[0])!r})"
 
 
 Server = StdioServer | HttpServer
