@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from weft.agent.commands import network_programs, simple_commands
@@ -76,3 +78,14 @@ def test_commands_come_with_their_words() -> None:
         ["make", "-j2"],
         ["tee", "out put"],
     ]
+
+
+@pytest.mark.parametrize("piece", ["$(", "`", "$(a ", "sh -c '", "( "])
+def test_a_command_that_is_made_to_cost_time_costs_little(piece: str) -> None:
+    began = time.process_time()
+    network_programs(piece * 2_000)
+    assert time.process_time() - began < 1
+
+
+def test_what_stands_in_substitutions_in_substitutions_is_seen() -> None:
+    assert set(network_programs("echo $(a $(b $(curl x)) $(wget y)) $(scp z)")) == {"curl", "wget", "scp"}

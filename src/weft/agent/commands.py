@@ -97,6 +97,7 @@ def _without_wrappers(words: list[str]) -> list[str]:
 
 
 def _substitutions(command: str) -> Iterator[str]:
+    """Those that stand in no other: what is inside them is looked at in its turn."""
     parts = command.split("`")
     yield from parts[1::2]
     at = command.find("$(")
@@ -106,4 +107,4 @@ def _substitutions(command: str) -> Iterator[str]:
             depth += {"(": 1, ")": -1}.get(command[end], 0)
             end += 1
         yield command[at + 2 : end - 1]
-        at = command.find("$(", at + 2)
+        at = command.find("$(", end)
