@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 from weft.core.clock import SYSTEM_CLOCK, Clock
-from weft.core.errors import Invalid
+from weft.core.errors import Invalid, Unavailable
 from weft.kv.model import (
     ALL,
     Change,
@@ -86,7 +86,7 @@ def open(  # noqa: A001
 
         store = RoutedStore(
             LmdbStore.open(location, clock=clock, readonly=readonly),
-            lambda place: open(place, clock=clock, readonly=readonly),
+            lambda place: _open_place(place, clock, readonly),
             clock=clock,
         )
     try:
@@ -98,3 +98,14 @@ def open(  # noqa: A001
         store.close()
         raise
     return store
+
+
+def _open_place(place: str, clock: Clock, readonly: bool) -> KeyValueStore:
+    """The store that namespaces have moved to; it is there, and an empty one in its place would be wrong."""
+    from weft.core.lmdb_files import DATA_FILE
+
+    if not os.path.isfile(os.path.join(place, DATA_FILE)):
+        raise Unavailable(
+            f"`{place}`, where namespaces have moved to, holds no store", hint="mount its disk, or restore it"
+        )
+    return open(place, clock=clock, readonly=readonly)

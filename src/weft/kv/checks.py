@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
 from weft.core import limits
@@ -22,7 +22,6 @@ from weft.kv.model import (
     Selection,
 )
 
-_NAMES_TOLD: Final = 12
 _NAME: Final = re.compile(r"[a-z0-9_.\-/]+", re.ASCII)
 T = TypeVar("T")
 _MAX_TIME_US: Final = 1 << 61
@@ -56,14 +55,9 @@ def find_namespace(namespaces: Mapping[str, T], name: str) -> T:
         return namespaces[name]
     except KeyError:
         raise NotFound(
-            f"namespace `{name}` is not configured", hint=f"configure it, or name one of {_some(namespaces)}"
+            f"namespace `{name}` is not configured",
+            hint="configure it first; `weft kv namespaces` lists those that are",
         ) from None
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = sorted(names)
-    more = ", …" if len(listed) > _NAMES_TOLD else ""
-    return ", ".join(listed[:_NAMES_TOLD]) + more if listed else "none"
 
 
 def check_mutations(mutations: Sequence[Mutation], namespaces: Mapping[str, Namespace], now_us: int) -> None:

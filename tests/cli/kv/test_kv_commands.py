@@ -99,10 +99,26 @@ def test_move_and_follow(weft: Weft, tmp_path: Path) -> None:
     assert "has moved" in weft("move n --to there --abort").err
 
 
+def test_a_place_that_is_gone_is_told_and_not_made_anew(weft: Weft, tmp_path: Path) -> None:
+    assert weft("put n r k=v").code == 0
+    assert weft("move n --to there").code == 0
+    (tmp_path / "there").rename(tmp_path / "away")
+    for line in ("get n r", "put n r k=w"):
+        done = weft(line)
+        assert (done.code, done.out) == (2, "")
+        assert "where namespaces have moved to, holds no store; mount its disk, or restore it" in done.err
+    assert not (tmp_path / "there").exists()
+    (tmp_path / "away").rename(tmp_path / "there")
+    assert "v" in weft("get n r").out
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("get missing r", "namespace `missing` is not configured; configure it, or name one of n"),
+        (
+            "get missing r",
+            "namespace `missing` is not configured; configure it first; `weft kv namespaces` lists",
+        ),
         ("get n r --data nowhere", "there is no store in `nowhere`"),
         ("put n r k", "`k` has no value"),
         ("get n r --key a --prefix b", "exclude each other"),

@@ -20,7 +20,7 @@ from weft.kv.move import Moving, Progress
 
 def move(
     namespace: NamespaceName,
-    to: Annotated[str, typer.Option(metavar="DIR_OR_URL", help="The store that it moves to.")],
+    to: Annotated[str, typer.Option(metavar="DIR", help="The store that it moves to.")],
     abort: Annotated[bool, typer.Option("--abort", help="Undo a move that has not switched.")] = False,
     data: Data = None,
     json: Json = False,
