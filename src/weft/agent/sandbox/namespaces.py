@@ -92,10 +92,13 @@ class Namespaces:
             raise _unavailable(failure) from failure
 
     def _launch(self, root: str, fixed: dict[str, object], limits: Limits, *, as_copy: bool) -> Started:
-        state = tempfile.mkdtemp(prefix="weft-sandbox-", dir=self._state)
-        uid = _FIRST_UID + (os.getpid() * 64 + next(_numbers)) % _UIDS if is_real_root() else None
-        groups = cgroups.create(limits.memory_bytes, limits.processes)
+        # The keeper first: it comes up on another core while its folders are made.
+        keeper = Keeper(sys.executable)
+        state, groups = "", dict[str, str]()
         try:
+            state = tempfile.mkdtemp(prefix="weft-sandbox-", dir=self._state)
+            groups = cgroups.create(limits.memory_bytes, limits.processes)
+            uid = _FIRST_UID + (os.getpid() * 64 + next(_numbers)) % _UIDS if is_real_root() else None
             for name in ("root", "lower", "upper", "work"):
                 os.mkdir(f"{state}/{name}")
             pair = copies(root, state, uid) if as_copy else _layers(root, state, uid)
@@ -107,12 +110,14 @@ class Namespaces:
                 "cgroups": list(groups.values()),
                 "rlimits": rlimits(limits),
             }
-            promises = REQUIRED | ({Promise.TOTAL_MEMORY} if "memory" in groups else set())
-            return Started(Keeper(sys.executable, spec), pair, root, promises)
+            keeper.begin(spec)
         except BaseException:
+            keeper.close()
             cgroups.remove(list(groups.values()))
             shutil.rmtree(state, ignore_errors=True)
             raise
+        promises = REQUIRED | ({Promise.TOTAL_MEMORY} if "memory" in groups else set())
+        return Started(keeper, pair, root, promises)
 
 
 def checked_workspace(workspace: str | os.PathLike[str]) -> str:
@@ -213,7 +218,9 @@ def _swaps(root: str, uid: int) -> dict[str, Any]:
 def start_or_unavailable(python: str, spec: Mapping[str, object]) -> Keeper:
     """A keeper for the spec; where it cannot start, `Unavailable` with the fix, and its state is removed."""
     try:
-        return Keeper(python, spec)
+        keeper = Keeper(python)
+        keeper.begin(spec)
+        return keeper
     except StartFailed as failure:
         shutil.rmtree(str(spec["state"]), ignore_errors=True)
         raise _unavailable(failure) from failure

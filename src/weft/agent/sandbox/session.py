@@ -85,15 +85,19 @@ class StartFailed(Exception):
 class Keeper:
     """A keeper process, the socket to its executor, and the lifeline whose closing ends both."""
 
-    def __init__(self, python: str, spec: Mapping[str, object]) -> None:
-        """Start it and wait until the executor is ready, or raise `StartFailed`."""
-        self._spec = spec
+    def __init__(self, python: str) -> None:
+        """Start the process, which then waits for its spec, or raise `StartFailed`."""
+        self._spec: Mapping[str, object] | None = None
         try:
             forked = template.fork_keeper(python)
         except OSError as error:
             raise StartFailed("keeper", f"{error}") from error
         self.pid, self._sock, self._lifeline = forked.pid, forked.sock, forked.lifeline
         self._closed = False
+
+    def begin(self, spec: Mapping[str, object]) -> None:
+        """Have the sandbox made and wait until the executor is ready; else close, and raise `StartFailed`."""
+        self._spec = spec
         try:
             self.send(spec)
             reply = self.receive(_GRACE_S)
@@ -144,7 +148,8 @@ class Keeper:
                 self._lifeline.shutdown(socket.SHUT_WR)
                 self._lifeline.recv(1)
             # A keeper that was itself killed has left this to the owner.
-            clean_up(self._spec)
+            if self._spec is not None:
+                clean_up(self._spec)
 
 
 class Started(NamedTuple):

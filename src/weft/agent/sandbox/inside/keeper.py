@@ -17,22 +17,26 @@ _DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"
 
 def serve(sock: _socket.socket, lifeline: int, owner: int) -> NoReturn:
     """Serve one sandbox and end the process; `owner` is a pidfd, `lifeline` a socket that the owner holds."""
+    # Only root's workspaces are mounted with their owner mapped; made while the owner still writes the spec.
+    swap = _Swap() if os.geteuid() == 0 else None
     try:
         spec: Any = wire.receive(sock)
     except wire.Closed:
         os._exit(1)
     try:
-        status = _keep(sock, lifeline, owner, spec)
+        status = _keep(sock, lifeline, owner, spec, swap)
     finally:
         clean_up(spec)
     os._exit(status)
 
 
-def _keep(sock: _socket.socket, lifeline: int, owner: int, spec: Any) -> int:
+def _keep(sock: _socket.socket, lifeline: int, owner: int, spec: Any, swap: _Swap | None) -> int:
     """Run the executor as a child until it ends, the owner lets go of the lifeline, or the owner ends."""
     child = -1
     try:
-        idmap_fd = _identity_swap(spec["idmap"]) if spec["idmap"] else 0
+        idmap_fd = swap.open(spec["idmap"]) if swap and spec["idmap"] else 0
+        if swap:
+            swap.let_go()
         if spec["confined"]:
             user = 0 if spec["uid"] is not None else kernel.CLONE_NEWUSER
             uid, gid = os.getuid(), os.getgid()
@@ -50,6 +54,8 @@ def _keep(sock: _socket.socket, lifeline: int, owner: int, spec: Any) -> int:
         os.close(owner)
         _become_executor(sock, spec, idmap_fd)
     sock.close()
+    if swap:
+        swap.reap()
     if idmap_fd:
         os.close(idmap_fd)
     ended = os.pidfd_open(child)
@@ -148,27 +154,38 @@ def _map_self(uid: int, gid: int, proc: int | None = None) -> None:
         os.close(file)
 
 
-def _identity_swap(swaps: Any) -> int:
+class _Swap:
     """A user namespace that exchanges the workspace's owner and the sandbox's user, for an idmapped mount."""
-    made_read, made_write = os.pipe()
-    hold_read, hold_write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(hold_write)
-        kernel.unshare(kernel.CLONE_NEWUSER)
-        os.write(made_write, b"x")
-        os.read(hold_read, 1)
-        os._exit(0)
-    os.close(made_write)
-    os.read(made_read, 1)
-    for name in ("uid_map", "gid_map"):
-        with open(f"/proc/{child}/{name}", "w") as file:
-            file.write(_exchange(*swaps[name]))
-    userns = os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-    for end in (made_read, hold_read, hold_write):
-        os.close(end)
-    os.waitpid(child, 0)
-    return userns
+
+    def __init__(self) -> None:
+        """Start the child that holds the namespace until it is opened."""
+        made, made_write = os.pipe()
+        hold_read, hold = os.pipe()
+        self._child = os.fork()
+        if self._child == 0:
+            os.close(hold)
+            kernel.unshare(kernel.CLONE_NEWUSER)
+            os.write(made_write, b"x")
+            os.read(hold_read, 1)
+            os._exit(0)
+        os.close(made_write)
+        os.close(hold_read)
+        self._made, self._hold = made, hold
+
+    def open(self, swaps: Any) -> int:
+        """The namespace with its maps, as a descriptor."""
+        os.read(self._made, 1)
+        for name in ("uid_map", "gid_map"):
+            with open(f"/proc/{self._child}/{name}", "w") as file:
+                file.write(_exchange(*swaps[name]))
+        return os.open(f"/proc/{self._child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+
+    def let_go(self) -> None:
+        os.close(self._made)
+        os.close(self._hold)
+
+    def reap(self) -> None:
+        os.waitpid(self._child, 0)
 
 
 def _exchange(one: int, other: int) -> str:

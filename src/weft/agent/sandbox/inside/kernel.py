@@ -32,6 +32,7 @@ _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 1, 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 
 
 def machine() -> str:
@@ -59,8 +60,7 @@ def unshare(flags: int) -> None:
 
 def prctl(option: int, *arguments: int) -> int:
     """prctl(2)."""
-    passed = [ctypes.c_ulong(each) for each in (*arguments, 0, 0, 0, 0)[:4]]
-    return _checked(_libc.prctl(ctypes.c_int(option), *passed), f"prctl({option})")
+    return _checked(_libc.prctl(option, *(*arguments, 0, 0, 0, 0)[:4]), f"prctl({option})")
 
 
 def mount(kind: str | None, target: str, flags: int, data: str | None = None) -> None:
