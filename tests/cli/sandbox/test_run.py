@@ -90,6 +90,13 @@ def test_a_size_that_is_none_is_refused(weft: Any, size: str) -> None:
     assert done.err.startswith(f"weft: `{size}` is no size; ")
 
 
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "1e9"])
+def test_a_time_that_is_none_is_refused(weft: Any, seconds: str) -> None:
+    done = weft("run", f"--timeout={seconds}", "--", "true")
+    assert done.code == 2
+    assert done.err.startswith("weft: the timeout `")
+
+
 def test_there_is_no_workspace(weft: Any) -> None:
     assert weft("run --workspace nowhere -- true").err.startswith("weft: there is no folder `nowhere`; ")
 

@@ -93,20 +93,18 @@ def test_a_person_has_a_terminal_inside(terminal: Terminal, workspace: Path) -> 
 
 
 def test_jobs_are_interrupted_stopped_and_resumed(terminal: Terminal) -> None:
+    job = """sh -c 'trap "echo resumed" CONT; echo ready; while :; do sleep 0.02; done'"""
     terminal.until(PROMPT)
-    terminal.type("sleep 100\r")
-    terminal.until("sleep 100")
-    time.sleep(0.3)
+    terminal.type(f"{job}\r")
+    terminal.until("\nready\r\n")
     terminal.type("\x03")
     terminal.until(PROMPT)
-    terminal.type("echo code $?; sleep 100\r")
-    terminal.until("code 130")
-    time.sleep(0.3)
+    terminal.type(f"echo code $?; {job}\r")
+    assert "code 130\r\n" in terminal.until("\nready\r\n")
     terminal.type("\x1a")
     assert "Stopped" in terminal.until(PROMPT)
     terminal.type("fg\r")
-    terminal.until("sleep 100\r\n")
-    time.sleep(0.3)
+    terminal.until("\nresumed\r\n")
     terminal.type("\x03")
     terminal.until(PROMPT)
     terminal.type("exit $?\r")

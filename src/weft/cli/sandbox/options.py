@@ -15,6 +15,13 @@ from weft.agent.sandbox.unconfined import Unconfined
 from weft.core.errors import Invalid
 
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_YEAR_S: Final = 365 * 86_400
+
+
+def _seconds(given: float) -> float:
+    if not 0 < given <= _YEAR_S:
+        raise Invalid(f"the timeout `{given:g}` is none", hint="give seconds, more than 0 and at most a year")
+    return given
 
 
 class Provider(StrEnum):
@@ -34,6 +41,7 @@ Memory = Annotated[
     str | None,
     typer.Option(metavar="SIZE", help="Of each process, like 512M or 2G.", show_default="4G"),
 ]
+Timeout = Annotated[float, typer.Option(metavar="S", help="Seconds that it may take.", callback=_seconds)]
 Keep = Annotated[bool, typer.Option("--keep", help="Write the changes to the workspace.")]
 
 

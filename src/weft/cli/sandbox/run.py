@@ -13,7 +13,7 @@ import typer
 from weft.agent.sandbox import Change, Result
 from weft.cli.output import Json, emit, note
 from weft.cli.sandbox import changed
-from weft.cli.sandbox.options import Keep, Memory, Provider, ProviderName, Workspace, open_sandbox
+from weft.cli.sandbox.options import Keep, Memory, Provider, ProviderName, Timeout, Workspace, open_sandbox
 from weft.cli.terminal import escaped
 
 _TIMED_OUT: Final = 124  # as timeout(1) has it
@@ -22,10 +22,11 @@ _SIGNALLED: Final = 128
 
 def run(
     command: Annotated[
-        list[str], typer.Argument(metavar="-- CMD...", help="As it is, without a shell.", show_default=False)
+        list[str],
+        typer.Argument(metavar="CMD", help="After `--`, as it is, without a shell.", show_default=False),
     ],
     workspace: Workspace = Path("."),
-    timeout: Annotated[float, typer.Option(min=0.001, metavar="S", help="Seconds that it may take.")] = 600.0,
+    timeout: Timeout = 600.0,
     memory: Memory = None,
     keep: Keep = False,
     provider: ProviderName = Provider.NAMESPACES,

@@ -7,14 +7,14 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import typer
 
 from weft.agent.sandbox import Job, Sandbox
 from weft.cli.output import note
 from weft.cli.sandbox import changed
-from weft.cli.sandbox.options import Keep, Memory, Provider, ProviderName, Workspace, open_sandbox
+from weft.cli.sandbox.options import Keep, Memory, Provider, ProviderName, Timeout, Workspace, open_sandbox
 from weft.core.errors import WeftError
 
 # What a key waits for at most, and others for the sandbox.
@@ -29,9 +29,7 @@ _SHOWN: Final = ("TERM", "COLORTERM")
 
 def shell(
     workspace: Workspace = Path("."),
-    timeout: Annotated[
-        float, typer.Option(min=0.001, metavar="S", help="Seconds that it may take.")
-    ] = 86_400.0,
+    timeout: Timeout = 86_400.0,
     memory: Memory = None,
     keep: Keep = False,
     provider: ProviderName = Provider.NAMESPACES,
