@@ -93,24 +93,29 @@ def test_a_stopped_template_is_one_clear_error(
 
 
 _OWNER = """
-import os, sys, time
+import os, subprocess, sys, time
 from weft.agent.sandbox import Sandbox, template
 box = Sandbox.open(sys.argv[1])
-forked = os.fork() if sys.argv[2] == "fork" else -1
-if forked == 0:
-    time.sleep(60)
-print(template._template[0].pid, box._keeper.pid, forked, flush=True)
+other = -1
+if sys.argv[2] == "forked":
+    other = os.fork()
+    if other == 0:
+        time.sleep(60)
+if sys.argv[2] == "passed":
+    held = [template._template[0]._control.fileno(), box._keeper._lifeline.fileno()]
+    other = subprocess.Popen(["sleep", "60"], pass_fds=held).pid
+print(template._template[0].pid, box._keeper.pid, other, flush=True)
 time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("fork", ["plain", "fork"])
-def test_template_and_keeper_go_with_a_killed_owner(workspace: Path, fork: str) -> None:
-    """Also while a fork of the owner, which has its descriptors, lives on."""
-    command = [sys.executable, "-c", _OWNER, str(workspace), fork]
+@pytest.mark.parametrize("descriptors", ["held", "forked", "passed"])
+def test_template_and_keeper_go_with_a_killed_owner(workspace: Path, descriptors: str) -> None:
+    """Also while another process has the owner's descriptors and lives on."""
+    command = [sys.executable, "-c", _OWNER, str(workspace), descriptors]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as owner:
         assert owner.stdout is not None
-        spawned, keeper, forked = map(int, owner.stdout.readline().split())
+        spawned, keeper, other = map(int, owner.stdout.readline().split())
         assert not gone(spawned)
         assert not gone(keeper)
         try:
@@ -118,8 +123,8 @@ def test_template_and_keeper_go_with_a_killed_owner(workspace: Path, fork: str) 
             eventually("the keeper is gone", lambda: gone(keeper))
             eventually("the template is gone", lambda: gone(spawned))
         finally:
-            if forked > 0:
-                os.kill(forked, signal.SIGKILL)
+            if other > 0:
+                os.kill(other, signal.SIGKILL)
 
 
 _CHANGING = """
