@@ -83,7 +83,7 @@ def test_a_person_has_a_terminal_inside(terminal: Terminal, workspace: Path) -> 
     assert "30 100\r\n" in shown
     assert "/dev/pts/0\r\n" in shown
     terminal.resize(40, 120)
-    terminal.type("sleep 0.2; stty size\r")
+    terminal.type("stty size\r")
     assert "40 120\r\n" in terminal.until("120\r\n")
     terminal.type("exit 5\r")
     terminal.until("1 file changed: kept")

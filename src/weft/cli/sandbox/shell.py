@@ -72,18 +72,18 @@ def _in_a_terminal(box: Sandbox, timeout_s: float) -> int:
     )
     keys = sys.stdin.fileno()
     before = termios.tcgetattr(keys)
-    size: tuple[int, int] | None = None
+    size = os.get_terminal_size(keys)
     try:
         tty.setraw(keys)
+        _feed(job, relay.HEAD.pack(size.lines, size.columns, 0))
         while job.exit_code is None:
-            if size != (now := os.get_terminal_size(keys)):
-                size = now
-                _feed(job, relay.HEAD.pack(now.lines, now.columns, 0))
-            if select.select([keys], [], [], 0)[0]:
-                typed = os.read(keys, _CHUNK_BYTES)
-                if not typed:
-                    break
-                _feed(job, relay.HEAD.pack(now.lines, now.columns, len(typed)) + typed)
+            typed = b""
+            if select.select([keys], [], [], 0)[0] and not (typed := os.read(keys, _CHUNK_BYTES)):
+                break
+            # Asked for after the keys, so that what they start finds the size that it has by then.
+            known, size = size, os.get_terminal_size(keys)
+            if typed or size != known:
+                _feed(job, relay.HEAD.pack(size.lines, size.columns, len(typed)) + typed)
             _pass_on(job)
     finally:
         termios.tcsetattr(keys, termios.TCSADRAIN, before)
