@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from _report import Report, Stopwatch, percentile, scale_parser
 
 from weft.agent.sandbox.fleet.events import Priority
@@ -32,6 +34,7 @@ def main() -> None:
     arguments = parser.parse_args()
     boxes = max(500, int(BOXES * arguments.scale))
     coming = arrivals(boxes, arguments.seed)
+    gc.disable()  # millions of objects that live to the end
     report = Report(str(__doc__), arguments.scale)
     fifo, chance = Fifo(), RandomPlacement(arguments.seed)
     fair = Scheduler(Policy(waiting=len(coming)))

@@ -38,6 +38,7 @@ LOAD = 1.4
 START_S, RESET_S, CLOSE_S = 0.030, 0.006, 0.003
 _STARTS_AT_ONCE = 16
 _SAMPLE_US = 2_000_000
+_Party = tuple[str, Priority]
 _PRIORITIES = [Priority.INTERACTIVE, Priority.NORMAL, Priority.BATCH]
 
 
@@ -61,7 +62,8 @@ class Outcome(msgspec.Struct):
 
     waits_s: dict[Priority, list[float]]
     fairness: float
-    """Jain's index of what each client held over its max-min fair part: 1 is even, 1/n is all to one."""
+    """Jain's index, over clients and priorities, of what a client held over its max-min fair part of what its
+    priority held: 1 is even, 1/n is all to one."""
     utilisation: float
     """Memory held by clients over all there is, while requests arrive."""
     cold: float
@@ -119,10 +121,10 @@ class Simulation:
         heapq.heapify(self._agenda)
         self._boxes = boxes
         self._opened: set[int] = set()
-        self._running: Counter[str] = Counter()
-        self._waiting: Counter[str] = Counter()
-        self._held: Counter[str] = Counter()
-        self._fair: dict[str, float] = {}
+        self._running: Counter[_Party] = Counter()
+        self._waiting: Counter[_Party] = Counter()
+        self._held: Counter[_Party] = Counter()
+        self._fair: dict[_Party, float] = {}
         self._leased: list[int] = []
         self._cold = 0
         self._outcome = Outcome({each: [] for each in Priority}, 0.0, 0.0, 0.0, 0)
@@ -146,9 +148,9 @@ class Simulation:
 
     def _step(self, event: Event, now_us: int) -> None:
         if isinstance(event, Request):
-            self._waiting[event.client] += 1
+            self._waiting[_party(event)] += 1
         elif isinstance(event, Finished):
-            self._running[self._coming[event.request].request.client] -= 1
+            self._running[_party(self._coming[event.request].request)] -= 1
         for decision in self._scheduler.step(event, now_us):
             if isinstance(decision, Start):
                 self._later(now_us, START_S, Ready(decision.box))
@@ -169,29 +171,34 @@ class Simulation:
     def _granted(self, grant: Grant, event: Event, now_us: int) -> None:
         arrival = self._coming[grant.request]
         request = arrival.request
-        self._waiting[request.client] -= 1
-        self._running[request.client] += 1
+        self._waiting[_party(request)] -= 1
+        self._running[_party(request)] += 1
         self._outcome.waits_s[request.priority].append((now_us - arrival.at_us) / 1e6)
         self._cold += isinstance(event, Ready) and event.box == grant.box and now_us > arrival.at_us
         heapq.heappush(self._agenda, (now_us + arrival.hold_us, next(self._order), Finished(grant.request)))
 
     def _sample(self) -> None:
-        running = sum(self._running.values())
-        self._leased.append(running)
-        wanted = {client: self._running[client] + self._waiting[client] for client in self._waiting}
-        for client, part in _fair_parts({at: n for at, n in wanted.items() if n}, running).items():
-            self._fair[client] = self._fair.get(client, 0.0) + part
-            self._held[client] += self._running[client]
+        self._leased.append(sum(self._running.values()))
+        for priority in Priority:
+            wanted = {at: self._running[at] + n for at, n in self._waiting.items() if at[1] is priority}
+            held = sum(self._running[at] for at in wanted)
+            for party, part in _fair_parts({at: n for at, n in wanted.items() if n}, held).items():
+                self._fair[party] = self._fair.get(party, 0.0) + part
+                self._held[party] += self._running[party]
 
     def _result(self) -> Outcome:
-        ratios = [self._held[client] / fair for client, fair in self._fair.items() if fair]
+        ratios = [self._held[party] / fair for party, fair in self._fair.items() if fair]
         self._outcome.fairness = sum(ratios) ** 2 / (len(ratios) * sum(each * each for each in ratios))
         self._outcome.utilisation = sum(self._leased) / (len(self._leased) * self._boxes)
         self._outcome.cold = self._cold / len(self._coming)
         return self._outcome
 
 
-def _fair_parts(wanted: dict[str, int], total: float) -> dict[str, float]:
+def _party(request: Request) -> _Party:
+    return request.client, request.priority
+
+
+def _fair_parts(wanted: dict[_Party, int], total: float) -> dict[_Party, float]:
     """Max-min: nobody gets more than they want, and what that frees is shared evenly by the rest."""
     parts, left = {}, len(wanted)
     for client, want in sorted(wanted.items(), key=lambda each: each[1]):
