@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -648,3 +649,28 @@ def test_an_eventful_session_resumed_after_any_event_ends_the_same(repository: P
         assert (again.ok, again.diff, again.summary) == (whole.ok, whole.diff, whole.summary), number
         assert State(again.events).messages == State(whole.events).messages, number
         assert again.tokens == whole.tokens, number
+
+
+class Broken:
+    """A tool from outside with a bug."""
+
+    name, description, read_only = "broken", "Breaks.", True
+    arguments = dict[str, Any]
+    parameters: ClassVar = {"type": "object"}
+
+    def accesses(self, arguments: object) -> Sequence[Access]:
+        return []
+
+    def run(self, arguments: object, context: object) -> Observation:
+        return [][3]
+
+
+def test_a_tool_that_breaks_is_an_observation_and_the_session_goes_on(repository: Path) -> None:
+    model = scripted(step(call("broken")), step(MEND), step(say="Done."))
+    result = open_agent(repository, model, tools=[Broken()]).run("mend it")
+    assert result.ok
+    [seen] = [event for event in result.events if isinstance(event, ToolFinished) and event.tool == "broken"]
+    assert (seen.outcome, seen.output) == (
+        "failed",
+        "the tool failed by itself: IndexError: list index out of range",
+    )

@@ -115,3 +115,12 @@ def test_a_key_is_bound_to_the_node_that_it_is_of(graph):
     graph.put(nodes=[Node("n", "a", {"k": 9})])
     with pytest.raises(Conflict, match="has changed since"):
         walk.edges(page=1, after=token)
+
+
+def test_a_profile_would_count_what_is_hidden(graph):
+    class Nobody:
+        def visible(self, nodes):
+            return [False for _ in nodes]
+
+    with pytest.raises(Invalid, match="counts what is hidden"):
+        graph.start("n", "a", visibility=Nobody()).out("e").profile()

@@ -180,7 +180,7 @@ def _end(complete: bool, reason: str, eyes: AuthzVisibility | None) -> dict[str,
 
 
 def _check(body: bodies.Traverse) -> None:
-    """Refuse what belongs to another answer, and a profile that would tell of what its reader may not see."""
+    """Refuse what belongs to another answer."""
     given = {"page": body.page, "after": body.after, "by": body.by, "of": body.of, "top": body.top}
     for name, value in given.items():
         if value is not None and body.answer not in _BELONGS[name]:
@@ -190,10 +190,6 @@ def _check(body: bodies.Traverse) -> None:
             )
     if body.answer == "summary" and body.by is None:
         raise Invalid("`summary` is of a property", hint="name it with `by`")
-    if body.answer == "profile" and body.seen_by is not None:
-        raise Invalid(
-            "a profile counts what is hidden, too", hint="leave `seen_by` out, or ask for `explain`"
-        )
 
 
 def _found(traversal: Traversal, body: bodies.Traverse) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 import msgspec
 
 from weft.core.clock import Clock
-from weft.core.errors import Bug
+from weft.core.errors import Bug, Invalid
 from weft.graph.model import Edge, Node, Path
 from weft.graph.packed.packs import Packs
 from weft.graph.traverse import answers
@@ -183,7 +183,10 @@ class Traversal:
         )
 
     def profile(self) -> Profile:
-        """Run `nodes()` and tell what each step read and how long it took."""
+        """Run `nodes()` and tell what each step read and how long it took; of the whole graph only, since it
+        counts what is hidden from a reader, too."""
+        if self._visibility is not None:
+            raise Invalid("a profile counts what is hidden, too", hint="ask for `explain`")
         names = step_names(self.query, self._serving.planner.plan(self.query))
         meter = Meter(names, self._serving.clock)
         packed = self._packed("nodes", meter)
