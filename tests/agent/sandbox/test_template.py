@@ -67,6 +67,14 @@ def works(box: Sandbox) -> bool:
     return box.run("cat a").output == "a\n"
 
 
+def test_a_prepared_template_is_the_one_that_is_used(workspace: Path, fresh: None) -> None:
+    template.prepare(sys.executable)
+    prepared = template_pid()
+    with Sandbox.open(workspace) as box:
+        assert works(box)
+    assert template_pid() == prepared
+
+
 def test_a_killed_template_is_replaced_and_its_sandboxes_live_on(workspace: Path, fresh: None) -> None:
     with Sandbox.open(workspace) as before:
         killed = template_pid()
