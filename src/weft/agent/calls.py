@@ -14,14 +14,12 @@ import msgspec
 
 from weft.agent.checkpoints import Checkpoints
 from weft.agent.events import AnyEvent, Decided, SavedFile, ToolFinished
-from weft.agent.interrupting import Stop
 from weft.agent.models.protocol import ToolCall
 from weft.agent.policy import SESSION_APPROVAL_S, Access, Allow, Answer, Ask, Policy, Question, Resource
 from weft.agent.sandbox import SandboxFailed
 from weft.agent.timing import Stopwatch
 from weft.agent.tools.protocol import Observation, Tool, Toolbox, ToolContext
 from weft.core.errors import WeftError
-from weft.core.telemetry import logger
 
 Approve = Callable[[Question, str], Answer]
 """Asked by a person's side: the question and the reason for asking."""
@@ -244,14 +242,10 @@ class CallRunner:
         with self._stopwatch.phase("tools") as span:
             try:
                 seen = ready.tool.run(ready.arguments, context)
-            except (SandboxFailed, Stop):
+            except SandboxFailed:
                 raise
             except WeftError as error:
                 seen = Observation(str(error), ok=False)
-            except Exception as error:
-                # A tool from outside may do anything, and a resume would only meet it again.
-                logger("agent").exception("a tool failed", tool=ready.call.name)
-                seen = Observation(f"the tool failed by itself: {type(error).__name__}: {error}", ok=False)
         saved = None if ready.tool.read_only else self.save()
         return ToolFinished(
             step=step,

@@ -37,6 +37,7 @@ from weft.agent.subagents import Explore, left_of
 from weft.agent.timing import Stopwatch
 from weft.agent.tools import Tool, Toolbox, ToolContext, standard_tools
 from weft.agent.tools.conversation import AskUser
+from weft.agent.tools.foreign import foreign
 from weft.agent.tools.knowledge import GraphReader
 from weft.agent.tools.output import Outputs
 from weft.core.clock import Clock
@@ -193,7 +194,7 @@ class Drive:
             index=setup.index,
             ask_user=None if alone else setup.ask_user,
             graph=setup.graph,
-            more=[*setup.tools, *self._foreign, *([] if alone else [Explore(self._explore)])],
+            more=[*map(foreign, setup.tools), *self._foreign, *([] if alone else [Explore(self._explore)])],
         )
         return tools if mode == "act" else [tool for tool in tools if tool.read_only]
 
