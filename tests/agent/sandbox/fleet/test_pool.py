@@ -174,6 +174,46 @@ def test_a_commit_makes_warm_ones_stale(provider: Counting, workspace: Path) -> 
             assert not box.changes()
 
 
+def test_sandboxes_that_wait_warm_are_not_handed_out_after_a_commit(
+    provider: Counting, workspace: Path
+) -> None:
+    with Pool(provider, memory_bytes=8 * BOX_BYTES, policy=Policy(warm_share=0.5)) as pool:
+        for _ in range(4):
+            with pool.lease(workspace, client="ann"):
+                pass
+        with pool.lease(workspace, client="ann") as box:
+            old = set(wait_for_warm(pool))
+            box.write("a", b"b\n")
+            box.commit()
+        following = pool.request(workspace, client="bob")
+        assert following.result(10).read("a") == b"b\n"
+        assert following._granted.result() not in old
+        following.finish()
+
+
+def test_a_sandbox_that_cannot_be_examined_is_closed(
+    namespaces: Counting, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(box: Sandbox) -> None:
+        raise SandboxFailed("the sandbox cannot be examined")
+
+    monkeypatch.setattr("weft.agent.sandbox.fleet.pool.look", broken)
+    with one(namespaces) as pool:
+        with pytest.raises(NoSandbox, match="cannot be examined"):
+            pool.request(workspace, client="ann").result(10)
+        assert len(namespaces.opened) == 3
+        assert namespaces.all_closed()
+
+
+def test_closing_takes_back_what_is_never_given_back(namespaces: Counting, workspace: Path) -> None:
+    pool = one(namespaces)
+    box = pool.request(workspace, client="ann").result(10)
+    pool.close(wait_s=0.01)
+    assert namespaces.all_closed()
+    with pytest.raises(SandboxFailed):
+        box.run("true")
+
+
 def test_a_deadline_ends_the_wait(namespaces: Counting, workspace: Path) -> None:
     with one(namespaces) as pool, pool.lease(workspace, client="ann"):
         with (

@@ -41,6 +41,8 @@ from weft.core.errors import Unavailable, WeftError
 _MEMBER = "here"
 # The keeper, the executor and the kernel's part of namespaces and mounts; what commands use comes on top.
 BOX_BYTES = 16 << 20
+# Holders may finish a longer command before the pool closes below them.
+_CLOSE_S = 60.0
 
 
 class NoSandbox(Unavailable):
@@ -149,13 +151,16 @@ class Pool:
         with self._lock:
             self._generations[root] = self._generations.get(root, 0) + 1
 
-    def close(self) -> None:
-        """Reject what waits, wait for what is leased, and close every sandbox; nothing the second time."""
+    def close(self, wait_s: float = _CLOSE_S) -> None:
+        """Reject what waits, and close all sandboxes: leased ones when given back, or after `wait_s`."""
         with self._lock:
             self._closed = True
             self._feed(Close())
             self._moved.notify_all()
-            self._moved.wait_for(lambda: not self._scheduler.boxes)
+            if not self._moved.wait_for(lambda: not self._scheduler.boxes, wait_s):
+                for number in list(self._boxes):
+                    self._feed(Failed(number, "the pool closes"))
+                self._moved.wait_for(lambda: not self._scheduler.boxes)
         self._timer.join()
         self._workers.shutdown()
 
@@ -171,7 +176,7 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(_CLOSE_S if error is None else 0.0)
 
     # What the scheduler is told, and what it decides
 
