@@ -462,3 +462,13 @@ def test_nothing_is_kept_for_what_is_over() -> None:
     kept = [scheduler._timers, scheduler._demands, scheduler._queue._clients, scheduler._members._homes]
     assert max(map(len, kept)) < 3_000
     assert len(scheduler._members._heap) < 200
+
+
+def test_a_start_that_fails_on_a_machine_that_shrank_holds_nobody_up() -> None:
+    shell = Shell()
+    shell.member("m", 4)
+    number = shell.request(memory_bytes=4)
+    shell.member("m", 1)
+    [box] = shell.inside("opening")
+    shell.step(Failed(box, "broken"))
+    assert shell.outcomes[number] == Reject(number, Reason.TOO_LARGE, None)

@@ -320,6 +320,12 @@ class Scheduler:
             del self._wanted[number]
             self._out.append(Reject(number, Reason.START_FAILED, _AFTER_FAILURES_US))
             return
+        largest = self._members.largest_bytes
+        if wanted.request.memory_bytes > largest:  # its machine has shrunk or left meanwhile
+            del self._wanted[number]
+            reason = Reason.TOO_LARGE if largest else Reason.NO_MEMBERS
+            self._out.append(Reject(number, reason, None if largest else _AFTER_FAILURES_US))
+            return
         self._queue.put_back(wanted.entry, now_us)
         self._count_waiting(wanted, 1)
         self._alarm_aging(wanted)
