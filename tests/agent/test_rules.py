@@ -122,5 +122,5 @@ def test_what_the_agent_writes_and_where_links_lead_is_no_rule(repository: Path,
 
 def test_a_shorter_window_keeps_the_rules(repository: Path) -> None:
     events = run(repository).events
-    text = told(facts(events), 4_000, lambda text: "0" * 64)
+    text = told(facts(events), "", 4_000, lambda text: "0" * 64)
     assert all(rule in text for rule in ("root rule", "lib rule", "lib/deep rule"))

@@ -271,11 +271,6 @@ def test_plans_and_profiles_tell_the_form():
     assert (profile.nodes, profile.complete) == (1, True)
 
 
-class Everything:
-    def visible(self, nodes):
-        return [True for _ in nodes]
-
-
 @pytest.mark.parametrize(
     "build",
     [
@@ -288,7 +283,6 @@ class Everything:
         lambda g: g.start("person", "p0").out("follows").order_by("age"),
         lambda g: g.start("person", ["p0", "p1"]).limit(1).out("follows"),
         lambda g: g.start("person", "p0").out("follows").within(10),
-        lambda g: g.seen_by(Everything()).start("person", "p0").out("follows"),
     ],
 )
 def test_what_the_pack_does_not_answer_is_told_and_answered(build):
@@ -298,6 +292,18 @@ def test_what_the_pack_does_not_answer_is_told_and_answered(build):
     assert not any(step.packed for step in steps.explain())
     assert not is_packed(steps)
     assert list(steps.nodes()) == list(build(Graph(graph.store)).nodes())
+
+
+def test_with_a_readers_eyes_the_store_is_walked():
+    class Everything:
+        def visible(self, nodes):
+            return [True for _ in nodes]
+
+    graph = graph_of()
+    graph.pack("follows")
+    steps = graph.seen_by(Everything()).start("person", "p0").out("follows")
+    assert not any(step.packed for step in steps.explain())
+    assert [node.id for node in steps.nodes()] == followed(graph)
 
 
 def test_the_clock_ends_what_expires_and_a_clock_set_back_asks_the_store():
