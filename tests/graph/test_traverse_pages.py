@@ -239,3 +239,16 @@ def test_tokens_outlive_the_process(tmp_path):
             walk = graph.start("person", "hub").out("knows")
             pages.append(walk.edges(page=2, after=pages[-1].next if pages else None))
     assert [edge.target for page in pages for edge in page] == ["n0", "n1", "n2", "n3"]
+
+
+def test_a_cut_on_the_way_promises_no_more_behind_the_last_step(monkeypatch):
+    monkeypatch.setattr("weft.graph.traverse.walk.MAX_EDGES_PER_STEP", 2)
+    graph = Graph.open("memory:", TYPES)
+    ways = [Edge("knows", "hub", f"n{number}") for number in range(3)]
+    graph.put(
+        edges=[*ways, *(Edge("knows", f"n{number}", "t") for number in range(3)), Edge("knows", "t", "z")]
+    )
+    walk = graph.start("person", "hub").out("knows").out("knows").out("knows")
+    found = walk.nodes()
+    assert ([node.id for node in found], found.next) == (["z"], None)
+    assert found.reason == "step 1 meets more than 2 edges"

@@ -105,7 +105,8 @@ class Walk:
         self.more = False
         """Whether the last step had more edges than it read."""
         self.beginning = True
-        """Whether what was found is the beginning of what would have been found without a stop."""
+        """Whether what was found is the beginning of what would have been found without a stop, or a cut on
+        the way."""
         self._plan = plan
         self._wanted = wanted
         self._entered = entered or _nothing
@@ -276,7 +277,8 @@ class Walk:
         if len(links) > MAX_EDGES_PER_STEP:
             self.cut(f"step {number} meets more than {MAX_EDGES_PER_STEP:,} edges")
             del links[MAX_EDGES_PER_STEP:]
-            self.more = True
+            self.more = number == len(self._plan.steps)
+            self.beginning = self.beginning and self.more
         return links
 
     def _enough(self, hop: PlannedHop, *, streaming: bool, alone: bool, last: bool) -> int:
