@@ -31,10 +31,17 @@ class LoopThread(Generic[C]):
 
     def __init__(self, make: Callable[[], C]) -> None:
         self._loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=_serve, args=(self._loop,), name="weft-models", daemon=True)
-        thread.start()
+        self._thread = threading.Thread(target=_serve, args=(self._loop,), name="weft-models", daemon=True)
+        self._thread.start()
         self._made = asyncio.run_coroutine_threadsafe(_made_by(make), self._loop)
-        self.close = weakref.finalize(self, _stop, self._loop, thread, self._made)
+        # The collector may run it in any thread, whatever that holds: it waits for nothing.
+        self._stop = weakref.finalize(self, _stop, self._loop, self._made)
+
+    def close(self) -> None:
+        """Return once the thread has ended."""
+        self._stop()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
 
     async def made(self) -> C:
         """The thing that lives in the loop; for those who run there."""
@@ -115,17 +122,15 @@ def _cancelled() -> Exception:
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     loop.run_forever()
+    loop.close()
 
 
 async def _made_by(make: Callable[[], C]) -> C:
     return make()
 
 
-def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, made: Future[C]) -> None:
+def _stop(loop: asyncio.AbstractEventLoop, made: Future[C]) -> None:
     asyncio.run_coroutine_threadsafe(_end(loop, made), loop)
-    if threading.current_thread() is not thread:  # the collector may come by in the loop itself
-        thread.join()
-        loop.close()
 
 
 async def _end(loop: asyncio.AbstractEventLoop, made: Future[C]) -> None:
