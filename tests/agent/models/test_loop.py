@@ -43,8 +43,10 @@ def test_closing_and_forgetting_end_the_thread_and_what_lives_there(forget: bool
     stream = loop.iterate(numbers(0), is_last=lambda n: False)
     assert next(stream) == 0
     if forget:
+        thread = loop._thread
         del loop
         gc.collect()
+        thread.join(30)
     else:
         loop.close()
         loop.close()
