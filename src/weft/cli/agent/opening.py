@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -26,9 +25,6 @@ from weft.core.settings import Settings
 # Who has a key and names no model gets the maker's one for such work.
 _BY_KEY: Final = {"ANTHROPIC_API_KEY": "anthropic:claude-sonnet-4-5", "OPENAI_API_KEY": "openai:gpt-5"}
 _TABLE: Final = "router.json"
-
-# httpx brings a command line of its own, which takes longer to import than the client; this leaves it out.
-sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
