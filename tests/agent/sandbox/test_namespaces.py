@@ -15,7 +15,18 @@ from pathlib import Path
 import pytest
 
 import weft
-from weft.agent.sandbox import Limits, Promise, Sandbox, SandboxFailed, cgroups, namespaces, session, shown
+from weft.agent.sandbox import (
+    Limits,
+    Promise,
+    Sandbox,
+    SandboxFailed,
+    cgroups,
+    keeper,
+    namespaces,
+    session,
+    shown,
+    wire,
+)
 from weft.agent.sandbox.host import host_report
 from weft.agent.sandbox.namespaces import Namespaces
 from weft.agent.sandbox.session import denials
@@ -219,8 +230,9 @@ def test_a_dead_keeper_takes_everything_along(workspace: Path) -> None:
     marker = new_marker()
     box = Sandbox.open(workspace)
     assert isinstance(box, session.Session)
-    keeper = box._keeper.pid
-    killer = threading.Timer(0.3, os.kill, (keeper, signal.SIGKILL))
+    assert isinstance(box._executor, keeper.Keeper)
+    pid = box._executor.pid
+    killer = threading.Timer(0.3, os.kill, (pid, signal.SIGKILL))
     killer.start()
     with pytest.raises(SandboxFailed):
         box.run(["sleep", marker], timeout_s=20)
@@ -235,7 +247,7 @@ def test_a_dead_keeper_takes_everything_along(workspace: Path) -> None:
 def test_a_liar_inside_is_a_failed_sandbox(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     box = Sandbox.open(workspace)
     assert isinstance(box, session.Session)
-    monkeypatch.setattr(session.Keeper, "_exactly", lambda self, count: b"\xff" * count)
+    monkeypatch.setattr(wire.Stream, "_exactly", lambda self, count: b"\xff" * count)
     with pytest.raises(SandboxFailed):
         box.run("true")
     with pytest.raises(SandboxFailed):
@@ -244,9 +256,7 @@ def test_a_liar_inside_is_a_failed_sandbox(workspace: Path, monkeypatch: pytest.
 
 def test_a_flood_from_inside_is_a_failed_sandbox(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Sandbox.open(workspace) as box:
-        monkeypatch.setattr(
-            session.Keeper, "receive", lambda self, timeout_s: session._Reply(out=b"x" * 1000)
-        )
+        monkeypatch.setattr(wire.Stream, "receive", lambda self, timeout_s: wire.Reply(out=b"x" * 1000))
         with pytest.raises(SandboxFailed, match="more than was asked"):
             box.run("true", output_bytes=5000)
         with pytest.raises(SandboxFailed):

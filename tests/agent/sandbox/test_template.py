@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from weft.agent.sandbox import Sandbox, cgroups, session, template
+from weft.agent.sandbox import Sandbox, cgroups, keeper, session, template
 from weft.core.errors import Unavailable
 
 pytestmark = pytest.mark.sandbox
@@ -49,7 +49,8 @@ def template_pid() -> int:
 
 def keeper_of(box: Sandbox) -> int:
     assert isinstance(box, session.Session)
-    return box._keeper.pid
+    assert isinstance(box._executor, keeper.Keeper)
+    return box._executor.pid
 
 
 def children(pid: int) -> list[int]:
@@ -110,9 +111,9 @@ if sys.argv[2] == "forked":
     if other == 0:
         time.sleep(60)
 if sys.argv[2] == "passed":
-    held = [template._template[0]._control.fileno(), box._keeper._lifeline.fileno()]
+    held = [template._template[0]._control.fileno(), box._executor._lifeline.fileno()]
     other = subprocess.Popen(["sleep", "60"], pass_fds=held).pid
-print(template._template[0].pid, box._keeper.pid, other, flush=True)
+print(template._template[0].pid, box._executor.pid, other, flush=True)
 time.sleep(60)
 """
 
@@ -141,7 +142,7 @@ from weft.agent.sandbox import Sandbox, template
 def opened():
     with Sandbox.open(sys.argv[1]) as box:
         assert box.run("cat a").output == "a\\n"
-        return template._template[0].pid, os.getpriority(os.PRIO_PROCESS, box._keeper.pid)
+        return template._template[0].pid, os.getpriority(os.PRIO_PROCESS, box._executor.pid)
 first = opened()
 assert opened() == first
 os.nice(3)

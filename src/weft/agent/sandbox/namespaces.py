@@ -14,8 +14,9 @@ from typing import Any
 from weft.agent.sandbox import cgroups, shown
 from weft.agent.sandbox.changes import Pair
 from weft.agent.sandbox.inside import kernel, seccomp
+from weft.agent.sandbox.keeper import Keeper, StartFailed
 from weft.agent.sandbox.provider import DEFAULT_LIMITS, REQUIRED, Limits, Promise, Sandbox
-from weft.agent.sandbox.session import Keeper, Session, Started, StartFailed
+from weft.agent.sandbox.session import Session, Started
 from weft.core.errors import Invalid, NotFound, Unavailable
 
 # Users that own nothing: far above accounts and the ranges of /etc/subuid, one for each sandbox.

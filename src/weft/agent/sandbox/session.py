@@ -1,31 +1,23 @@
-"""The host's end of a sandbox: one process behind a socket, and the two folders that tell what it changed."""
+"""The host's end of a sandbox: an executor, and the two folders that tell what it changed."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import re
-import socket
-import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-import msgspec
-
-from weft.agent.sandbox import commit, diff, template
+from weft.agent.sandbox import commit, diff
 from weft.agent.sandbox.changes import Change, Pair, content_at, folder
-from weft.agent.sandbox.inside.keeper import clean_up
 from weft.agent.sandbox.jobs import Job
 from weft.agent.sandbox.provider import Denial, Entry, Limits, Promise, Result, Sandbox, SandboxFailed
+from weft.agent.sandbox.wire import GRACE_S, Executor, Reply
 from weft.core.clock import SYSTEM_CLOCK
 from weft.core.errors import Conflict, Denied, Invalid, LimitExceeded, NotFound, WeftError
 from weft.core.limits import MAX_FILE_BYTES, within
 
-# How long the executor may be silent past a command's own timeout before the sandbox counts as broken.
-_GRACE_S = 15.0
-_MAX_FRAME_BYTES = MAX_FILE_BYTES + (1 << 20)
 _MAX_DENIALS = 20
 _KINDS: dict[str, type[WeftError]] = {
     "not_found": NotFound,
@@ -43,119 +35,10 @@ _DENIALS = {
 }
 
 
-class _Reply(msgspec.Struct):
-    """Every field that a reply may have. The inside is not trusted: what does not fit is a broken sandbox."""
-
-    ready: bool = False
-    failed: str | None = None
-    reason: str = ""
-    error: str | None = None
-    out: bytes | None = None
-    exit: int = 0
-    timed_out: bool = False
-    duration_s: float = 0.0
-    tail: bytes = b""
-    omitted_bytes: int = 0
-    data: bytes = b""
-    name: bytes = b""
-    kind: str = ""
-    size_bytes: int = 0
-    mode: int = 0
-    entries: list[_Entry] = []
-    count: int = 0
-    ended: bool = False
-
-
-class _Entry(msgspec.Struct):
-    name: bytes
-    kind: str
-    size_bytes: int
-    mode: int
-
-
-class StartFailed(Exception):
-    """The keeper could not make the sandbox: at which stage, and why."""
-
-    def __init__(self, stage: str, reason: str) -> None:
-        super().__init__(f"{stage}: {reason}")
-        self.stage = stage
-        self.reason = reason
-
-
-class Keeper:
-    """A keeper process, the socket to its executor, and the lifeline whose closing ends both."""
-
-    def __init__(self, python: str) -> None:
-        """Start the process, which then waits for its spec, or raise `StartFailed`."""
-        self._spec: Mapping[str, object] | None = None
-        try:
-            forked = template.fork_keeper(python)
-        except OSError as error:
-            raise StartFailed("keeper", f"{error}") from error
-        self.pid, self._sock, self._lifeline = forked.pid, forked.sock, forked.lifeline
-        self._closed = False
-
-    def begin(self, spec: Mapping[str, object]) -> None:
-        """Have the sandbox made and wait until the executor is ready; else close, and raise `StartFailed`."""
-        self._spec = spec
-        try:
-            self.send(spec)
-            reply = self.receive(_GRACE_S)
-        except (SandboxFailed, OSError) as error:
-            self.close()
-            raise StartFailed("keeper", f"{error}") from error
-        if not reply.ready:
-            self.close()
-            raise StartFailed(reply.failed or "keeper", reply.reason)
-
-    def send(self, request: Mapping[str, object]) -> None:
-        body = msgspec.msgpack.encode(request)
-        try:
-            self._sock.settimeout(_GRACE_S)
-            self._sock.sendall(struct.pack(">I", len(body)) + body)
-        except OSError as error:
-            raise SandboxFailed("the sandbox no longer answers", hint="open a new one") from error
-
-    def receive(self, timeout_s: float) -> _Reply:
-        self._sock.settimeout(timeout_s)
-        try:
-            (length,) = struct.unpack(">I", self._exactly(4))
-            within("a reply of the sandbox", length, _MAX_FRAME_BYTES)
-            return msgspec.msgpack.decode(self._exactly(length), type=_Reply)
-        except (OSError, LimitExceeded, msgspec.MsgspecError) as error:
-            raise SandboxFailed("the sandbox no longer answers", hint="open a new one") from error
-
-    def _exactly(self, count: int) -> bytes:
-        parts = bytearray()
-        while len(parts) < count:
-            part = self._sock.recv(min(count - len(parts), 1 << 20))
-            if not part:
-                raise ConnectionResetError("end of stream")
-            parts += part
-        return bytes(parts)
-
-    def break_off(self) -> None:
-        """Let whoever waits for an answer get `SandboxFailed`; from any thread."""
-        with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """Let go: the keeper kills all that is inside, removes its state and ends."""
-        if not self._closed:
-            self._closed = True
-            self._sock.close()
-            with self._lifeline:
-                self._lifeline.shutdown(socket.SHUT_WR)
-                self._lifeline.recv(1)
-            # A keeper that was itself killed has left this to the owner.
-            if self._spec is not None:
-                clean_up(self._spec)
-
-
 class Started(NamedTuple):
     """What one beginning of a sandbox makes anew."""
 
-    keeper: Keeper
+    executor: Executor
     pair: Pair
     """The folders to compare."""
     workspace: str
@@ -164,7 +47,7 @@ class Started(NamedTuple):
 
 
 class Session(Sandbox):
-    """A sandbox made of a keeper and a pair of folders."""
+    """A sandbox made of an executor and a pair of folders."""
 
     def __init__(
         self,
@@ -182,7 +65,7 @@ class Session(Sandbox):
         self._begin()
 
     def _begin(self) -> None:
-        self._keeper, self._pair, self._workspace, self._promises = self._start()
+        self._executor, self._pair, self._workspace, self._promises = self._start()
         self._opened_ns = os.stat(os.path.dirname(self._pair.other)).st_ctime_ns
         self._open = True
 
@@ -240,11 +123,11 @@ class Session(Sandbox):
         limit = self._limits.output_bytes if output_bytes is None else output_bytes
         request = _command("start", command, timeout_s, folder, environment, limit)
         number = next(self._jobs)
-        self._ask(request | {"job": number, "feed": feed}, _GRACE_S)
-        return Job(lambda op, **fields: self._ask({"op": op, "job": number, **fields}, _GRACE_S))
+        self._ask(request | {"job": number, "feed": feed}, GRACE_S)
+        return Job(lambda op, **fields: self._ask({"op": op, "job": number, **fields}, GRACE_S))
 
     def end_jobs(self) -> None:
-        self._ask({"op": "end_jobs"}, _GRACE_S)
+        self._ask({"op": "end_jobs"}, GRACE_S)
 
     def read(self, path: str) -> bytes:
         return self._file("read", path, limit_bytes=MAX_FILE_BYTES).data
@@ -312,31 +195,31 @@ class Session(Sandbox):
 
     def close(self) -> None:
         # A thread that waits for a command holds the lock for as long.
-        self._keeper.break_off()
+        self._executor.break_off()
         with self._lock:
             if self._open:
                 self._open = False
-                self._keeper.close()
+                self._executor.close()
 
-    def _file(self, op: str, path: str, **fields: object) -> _Reply:
-        return self._ask({"op": op, "path": os.fsencode(path), **fields}, _GRACE_S)
+    def _file(self, op: str, path: str, **fields: object) -> Reply:
+        return self._ask({"op": op, "path": os.fsencode(path), **fields}, GRACE_S)
 
     def _ask(
         self,
         request: Mapping[str, object],
         timeout_s: float,
         on_output: Callable[[bytes], None] | None = None,
-    ) -> _Reply:
+    ) -> Reply:
         with self._lock:
             self._check_open()
             try:
-                deadline = SYSTEM_CLOCK.monotonic_s() + timeout_s + _GRACE_S
-                self._keeper.send(request)
-                reply = self._keeper.receive(timeout_s + _GRACE_S)
+                deadline = SYSTEM_CLOCK.monotonic_s() + timeout_s + GRACE_S
+                self._executor.send(request)
+                reply = self._executor.receive(timeout_s + GRACE_S)
                 while reply.out is not None:
                     if on_output is not None:
                         on_output(reply.out)
-                    reply = self._keeper.receive(max(0.001, deadline - SYSTEM_CLOCK.monotonic_s()))
+                    reply = self._executor.receive(max(0.001, deadline - SYSTEM_CLOCK.monotonic_s()))
             except BaseException:
                 # Whatever broke it off, the next reply would be taken for an answer to another request.
                 self.close()
@@ -373,7 +256,7 @@ def _command(
     }
 
 
-def _refuse(request: Mapping[str, Any], reply: _Reply) -> NoReturn:
+def _refuse(request: Mapping[str, Any], reply: Reply) -> NoReturn:
     what = os.fsdecode(request["path"]) if "path" in request else str(request["op"])
     kind = _KINDS.get(reply.error or "", Invalid)
     raise kind(f"`{what}`: {reply.reason.lower()}", hint="name a path that the sandbox can reach")

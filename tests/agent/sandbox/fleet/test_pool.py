@@ -120,8 +120,8 @@ def test_a_keeper_that_is_killed_costs_one_lease(provider: Counting, workspace: 
 
 
 def kill_keeper(box: Any) -> None:
-    os.kill(box._keeper.pid, signal.SIGKILL)
-    assert select.select([box._keeper._sock], [], [], 10)[0], "the inside ends with it"
+    os.kill(box._executor.pid, signal.SIGKILL)
+    assert select.select([box._executor._sock], [], [], 10)[0], "the inside ends with it"
 
 
 def test_a_warm_sandbox_that_was_killed_is_not_handed_out(namespaces: Counting, workspace: Path) -> None:
