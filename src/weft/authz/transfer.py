@@ -63,7 +63,7 @@ def _touch(store: TupleStore, plan_at: Callable[[Head], Plan], batch: _Parsed) -
                     require_admitted(plan, item)
                 except _REFUSALS as error:
                     raise _at_line(number, error) from error
-        distinct = {item.key: item for _, item in batch}
+        distinct = {(item.object, item.relation, item.user): item for _, item in batch}
         try:
             return store.write(Write(touch=tuple(distinct.values()), schema_revision=plan.revision))
         except SchemaMoved:

@@ -31,6 +31,11 @@ _ID: Final = r"(?:[^\\#\[\n\r]|\\[\\#\[nr])+"
 _OBJECT: Final = re.compile(rf"({NAME}):({_ID})")
 _USER: Final = re.compile(rf"({NAME}):({_ID})(?:#({NAME}))?")
 _TUPLE: Final = re.compile(rf"({NAME}):({_ID})#({NAME})@({NAME}):({_ID})(?:#({NAME}))?(\[.*)?", re.DOTALL)
+_SHORT: Final = rf"[A-Za-z_][A-Za-z0-9_./-]{{0,{MAX_NAME_BYTES - 1}}}"
+_PLAIN: Final = rf"[^*\\#\[\n\r\x80-\U0010ffff]{{1,{MAX_OBJECT_ID_BYTES}}}"
+_COMMON: Final = re.compile(rf"({_SHORT}):({_PLAIN})#({_SHORT})@({_SHORT}):({_PLAIN})(?:#({_SHORT}))?")
+"""Tuples that need no second look: names and ASCII ids within their limits, nothing escaped, no wildcard, no
+condition, no expiry."""
 _NAME: Final = re.compile(NAME)
 _EXPIRATION: Final = "[expiration:"
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)")
@@ -195,6 +200,11 @@ def parse_user(text: str) -> User:
 
 def parse_tuple(text: str) -> RelationTuple:
     """The inverse of `str(tuple)`; `Invalid` that names the place and what to write instead."""
+    if match := _COMMON.fullmatch(text):
+        namespace, object_id, relation, user_namespace, user_id, user_relation = match.groups("")
+        return RelationTuple(
+            ObjectRef(namespace, object_id), relation, User(user_namespace, user_id, user_relation)
+        )
     match = _TUPLE.fullmatch(text)
     if match is None:
         raise _diagnose_tuple(text)

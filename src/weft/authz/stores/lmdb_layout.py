@@ -19,7 +19,8 @@ The user relation stands before the user's object, so that usersets (relation > 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from weft.authz.store import Head, indexed_id
@@ -120,14 +121,13 @@ class Interner:
                 self._cache.keep_name(name, number)
         return number
 
-    def object(self, namespace: str, id_: str) -> bytes | None:
+    def object(self, ref: ObjectRef) -> bytes | None:
         """The number of an object, or None when it was never written."""
-        key = (namespace, id_)
-        number = self._cache.objects.get(key) or self._committed.objects.get(key)
-        if number is None and (prefix := self.name(namespace)) is not None:
-            number = self._txn.get(b"i" + prefix + indexed_id(id_), db=self._objects)
+        number = self._cache.objects.get(ref) or self._committed.objects.get(ref)
+        if number is None and (prefix := self.name(ref.namespace)) is not None:
+            number = self._txn.get(b"i" + prefix + indexed_id(ref.id), db=self._objects)
             if number is not None:
-                self._cache.keep_object(key, number)
+                self._cache.keep_objects({ref: number})
         return number
 
     def name_of(self, number: bytes) -> str:
@@ -137,16 +137,18 @@ class Interner:
             self._cache.keep_name(name, number)
         return name
 
-    def object_of(self, number: bytes) -> tuple[str, str]:
+    def object_of(self, number: bytes) -> ObjectRef:
         found = self._cache.objects_of.get(number)
         if found is None:
-            found = self.name_of(number[:2]), self._required(b"#" + number, self._objects).decode()
-            self._cache.keep_object(found, number)
+            text = self._required(b"#" + number, self._objects).decode()
+            found = ObjectRef(self.name_of(number[:2]), text)
+            self._cache.keep_objects({found: number})
         return found
 
     def user_of(self, number: bytes) -> User:
         """The user that a forward key ends with."""
-        return User(*self.object_of(number[2:]), self.name_of(number[:2]))
+        ref = self.object_of(number[2:])
+        return User(ref.namespace, ref.id, self.name_of(number[:2]))
 
     def new_name(self, name: str) -> bytes:
         """The number of a name, given now if it has none."""
@@ -154,57 +156,68 @@ class Interner:
         if number is not None:
             return number
         serial = self._count(b"names", _MAX_NAMES, "distinct names of namespaces, relations and conditions")
-        number = serial.to_bytes(2, "big")
+        number = (serial + 1).to_bytes(2, "big")
         self._txn.put(b"n" + name.encode(), number, db=self._names)
         self._txn.put(b"#" + number, name.encode(), db=self._names)
         self._cache.keep_name(name, number)
         return number
 
-    def new_objects(self, refs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+    def new_objects(self, refs: Iterable[ObjectRef]) -> dict[ObjectRef, bytes]:
         """The numbers of objects, given now where they have none; in the order of the index, so that what is
         imported in order is put in order."""
-        numbers: dict[tuple[str, str], bytes] = {}
-        unknown: dict[bytes, tuple[str, str]] = {}
+        fresh, committed = self._cache.objects, self._committed.objects
+        numbers: dict[ObjectRef, bytes] = {}
+        unknown: dict[bytes, ObjectRef] = {}
+        prefixes: dict[str, bytes] = {}
         for ref in refs:
-            number = self._cache.objects.get(ref) or self._committed.objects.get(ref)
-            if number is None:
-                unknown[b"i" + self.new_name(ref[0]) + indexed_id(ref[1])] = ref
-            else:
+            if number := fresh.get(ref) or committed.get(ref):
                 numbers[ref] = number
+                continue
+            prefix = prefixes.get(ref.namespace)
+            if prefix is None:
+                prefix = prefixes[ref.namespace] = b"i" + self.new_name(ref.namespace)
+            unknown[prefix + indexed_id(ref.id)] = ref
         if unknown:
-            keys = sorted(unknown)
-            with self._txn.cursor(db=self._objects) as cursor:
-                known = dict(cursor.getmulti(keys))
-                given = {key: self._next_number(key, unknown[key]) for key in keys if key not in known}
-                if given:
-                    cursor.putmulti(given.items())
-                    cursor.putmulti((b"#" + given[key], unknown[key][1].encode()) for key in given)
-            for key, number in (*known.items(), *given.items()):
-                numbers[unknown[key]] = number
-                self._cache.keep_object(unknown[key], number)
+            self._find_or_number(unknown, numbers)
         return numbers
+
+    def _find_or_number(self, unknown: dict[bytes, ObjectRef], numbers: dict[ObjectRef, bytes]) -> None:
+        keys = sorted(unknown)
+        with self._txn.cursor(db=self._objects) as cursor:
+            found = dict(cursor.getmulti(keys))
+            missing = [key for key in keys if key not in found] if found else keys
+            if missing:
+                given = dict(zip(missing, self._next_numbers(missing, unknown), strict=True))
+                cursor.putmulti(given.items())
+                cursor.putmulti((b"#" + number, unknown[key].id.encode()) for key, number in given.items())
+                found.update(given)
+        by_ref = {unknown[key]: number for key, number in found.items()}
+        numbers.update(by_ref)
+        self._cache.keep_objects(by_ref)
 
     def key(self, item: RelationTuple) -> bytes | None:
         """The forward key of a tuple, or None when some part of it was never written."""
-        number, name = self.object(item.object.namespace, item.object.id), self.name(item.relation)
+        number, name = self.object(item.object), self.name(item.relation)
         return None if number is None or name is None else self.key_of(number + name, item.user)
 
     def key_of(self, prefix: bytes, user: User) -> bytes | None:
         """The forward key of a user behind the numbers of an object and a relation."""
-        number, name = self.object(user.namespace, user.id), self.name(user.relation)
+        number, name = self.object(user.object), self.name(user.relation)
         return None if number is None or name is None else prefix + name + number
 
     def new_rows(self, items: Sequence[RelationTuple]) -> list[tuple[bytes, bytes]]:
         """Tuples as forward keys and tails, with numbers for all their parts."""
-        objects = [(item.object.namespace, item.object.id) for item in items]
-        users = [(item.user.namespace, item.user.id) for item in items]
-        between = [(item.relation, item.user.relation) for item in items]
-        numbers = self.new_objects({*objects, *users})
-        names = {pair: self.new_name(pair[0]) + self.new_name(pair[1]) for pair in set(between)}
-        keys = [numbers[o] + names[r] + numbers[u] for o, r, u in zip(objects, between, users, strict=True)]
+        # Texts and structs where pairs would do: the collector follows every tuple, and visits millions.
+        users = [ObjectRef(item.user.namespace, item.user.id) for item in items]
+        between = [f"{item.relation}#{item.user.relation}" for item in items]
+        numbers = self.new_objects({*[item.object for item in items], *users})
+        names = {pair: b"".join(map(self.new_name, pair.split("#"))) for pair in set(between)}
         return [
-            (key, PLAIN if item.unconditional else self._tail(item))
-            for key, item in zip(keys, items, strict=True)
+            (
+                numbers[item.object] + names[pair] + numbers[user],
+                PLAIN if item.condition is None and item.expires_at_us is None else self._tail(item),
+            )
+            for item, pair, user in zip(items, between, users, strict=True)
         ]
 
     def _tail(self, item: RelationTuple) -> bytes:
@@ -218,20 +231,26 @@ class Interner:
         expiry = unpack_u64(tail)
         condition = TupleCondition(self.name_of(tail[8:10]), tail[10:].decode()) if len(tail) > 8 else None
         return RelationTuple(
-            ObjectRef(*self.object_of(key[:8])),
+            self.object_of(key[:8]),
             self.name_of(key[8:10]),
             self.user_of(key[10:20]),
             condition,
             expiry - 1 if expiry else None,
         )
 
-    def _next_number(self, key: bytes, ref: tuple[str, str]) -> bytes:
-        """A fresh number for the object at an index key."""
-        prefix = key[1:3]
-        if ref[1] == WILDCARD:
-            return prefix + WILDCARD_SERIAL
-        serial = self._count(b"objects" + prefix, 2**48 - 1, f"objects of namespace `{ref[0]}`")
-        return prefix + serial.to_bytes(6, "big")
+    def _next_numbers(self, keys: list[bytes], refs: dict[bytes, ObjectRef]) -> Iterator[bytes]:
+        """Fresh numbers for the objects at sorted index keys."""
+        for prefix, group in groupby(keys, key=lambda key: key[1:3]):
+            named = list(group)
+            wildcard = b"i" + prefix + WILDCARD.encode()
+            what = f"objects of namespace `{refs[named[0]].namespace}`"
+            serial = self._count(b"objects" + prefix, 2**48 - 1, what, len(named) - (wildcard in named))
+            for key in named:
+                if key == wildcard:
+                    yield prefix + WILDCARD_SERIAL
+                else:
+                    serial += 1
+                    yield prefix + serial.to_bytes(6, "big")
 
     def _required(self, key: bytes, database: Any) -> bytes:
         data = self._txn.get(key, db=database)
@@ -239,16 +258,17 @@ class Interner:
             raise Corrupt(f"number `{key[1:].hex()}` has no text", hint="restore the store from a backup")
         return bytes(data)
 
-    def _count(self, counter: bytes, limit: int, what: str) -> int:
+    def _count(self, counter: bytes, limit: int, what: str, number: int = 1) -> int:
+        """Give so many numbers more; the last one that was given before."""
         serial = self._serials.get(counter)
         if serial is None:
             data = self._txn.get(counter, db=self._meta)
             serial = unpack_u64(data) if data else 0
-        if serial >= limit:
-            message = f"the store has {limit:,} {what} already"
+        if serial + number > limit:
+            message = f"the store has {serial:,} {what} already"
             raise LimitExceeded(message, hint="use another store", limit=limit)
-        self._serials[counter] = serial + 1
-        return serial + 1
+        self._serials[counter] = serial + number
+        return serial
 
     def put_serials(self) -> None:
         """Write down how far numbers were given; in the transaction of the texts that they stand for."""
@@ -263,8 +283,8 @@ class Cache:
     def __init__(self) -> None:
         self.names: dict[str, bytes] = {"": NO_RELATION}
         self.names_of: dict[bytes, str] = {NO_RELATION: ""}
-        self.objects: dict[tuple[str, str], bytes] = {}
-        self.objects_of: dict[bytes, tuple[str, str]] = {}
+        self.objects: dict[ObjectRef, bytes] = {}
+        self.objects_of: dict[bytes, ObjectRef] = {}
 
     def keep_name(self, name: str, number: bytes) -> None:
         self.names[name] = number
@@ -279,9 +299,9 @@ class Cache:
         self.objects |= fresh.objects
         self.objects_of |= fresh.objects_of
 
-    def keep_object(self, key: tuple[str, str], number: bytes) -> None:
-        if len(self.objects) >= _MAX_CACHED:
+    def keep_objects(self, numbers: dict[ObjectRef, bytes]) -> None:
+        if len(self.objects) + len(numbers) > _MAX_CACHED:
             self.objects.clear()
             self.objects_of.clear()
-        self.objects[key] = number
-        self.objects_of[number] = key
+        self.objects.update(numbers)
+        self.objects_of.update(zip(numbers.values(), numbers, strict=True))

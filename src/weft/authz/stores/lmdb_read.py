@@ -18,7 +18,7 @@ from weft.authz.stores.lmdb_layout import (
     Transaction,
     forward_key,
 )
-from weft.authz.tuples import ObjectRef, RelationTuple, TupleFilter, escaped
+from weft.authz.tuples import ObjectRef, RelationTuple, TupleFilter
 from weft.core.codec import decode, pack_u64
 from weft.core.errors import Corrupt
 
@@ -59,7 +59,7 @@ class View:
         intern = self._interner
         match read:
             case Lookup(object_, relation, users):
-                number, name = intern.object(object_.namespace, object_.id), intern.name(relation)
+                number, name = intern.object(object_), intern.name(relation)
                 if number is None or name is None:
                     return []
                 return [
@@ -69,7 +69,7 @@ class View:
                     for tail in self._versions(key)
                 ]
             case Users(object_, relation, usersets):
-                number, name = intern.object(object_.namespace, object_.id), intern.name(relation)
+                number, name = intern.object(object_), intern.name(relation)
                 if number is None or name is None:
                     return []
                 rows = self.rows(FORWARD, number + name, number + name + NO_RELATION if usersets else b"")
@@ -81,7 +81,7 @@ class View:
                 ]
             case Objects(user, namespace, relation):
                 parts = (
-                    intern.object(user.namespace, user.id),
+                    intern.object(user.object),
                     intern.name(user.relation),
                     intern.name(relation),
                     intern.name(namespace),
@@ -90,7 +90,7 @@ class View:
                     return []
                 rows = self.rows(REVERSE, b"".join(parts))  # type: ignore[arg-type]
                 return [
-                    RelationTuple(ObjectRef(*intern.object_of(key[12:])), relation, user)
+                    RelationTuple(intern.object_of(key[12:]), relation, user)
                     if tail == PLAIN
                     else intern.item(forward_key(key), tail)
                     for key, tail in rows
@@ -138,14 +138,13 @@ class View:
         """The text of rows of one object."""
         intern = self._interner
         name_of, object_of = intern.name_of, intern.object_of
-        object_ = f"{ObjectRef(*object_of(number))}#"
+        object_ = f"{object_of(number)}#"
         lines = []
         for key, tail in rows:
             if tail != PLAIN:
                 lines.append(str(intern.item(key, tail)))
                 continue
-            namespace, id_ = object_of(key[12:])
-            line = f"{object_}{name_of(key[8:10])}@{namespace}:{escaped(id_)}"
+            line = f"{object_}{name_of(key[8:10])}@{object_of(key[12:])}"
             lines.append(line if key[10:12] == NO_RELATION else f"{line}#{name_of(key[10:12])}")
         return lines
 
@@ -163,14 +162,14 @@ class View:
         if direction == REVERSE:
             if where.user_namespace is None or where.user_id is None:
                 return b""
-            number = intern.object(where.user_namespace, where.user_id)
+            number = intern.object(ObjectRef(where.user_namespace, where.user_id))
             relation = b"" if where.user_relation is None else intern.name(where.user_relation)
         elif where.namespace is None:
             return b""
         elif where.object_id is None:
             return intern.name(where.namespace)
         else:
-            number = intern.object(where.namespace, where.object_id)
+            number = intern.object(ObjectRef(where.namespace, where.object_id))
             relation = b"" if where.relation is None else intern.name(where.relation)
         return None if number is None or relation is None else number + relation
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -41,7 +41,7 @@ _FLAGS: Final = (b"\0", b"\1", b"\2", b"\3")
 """Of a shape: 1 for an expiry, 2 for a wildcard."""
 
 
-class _Step(NamedTuple):
+class _Step(msgspec.Struct, frozen=True, gc=False):
     """One change of a row, and the live row that it ends."""
 
     operation: int
@@ -176,7 +176,7 @@ class Writer:
         self._bear([step for step in steps if step.operation == TOUCH], at, shapes)
         self._count_shapes(shapes)
         self._interner.put_serials()
-        log = [(operation, key, tail) for operation, key, tail, _ in steps]
+        log = [(step.operation, step.key, step.tail) for step in steps]
         self._txn.put(at, encode((wall_us, log)), db=self._db["log"])
         self._txn.put(pack_u64(wall_us), at, db=self._db["times"])
         state = State(
@@ -191,15 +191,15 @@ class Writer:
 
     def _bear(self, steps: list[_Step], at: bytes, shapes: Counter[bytes]) -> None:
         """Write new live rows, over those that they replace; in key order, which fills pages best."""
-        born = [(step.key, at + step.tail) for step in steps]
+        born = sorted([(step.key, at + step.tail) for step in steps])
         with self._txn.cursor(db=self._db["forward"]) as cursor:
-            cursor.putmulti(sorted(born))
+            cursor.putmulti(born)
         with self._txn.cursor(db=self._db["reverse"]) as cursor:
-            cursor.putmulti(sorted((reversed_key(key), row) for key, row in born))
-        for _, key, tail, _ in steps:
-            shapes[_shape(key, tail)] += 1
-            if tail[:8] != PLAIN:
-                self._txn.put(tail[:8] + key, b"", db=self._db["expiries"])
+            cursor.putmulti(sorted([(reversed_key(key), row) for key, row in born]))
+        shapes.update([_shape(step.key, step.tail) for step in steps])
+        for step in steps:
+            if step.tail[:8] != PLAIN:
+                self._txn.put(step.tail[:8] + step.key, b"", db=self._db["expiries"])
 
     def _bury(self, step: _Step, at: bytes, shapes: Counter[bytes]) -> None:
         """Keep the row that a step ends among the dead; a deletion takes it out of the live ones, too."""
