@@ -123,11 +123,12 @@ class Interner:
 
     def object(self, ref: ObjectRef) -> bytes | None:
         """The number of an object, or None when it was never written."""
-        number = self._cache.objects.get(ref) or self._committed.objects.get(ref)
+        text = f"{ref.namespace}:{ref.id}"
+        number = self._cache.objects.get(text) or self._committed.objects.get(text)
         if number is None and (prefix := self.name(ref.namespace)) is not None:
             number = self._txn.get(b"i" + prefix + indexed_id(ref.id), db=self._objects)
             if number is not None:
-                self._cache.keep_objects({ref: number})
+                self._cache.keep_objects({text: number})
         return number
 
     def name_of(self, number: bytes) -> str:
@@ -142,7 +143,7 @@ class Interner:
         if found is None:
             text = self._required(b"#" + number, self._objects).decode()
             found = ObjectRef(self.name_of(number[:2]), text)
-            self._cache.keep_objects({found: number})
+            self._cache.keep_object_of(number, found)
         return found
 
     def user_of(self, number: bytes) -> User:
@@ -162,26 +163,29 @@ class Interner:
         self._cache.keep_name(name, number)
         return number
 
-    def new_objects(self, refs: Iterable[ObjectRef]) -> dict[ObjectRef, bytes]:
+    def new_objects(self, texts: Iterable[str]) -> dict[str, bytes]:
         """The numbers of objects, given now where they have none; in the order of the index, so that what is
-        imported in order is put in order."""
+        imported in order is put in order. An object is named by its namespace, a colon and its bare id."""
         fresh, committed = self._cache.objects, self._committed.objects
-        numbers: dict[ObjectRef, bytes] = {}
-        unknown: dict[bytes, ObjectRef] = {}
+        numbers: dict[str, bytes] = {}
+        unknown: dict[bytes, str] = {}
         prefixes: dict[str, bytes] = {}
-        for ref in refs:
-            if number := fresh.get(ref) or committed.get(ref):
-                numbers[ref] = number
+        for text in texts:
+            if number := fresh.get(text) or committed.get(text):
+                numbers[text] = number
                 continue
-            prefix = prefixes.get(ref.namespace)
+            namespace, _, id_ = text.partition(":")
+            prefix = prefixes.get(namespace)
             if prefix is None:
-                prefix = prefixes[ref.namespace] = b"i" + self.new_name(ref.namespace)
-            unknown[prefix + indexed_id(ref.id)] = ref
+                prefix = prefixes[namespace] = b"i" + self.new_name(namespace)
+            unknown[prefix + indexed_id(id_)] = text
         if unknown:
-            self._find_or_number(unknown, numbers)
+            found = self._found_or_given(unknown)
+            numbers.update(found)
+            self._cache.keep_objects(found)
         return numbers
 
-    def _find_or_number(self, unknown: dict[bytes, ObjectRef], numbers: dict[ObjectRef, bytes]) -> None:
+    def _found_or_given(self, unknown: dict[bytes, str]) -> dict[str, bytes]:
         keys = sorted(unknown)
         with self._txn.cursor(db=self._objects) as cursor:
             found = dict(cursor.getmulti(keys))
@@ -189,11 +193,11 @@ class Interner:
             if missing:
                 given = dict(zip(missing, self._next_numbers(missing, unknown), strict=True))
                 cursor.putmulti(given.items())
-                cursor.putmulti((b"#" + number, unknown[key].id.encode()) for key, number in given.items())
+                cursor.putmulti(
+                    (b"#" + number, unknown[key].partition(":")[2].encode()) for key, number in given.items()
+                )
                 found.update(given)
-        by_ref = {unknown[key]: number for key, number in found.items()}
-        numbers.update(by_ref)
-        self._cache.keep_objects(by_ref)
+        return {unknown[key]: number for key, number in found.items()}
 
     def key(self, item: RelationTuple) -> bytes | None:
         """The forward key of a tuple, or None when some part of it was never written."""
@@ -207,17 +211,19 @@ class Interner:
 
     def new_rows(self, items: Sequence[RelationTuple]) -> list[tuple[bytes, bytes]]:
         """Tuples as forward keys and tails, with numbers for all their parts."""
-        # Texts and structs where pairs would do: the collector follows every tuple, and visits millions.
-        users = [ObjectRef(item.user.namespace, item.user.id) for item in items]
+        # Texts where pairs would do: they remember their hash, and no collector follows them.
+        objects = [f"{item.object.namespace}:{item.object.id}" for item in items]
+        users = [f"{item.user.namespace}:{item.user.id}" for item in items]
         between = [f"{item.relation}#{item.user.relation}" for item in items]
-        numbers = self.new_objects({*[item.object for item in items], *users})
+        numbers = self.new_objects({*objects, *users})
         names = {pair: b"".join(map(self.new_name, pair.split("#"))) for pair in set(between)}
+        keys = [
+            numbers[object_] + names[pair] + numbers[user]
+            for object_, pair, user in zip(objects, between, users, strict=True)
+        ]
         return [
-            (
-                numbers[item.object] + names[pair] + numbers[user],
-                PLAIN if item.condition is None and item.expires_at_us is None else self._tail(item),
-            )
-            for item, pair, user in zip(items, between, users, strict=True)
+            (key, PLAIN if item.condition is None and item.expires_at_us is None else self._tail(item))
+            for key, item in zip(keys, items, strict=True)
         ]
 
     def _tail(self, item: RelationTuple) -> bytes:
@@ -238,12 +244,12 @@ class Interner:
             expiry - 1 if expiry else None,
         )
 
-    def _next_numbers(self, keys: list[bytes], refs: dict[bytes, ObjectRef]) -> Iterator[bytes]:
+    def _next_numbers(self, keys: list[bytes], texts: dict[bytes, str]) -> Iterator[bytes]:
         """Fresh numbers for the objects at sorted index keys."""
         for prefix, group in groupby(keys, key=lambda key: key[1:3]):
             named = list(group)
             wildcard = b"i" + prefix + WILDCARD.encode()
-            what = f"objects of namespace `{refs[named[0]].namespace}`"
+            what = f"objects of namespace `{texts[named[0]].partition(':')[0]}`"
             serial = self._count(b"objects" + prefix, 2**48 - 1, what, len(named) - (wildcard in named))
             for key in named:
                 if key == wildcard:
@@ -283,7 +289,7 @@ class Cache:
     def __init__(self) -> None:
         self.names: dict[str, bytes] = {"": NO_RELATION}
         self.names_of: dict[bytes, str] = {NO_RELATION: ""}
-        self.objects: dict[ObjectRef, bytes] = {}
+        self.objects: dict[str, bytes] = {}
         self.objects_of: dict[bytes, ObjectRef] = {}
 
     def keep_name(self, name: str, number: bytes) -> None:
@@ -293,15 +299,17 @@ class Cache:
     def join(self, fresh: Cache) -> None:
         """Keep what another cache found, too."""
         if len(self.objects) + len(fresh.objects) > _MAX_CACHED:
-            self.objects, self.objects_of = {}, {}
+            self.objects = {}
         self.names |= fresh.names
         self.names_of |= fresh.names_of
         self.objects |= fresh.objects
-        self.objects_of |= fresh.objects_of
 
-    def keep_objects(self, numbers: dict[ObjectRef, bytes]) -> None:
+    def keep_objects(self, numbers: dict[str, bytes]) -> None:
         if len(self.objects) + len(numbers) > _MAX_CACHED:
             self.objects.clear()
-            self.objects_of.clear()
         self.objects.update(numbers)
-        self.objects_of.update(zip(numbers.values(), numbers, strict=True))
+
+    def keep_object_of(self, number: bytes, ref: ObjectRef) -> None:
+        if len(self.objects_of) >= _MAX_CACHED:
+            self.objects_of.clear()
+        self.objects_of[number] = ref

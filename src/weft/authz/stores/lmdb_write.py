@@ -195,8 +195,8 @@ class Writer:
         with self._txn.cursor(db=self._db["forward"]) as cursor:
             cursor.putmulti(born)
         with self._txn.cursor(db=self._db["reverse"]) as cursor:
-            cursor.putmulti(sorted([(reversed_key(key), row) for key, row in born]))
-        shapes.update([_shape(step.key, step.tail) for step in steps])
+            cursor.putmulti(sorted([(key[12:] + key[10:12] + key[8:10] + key[:8], row) for key, row in born]))
+        shapes.update([_shape(key, row[8:]) for key, row in born])
         for step in steps:
             if step.tail[:8] != PLAIN:
                 self._txn.put(step.tail[:8] + step.key, b"", db=self._db["expiries"])
