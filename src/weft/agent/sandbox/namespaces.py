@@ -99,7 +99,7 @@ class Namespaces:
         try:
             state = tempfile.mkdtemp(prefix="weft-sandbox-", dir=self._state)
             groups = cgroups.create(limits.memory_bytes, limits.processes)
-            uid = _FIRST_UID + (os.getpid() * 64 + next(_numbers)) % _UIDS if is_real_root() else None
+            uid = new_uid() if is_real_root() else None
             for name in ("root", "lower", "upper", "work"):
                 os.mkdir(f"{state}/{name}")
             pair = copies(root, state, uid) if as_copy else _layers(root, state, uid)
@@ -154,6 +154,11 @@ def is_real_root() -> bool:
         effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
     needed = sum(1 << number for number in (0, 1, 6, 7, 21))  # chown, dac_override, setgid, setuid, sys_admin
     return effective & needed == needed
+
+
+def new_uid() -> int:
+    """A user that owns nothing, for one sandbox of this process."""
+    return _FIRST_UID + (os.getpid() * 64 + next(_numbers)) % _UIDS
 
 
 def can_be_lower(root: str) -> bool:

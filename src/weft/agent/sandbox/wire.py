@@ -79,7 +79,10 @@ class Stream:
 
     def send(self, request: Mapping[str, object]) -> None:
         """Pass one request on."""
-        body = msgspec.msgpack.encode(request)
+        self.send_frame(msgspec.msgpack.encode(request))
+
+    def send_frame(self, body: bytes) -> None:
+        """Pass on what is one frame already."""
         try:
             self._sock.settimeout(GRACE_S)
             self._sock.sendall(struct.pack(">I", len(body)) + body)

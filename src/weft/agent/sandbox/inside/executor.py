@@ -16,7 +16,6 @@ from . import jobs, kernel, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
     from collections.abc import Callable
     from typing import Any
 
@@ -35,7 +34,7 @@ class Refused(Exception):
         self.kind = kind
 
 
-def serve(sock: _socket.socket, workspace: str, environment: dict[str, str]) -> None:
+def serve(sock: wire.Channel, workspace: str, environment: dict[str, str]) -> None:
     """Answer one request after the other until the host closes the socket."""
     executor = _Executor(sock, workspace, environment)
     while True:
@@ -78,7 +77,7 @@ def _kind_of(error: OSError) -> str:
 
 
 class _Executor:
-    def __init__(self, sock: _socket.socket, workspace: str, environment: dict[str, str]) -> None:
+    def __init__(self, sock: wire.Channel, workspace: str, environment: dict[str, str]) -> None:
         self._sock = sock
         self._workspace = workspace
         self._environment = environment
@@ -303,7 +302,7 @@ def _find(command: str, path: str) -> str:
 class _Output:
     """Passes the first half of the allowance on at once and keeps the last half: both ends are seen."""
 
-    def __init__(self, sock: _socket.socket, limit_bytes: int) -> None:
+    def __init__(self, sock: wire.Channel, limit_bytes: int) -> None:
         self._sock = sock
         self._head_left = limit_bytes - limit_bytes // 2
         self._tail_bytes = limit_bytes // 2

@@ -6,7 +6,7 @@ import _socket
 import os
 import select
 
-from . import confine, executor, kernel, rootfs, wire
+from . import confine, executor, kernel, rootfs, warden, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ def serve(sock: _socket.socket, lifeline: int, owner: int) -> NoReturn:
     except wire.Closed:
         os._exit(1)
     try:
-        status = _keep(sock, lifeline, owner, spec, swap)
+        if "launch" in spec:
+            status = warden.keep(sock, lifeline, owner, spec)
+        else:
+            status = _keep(sock, lifeline, owner, spec, swap)
     finally:
         clean_up(spec)
     os._exit(status)

@@ -17,7 +17,7 @@ ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC, ATTR_IDMAP = 1, 2, 4, 8, 0x00
 # The signal module would bring enum along.
 SIGINT, SIGKILL, SIGPIPE, SIGXFSZ = 2, 9, 13, 25
 
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP = 1, 4, 24
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_READ, PR_CAPBSET_DROP = 1, 4, 23, 24
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
@@ -126,12 +126,18 @@ def set_hostname(name: str) -> None:
     _checked(_libc.sethostname(raw, ctypes.c_size_t(len(raw))), "sethostname")
 
 
-def drop_capabilities() -> None:
-    """Empty every capability set of the calling thread, the bounding set included."""
+def drop_bounding_set() -> None:
+    """Empty the bounding set of the calling thread; what it lacks already needs no right to drop."""
     with open("/proc/sys/kernel/cap_last_cap") as file:
         last = int(file.read())
     for capability in range(last + 1):
-        prctl(PR_CAPBSET_DROP, capability)
+        if prctl(PR_CAPBSET_READ, capability):
+            prctl(PR_CAPBSET_DROP, capability)
+
+
+def drop_capabilities() -> None:
+    """Empty every capability set of the calling thread, the bounding set included."""
+    drop_bounding_set()
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     header = (0x20080522).to_bytes(4, "little") + bytes(4)
     _checked(_libc.capset(header, bytes(24)), "capset")

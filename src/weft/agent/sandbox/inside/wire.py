@@ -11,7 +11,15 @@ import struct
 # Known to type checkers without the cost of importing typing: every millisecond here is one of each start.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
+    from typing import Protocol
+
+    class Channel(Protocol):
+        """What frames go through: a socket, or two pipes."""
+
+        def recv(self, count: int, /) -> bytes: ...
+        def sendall(self, data: bytes, /) -> None: ...
+        def fileno(self) -> int: ...
+
 
 Value = None | bool | int | float | bytes | str | list["Value"] | dict[str, "Value"]
 
@@ -23,13 +31,13 @@ class Closed(Exception):
     """The peer has gone."""
 
 
-def send(sock: _socket.socket, value: object) -> None:
+def send(sock: Channel, value: object) -> None:
     """Send one frame."""
     body = pack(value)
     sock.sendall(struct.pack(">I", len(body)) + body)
 
 
-def receive(sock: _socket.socket) -> Value:
+def receive(sock: Channel) -> Value:
     """The next frame's value, or `Closed`."""
     (length,) = struct.unpack(">I", _exactly(sock, 4))
     if length > MAX_FRAME_BYTES:
@@ -38,7 +46,7 @@ def receive(sock: _socket.socket) -> Value:
     return value
 
 
-def _exactly(sock: _socket.socket, count: int) -> bytes:
+def _exactly(sock: Channel, count: int) -> bytes:
     parts = bytearray()
     while len(parts) < count:
         part = sock.recv(min(count - len(parts), 1 << 20))

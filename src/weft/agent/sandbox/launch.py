@@ -1,0 +1,108 @@
+"""Executors that another program holds: it is started with a Python to which the executor is sent as text."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from weft.agent.sandbox import inside
+from weft.agent.sandbox.keeper import Keeper, StartFailed
+from weft.agent.sandbox.provider import SandboxFailed
+from weft.agent.sandbox.wire import GRACE_S, Reply
+
+# Reads one frame from standard input and runs it: short, since it stands in a command line.
+_ARRIVE: Final = """\
+import os
+def take(n):
+    d = b""
+    while len(d) < n:
+        p = os.read(0, n - len(d))
+        if not p: os._exit(1)
+        d += p
+    return d
+exec(take(int.from_bytes(take(4), "big")))
+"""
+_BEGIN: Final = "from inside import guest\nguest.main()\n"
+# Asked for nothing else than its own standard library: no site, no user's folder, no variables.
+PYTHON_ARGUMENTS: Final = ("-I", "-S", "-c", _ARRIVE)
+
+
+@functools.cache
+def executor_as_text() -> bytes:
+    """The frame that `PYTHON_ARGUMENTS` wait for; the guest's spec follows it."""
+    (folder,) = map(Path, inside.__path__)
+    sources = {f"inside.{path.stem}": path.read_text() for path in sorted(folder.glob("*.py"))}
+    sources["inside"] = sources.pop("inside.__init__")
+    return f"{sources['inside.boot']}\n\ninstall({sources!r})\n{_BEGIN}".encode()
+
+
+class Launched(Keeper):
+    """A keeper that runs a program, and the executor behind the program's standard input and output."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        stage: str,
+        state: str,
+        guest: Mapping[str, object],
+        cgroups: Sequence[str] = (),
+        end: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
+        start_s: float = GRACE_S,
+    ) -> None:
+        """Start it, or raise `StartFailed`; `state` goes with it either way.
+
+        `guest` is what `inside/guest.py` needs to know. `end` is a command that is run once all is over.
+        """
+        super().__init__(sys.executable)
+        self.begin(
+            {
+                "launch": list(argv),
+                "stage": stage,
+                "state": state,
+                "cgroups": list(cgroups),
+                "end": list(end),
+                "variables": dict(variables or {}),
+            }
+        )
+        try:
+            with contextlib.suppress(SandboxFailed):
+                self.send_frame(executor_as_text())
+                self.send(guest)
+            self._started(super().receive(start_s))
+        except SandboxFailed as error:
+            self.close()
+            raise StartFailed(stage, f"no answer within {start_s:g} seconds") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _started(self, reply: Reply) -> None:
+        if not reply.ready:
+            raise StartFailed(reply.failed or "keeper", reply.reason)
+
+    def receive(self, timeout_s: float) -> Reply:
+        """The next reply; `SandboxFailed` where the program has ended, with what it said last."""
+        reply = super().receive(timeout_s)
+        if reply.failed is not None:
+            raise SandboxFailed(
+                f"the sandbox has ended ({reply.failed}): {reply.reason}", hint="open a new one"
+            )
+        return reply
+
+
+def guest(
+    workspace: str, environment: Mapping[str, str], rlimits: Mapping[str, int], uid: int | None
+) -> dict[str, Any]:
+    """What `inside/guest.py` is told; `uid` is who it becomes, where it starts as root."""
+    return {
+        "workspace": workspace,
+        "environment": dict(environment),
+        "rlimits": dict(rlimits),
+        "uid": uid,
+    }
