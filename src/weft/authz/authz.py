@@ -8,11 +8,13 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
+from weft.authz.mirror.mirror import Mirror, Mirrored
 from weft.authz.questions import Questions
 from weft.authz.results import Decision, SchemaDifference, SchemaVersion, WatchEvent
 from weft.authz.schema import Language, parse_schema
 from weft.authz.schema.model import Schema
 from weft.authz.schema_change import build_schema_change, difference
+from weft.authz.serving.settings import Serving
 from weft.authz.store import RETENTION_S, SchemaMoved, TupleStore
 from weft.authz.transfer import Imported, import_lines
 from weft.authz.tuples import ObjectRef, TupleFilter, User, parse_tuple
@@ -46,8 +48,10 @@ class Authz(Questions):
         window_s: float = 0.0,
         max_depth: int = MAX_DEPTH,
         max_writes: int = MAX_WRITES_PER_REQUEST,
+        serving: Serving = Serving(),  # noqa: B008
     ) -> None:
         super().__init__(store, clock=clock, window_s=window_s, max_depth=max_depth)
+        self._mirror = Mirror(store.numbered()) if serving.mirror and isinstance(store, Mirrored) else None
         self._max_writes = max_writes
         self._collected_s = -math.inf
 
@@ -62,15 +66,19 @@ class Authz(Questions):
         window_s: float = 0.0,
         max_depth: int = MAX_DEPTH,
         max_writes: int = MAX_WRITES_PER_REQUEST,
+        serving: Serving = Serving(),  # noqa: B008
     ) -> Self:
         """Open `memory:` or a directory, which is created when missing.
 
-        History is kept for `retention_s`; the other options are those of the class.
+        History is kept for `retention_s`, and `serving` switches layers off that answer faster; the other
+        options are those of the class.
         """
         from weft.authz.stores import open_store
 
         store = open_store(url, clock=clock, rng=rng, retention_s=retention_s)
-        return cls(store, clock=clock, window_s=window_s, max_depth=max_depth, max_writes=max_writes)
+        return cls(
+            store, clock=clock, window_s=window_s, max_depth=max_depth, max_writes=max_writes, serving=serving
+        )
 
     @property
     def waits(self) -> bool:
@@ -79,6 +87,8 @@ class Authz(Questions):
 
     def close(self) -> None:
         """Release the store; later calls raise `Invalid`."""
+        if self._mirror is not None:
+            self._mirror.close()
         self._store.close()
 
     def __enter__(self) -> Self:

@@ -29,6 +29,7 @@ from weft.authz.stores.lmdb_layout import (
     Transaction,
     read_state,
 )
+from weft.authz.stores.lmdb_numbered import NumberedStore
 from weft.authz.stores.lmdb_read import View, read_commit, read_log
 from weft.authz.stores.lmdb_write import Writer
 from weft.authz.tuples import RelationTuple, TupleFilter
@@ -162,6 +163,10 @@ class LmdbStore:
             step, more = self._env.write(run)
             removed += step
         return removed
+
+    def numbered(self) -> NumberedStore:
+        """The same rows and changes by number, for a mirror."""
+        return NumberedStore(self._env, self._db)
 
     def close(self) -> None:
         self._env.close()

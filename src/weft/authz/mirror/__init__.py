@@ -1,0 +1,1 @@
+"""The live graph of one store in this process's memory, as plain dicts and sets of numbers."""
