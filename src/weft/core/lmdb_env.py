@@ -19,6 +19,7 @@ from typing import Any, Generic, Self, TypeVar
 import lmdb
 
 from weft.core.errors import Bug, Invalid, LimitExceeded, Unavailable
+from weft.core.lmdb_commits import LastCommit
 from weft.core.lmdb_files import Format, error_for, locked_directory, open_environment
 
 T = TypeVar("T")
@@ -48,6 +49,7 @@ class LmdbEnv:
         self.path = path
         self.readonly = readonly
         self._lmdb = environment
+        self._last_commit = LastCommit(path, environment)
         self._databases = databases
         self._unusable: str | None = None
         # That of the gate, taken directly where reads begin and end: `with` on a Condition runs in Python.
@@ -124,6 +126,9 @@ class LmdbEnv:
 
     def last_commit(self) -> int:
         """The number of the last commit by any process; it changes with every write that changed anything."""
+        number = self._last_commit.number
+        if number is not None and self._unusable is None:
+            return number[0]
         with self._mutex:
             self._check_usable()
             return int(self._lmdb.info()["last_txnid"])
@@ -138,6 +143,7 @@ class LmdbEnv:
             if self._unusable is None:
                 self._unusable = "is closed"
                 self._lmdb.close()
+                self._last_commit.close()
 
     def __enter__(self) -> Self:
         return self

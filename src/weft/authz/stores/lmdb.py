@@ -62,8 +62,8 @@ class LmdbStore:
         self._clock = clock
         self._retention_us = int(retention_s * 1e6)
         self._cache = Cache()
-        self._seen = (-1, State(0, 0, 0, 0, 0))
-        """The number of a commit, and the state that it left; one value, since threads share it."""
+        self._seen = (-1, State(0, 0, 0, 0, 0), Head(0, 0, 0))
+        """The number of a commit, and the state and head that it left; one value, since threads share it."""
         with self._env.read() as txn:
             identity = txn.get(b"identity", db=self._db["meta"])
         if identity is None:
@@ -84,11 +84,11 @@ class LmdbStore:
         return self._secret
 
     def head(self) -> Head:
-        commit, state = self._seen
-        if commit != self._env.last_commit():
-            with self._env.read() as txn:
-                state = self._state(txn)
-        return state.head
+        commit, _, head = self._seen
+        if commit == self._env.last_commit():
+            return head
+        with self._env.read() as txn:
+            return self._state(txn).head
 
     def oldest(self) -> int:
         with self._snapshot() as (_, state):
@@ -219,10 +219,10 @@ class LmdbStore:
 
     def _state(self, txn: Transaction) -> State:
         """The state that a read transaction sees; read once for each commit."""
-        commit, state = self._seen
+        commit, state, _ = self._seen
         if commit != txn.id():
             state = read_state(txn, self._db["meta"])
-            self._seen = txn.id(), state
+            self._seen = txn.id(), state, state.head
         return state
 
     def _commit(self, txn: Transaction, interner: Interner, revision: int) -> Commit:
