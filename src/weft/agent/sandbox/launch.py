@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from weft.agent.sandbox import inside
 from weft.agent.sandbox.keeper import Keeper, StartFailed
 from weft.agent.sandbox.provider import SandboxFailed
@@ -72,8 +74,9 @@ class Launched(Keeper):
         )
         try:
             with contextlib.suppress(SandboxFailed):
-                self.send_frame(executor_as_text())
-                self.send(guest)
+                # A program that is slow to start is slow to read, too.
+                self.send_frame(executor_as_text(), start_s)
+                self.send_frame(msgspec.msgpack.encode(guest), start_s)
             self._started(super().receive(start_s))
         except SandboxFailed as error:
             self.close()

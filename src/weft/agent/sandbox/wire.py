@@ -81,10 +81,10 @@ class Stream:
         """Pass one request on."""
         self.send_frame(msgspec.msgpack.encode(request))
 
-    def send_frame(self, body: bytes) -> None:
+    def send_frame(self, body: bytes, timeout_s: float = GRACE_S) -> None:
         """Pass on what is one frame already."""
         try:
-            self._sock.settimeout(GRACE_S)
+            self._sock.settimeout(timeout_s)
             self._sock.sendall(struct.pack(">I", len(body)) + body)
         except OSError as error:
             raise SandboxFailed("the sandbox no longer answers", hint="open a new one") from error

@@ -38,4 +38,4 @@ def install(sources: "dict[str, str]") -> None:
     if sys.version_info < OLDEST:
         found, needed = (".".join(map(str, each[:2])) for each in (sys.version_info, OLDEST))
         sys.exit(f"python3 is {found} here, and {needed} is the oldest that will do")
-    sys.meta_path.insert(0, Sent(sources))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Sent(sources))

@@ -25,6 +25,9 @@ def serve(sock: _socket.socket, lifeline: int, owner: int) -> NoReturn:
         os._exit(1)
     try:
         if "launch" in spec:
+            if swap:
+                swap.let_go()
+                swap.reap()
             status = warden.keep(sock, lifeline, owner, spec)
         else:
             status = _keep(sock, lifeline, owner, spec, swap)

@@ -83,7 +83,7 @@ def _watch(said: int, ends: set[int]) -> str:
             if not data:
                 poll.unregister(said)
         elif ready & ends:
-            return kept.decode("utf-8", "replace").strip()
+            return "; ".join(kept.decode("utf-8", "replace").split("\n")).strip("; ")[-_SAID_BYTES:]
 
 
 def _run(argv: list[str], variables: dict[str, str]) -> None:
