@@ -18,35 +18,6 @@ from weft.testing.sandbox.outside import TIMEOUT_S, new_marker, running
 class BoundsContract(SandboxFixtures):
     """Memory, processes, files, time, output, and the end of everything."""
 
-    def test_fork_bomb_is_bounded(self, provider: SandboxProvider, tight: Sandbox) -> None:
-        if Promise.LIMITS not in provider.promises:
-            pytest.skip(f"{provider.name} does not bound processes")
-        code = """
-import os, time
-made = 0
-try:
-    for _ in range(200):
-        if os.fork() == 0:
-            time.sleep(30); os._exit(0)
-        made += 1
-except OSError:
-    print("bounded")
-print(made)
-"""
-        result = tight.run([sys.executable, "-I", "-c", code], timeout_s=TIMEOUT_S)
-        assert "bounded" in result.output, result
-        assert int(result.output.split()[-1]) < TIGHT.processes
-        assert tight.run("echo alive").output == "alive\n"
-
-    def test_memory_bomb_is_bounded(self, provider: SandboxProvider, tight: Sandbox) -> None:
-        if Promise.LIMITS not in provider.promises:
-            pytest.skip(f"{provider.name} does not bound memory")
-        code = f"x = bytearray({2 * TIGHT.memory_bytes}); print('REACHED')"
-        result = tight.run([sys.executable, "-I", "-c", code], timeout_s=TIMEOUT_S)
-        assert result.exit_code != 0
-        assert "REACHED" not in result.output
-        assert tight.run("echo alive").output == "alive\n"
-
     def test_memory_of_all_is_bounded(self, tight: Sandbox) -> None:
         if Promise.TOTAL_MEMORY not in tight.promises:
             pytest.skip("no control groups for this user on this host")
@@ -62,19 +33,6 @@ import time; time.sleep(5)
         one = f"{sys.executable} -I -c '{code}'"
         result = tight.run(f"{one} & {one} & {one} & wait; echo end", timeout_s=TIMEOUT_S)
         assert result.output.count("held") < 3, result
-
-    def test_file_size_is_bounded(self, tight: Sandbox) -> None:
-        result = tight.run(f"head -c {2 * TIGHT.file_bytes} /dev/zero > big; wc -c < big")
-        assert int(result.output.split()[-1]) <= TIGHT.file_bytes
-
-    def test_tmp_is_bounded(self, provider: SandboxProvider, tight: Sandbox) -> None:
-        if Promise.LIMITS not in provider.promises:
-            pytest.skip(f"{provider.name} has no /tmp of its own")
-        result = tight.run(
-            "for i in 1 2 3 4 5 6 7 8; do head -c 1000000 /dev/zero > /tmp/$i || echo full; done; echo end"
-        )
-        assert "full" in result.output
-        assert "end" in result.output
 
     @pytest.mark.slow
     def test_cpu_time_is_bounded(self, tight: Sandbox) -> None:

@@ -3,44 +3,42 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 
 import pytest
 
-from weft.agent.sandbox import Promise, Sandbox, SandboxProvider
+from weft.agent.sandbox import Promise, SandboxProvider
 from weft.core.errors import Denied, NotFound
-from weft.testing.sandbox.attempts import ATTEMPTS, Attempt
-from weft.testing.sandbox.fixtures import SandboxFixtures
-from weft.testing.sandbox.outside import TIMEOUT_S, Outside, snapshot
+from weft.testing.sandbox.attempt import Attempt, Verdict
+from weft.testing.sandbox.controls import verdict
+from weft.testing.sandbox.fixtures import Arena, SandboxFixtures
+from weft.testing.sandbox.hostile import ATTEMPTS
+from weft.testing.sandbox.outside import TIMEOUT_S
 
 
 class EscapeContract(SandboxFixtures):
-    """Files, secrets, network, processes and privileges of the host."""
+    """Files, secrets, network, processes, privileges and resources of the host."""
 
     @pytest.mark.parametrize("attempt", ATTEMPTS, ids=lambda attempt: attempt.name)
-    def test_attempt_is_refused(
-        self, provider: SandboxProvider, workspace: Path, outside: Outside, attempt: Attempt
-    ) -> None:
-        """Where the promise is not made, the attempt gets through, or the provider promises too little."""
-        promised = attempt.promise in provider.promises
-        if not promised and not attempt.control:
-            pytest.skip(f"{provider.name} would let it through, and it is not harmless")
-        before = snapshot(outside)
-        with provider.open(workspace, toolchain=[outside.tools]) as box:
-            result = box.run(outside.program(attempt), timeout_s=TIMEOUT_S)
-            assert "TRYING" in result.output, result
-            assert ("REACHED" in result.output) is not promised, result
-            assert box.run("echo still alive").output == "still alive\n"
-        if promised:
-            assert snapshot(outside) == before
+    def test_attempt_is_refused(self, provider: SandboxProvider, arena: Arena, attempt: Attempt) -> None:
+        if attempt.promise not in provider.promises:
+            pytest.skip(f"{provider.name} does not promise that {attempt.promise.value}")
+        arena.forget_broken()
+        outside, box = arena.outside, arena.box(tight=attempt.promise is Promise.LIMITS)
+        before = outside.snapshot()
+        box.run(["mkdir", attempt.name])
+        program = attempt.program(self.python, outside.values(box.workspace))
+        result = box.run(program, folder=attempt.name, timeout_s=TIMEOUT_S)
+        how = verdict(outside, attempt, result.output)
+        assert how in (Verdict.REFUSED, Verdict.ABSENT), result
+        assert box.run("echo still alive").output == "still alive\n"
+        assert outside.snapshot() == before
 
-    def test_files_are_reached_only_inside(
-        self, provider: SandboxProvider, workspace: Path, outside: Outside
-    ) -> None:
+    def test_files_are_reached_only_inside(self, provider: SandboxProvider, arena: Arena) -> None:
         if Promise.SECRETS not in provider.promises:
             pytest.skip(f"{provider.name} does not hide anything")
-        before = snapshot(outside)
-        with provider.open(workspace) as box:
+        outside = arena.outside
+        before = outside.snapshot()
+        with provider.open(outside.workspace) as box:
             for path in ("escape", str(outside.folder / "secret"), "../outside/secret"):
                 with pytest.raises(NotFound):
                     box.read(path)
@@ -51,10 +49,4 @@ class EscapeContract(SandboxFixtures):
                 box.write("way/new", b"x")
             with pytest.raises((NotFound, Denied)):
                 box.delete("way/notes")
-        assert snapshot(outside) == before
-
-    def test_init_cannot_be_killed(self, provider: SandboxProvider, box: Sandbox) -> None:
-        if Promise.PROCESSES not in provider.promises:
-            pytest.skip(f"{provider.name} has no processes of its own")
-        box.run("kill -9 1; kill -TERM 1; kill -9 -1; true")
-        assert box.run("echo alive").output == "alive\n"
+        assert outside.snapshot() == before

@@ -1,42 +1,94 @@
-"""Fixtures of the contract: a workspace, a sandbox around it, a tight one, and the world outside."""
+"""Fixtures of the contract: a provider, a workspace, sandboxes around it, and the world outside."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar, Final
 
 import pytest
 
-from weft.agent.sandbox import Limits, Sandbox, SandboxProvider
-from weft.testing.sandbox.outside import Outside, outside_world
+from weft.agent.sandbox import DEFAULT_LIMITS, Limits, Sandbox, SandboxFailed, SandboxProvider
+from weft.testing.sandbox.outside import Outside, fill_workspace, outside_world
 
-TIGHT = Limits(
+TIGHT: Final = Limits(
     memory_bytes=192 << 20,
     processes=40,
     file_bytes=1 << 20,
     cpu_s=1,
+    open_files=128,
     tmp_bytes=4 << 20,
     output_bytes=64 << 10,
 )
 
 
-class SandboxFixtures:
-    """What every test of a provider is given. The subclass gives `provider`."""
+class Arena:
+    """Sandboxes that many attempts share: they leave nothing behind, and one that breaks is made anew."""
 
-    @pytest.fixture
-    def provider(self) -> SandboxProvider:
-        """The provider under test."""
+    def __init__(self, provider: SandboxProvider, outside: Outside) -> None:
+        self.outside = outside
+        self._provider = provider
+        self._boxes: dict[bool, Sandbox] = {}
+
+    def box(self, *, tight: bool = False) -> Sandbox:
+        """A sandbox around the world's workspace, with its tools; under tight limits, or the usual ones."""
+        if tight not in self._boxes:
+            self._boxes[tight] = self._provider.open(
+                self.outside.workspace,
+                limits=TIGHT if tight else DEFAULT_LIMITS,
+                toolchain=[self.outside.tools],
+            )
+        return self._boxes[tight]
+
+    def forget_broken(self) -> None:
+        """Let go of the sandboxes that no longer answer."""
+        for tight, box in list(self._boxes.items()):
+            try:
+                box.entries()
+            except SandboxFailed:
+                del self._boxes[tight]
+
+    def close(self) -> None:
+        """End every sandbox."""
+        for box in self._boxes.values():
+            box.close()
+
+
+class SandboxFixtures:
+    """What every test of a provider is given. The subclass gives `make_provider`."""
+
+    python: ClassVar[str] = sys.executable
+    """The interpreter inside, of version 3.11 or newer."""
+
+    @classmethod
+    def make_provider(cls, state: Path) -> SandboxProvider:
+        """The provider under test, with a folder for what it keeps; or `pytest.skip` with the reason."""
         raise NotImplementedError("the subclass gives the provider")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def provider(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProvider]:
+        """The provider under test, one for all tests of the class."""
+        state = tmp_path_factory.mktemp("state")
+        yield cls.make_provider(state)
+        shutil.rmtree(state, ignore_errors=True)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def arena(cls, provider: SandboxProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+        """Sandboxes for all attempts of the class, and the world that they lie in."""
+        with outside_world(tmp_path_factory.mktemp("arena")) as world:
+            arena = Arena(provider, world)
+            yield arena
+            arena.close()
 
     @pytest.fixture
     def workspace(self, tmp_path: Path) -> Path:
-        """A small workspace with a link that leads out of it."""
+        """A small workspace of the test's own, with a link that leads out of it."""
         root = tmp_path / "work space"
-        (root / "sub" / "deep").mkdir(parents=True)
-        (root / "a.txt").write_text("one\ntwo\nthree\n")
-        (root / "sub" / "b.txt").write_text("b\n")
-        (root / "sub" / "deep" / "c.txt").write_text("c\n")
-        (root / "escape").symlink_to(tmp_path / "outside" / "secret")
+        fill_workspace(root, tmp_path / "outside")
         return root
 
     @pytest.fixture
@@ -50,9 +102,3 @@ class SandboxFixtures:
         """A sandbox that allows very little."""
         with provider.open(workspace, limits=TIGHT) as box:
             yield box
-
-    @pytest.fixture
-    def outside(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outside]:
-        """The treasure."""
-        with outside_world(tmp_path, monkeypatch) as world:
-            yield world
