@@ -132,15 +132,15 @@ def test_a_warm_sandbox_that_was_killed_is_not_handed_out(namespaces: Counting, 
             following.result(10)
             following.finish()
         [number] = wait_for_warm(pool)
-        kill_keeper(pool._boxes[number][0])
+        kill_keeper(pool._machine.sandbox(number))
         with pool.lease(workspace, client="ann") as box:
             assert box.run(["cat", "a"]).output == "a\n"
 
 
 def wait_for_warm(pool: Pool) -> list[int]:
-    with pool._moved:
-        assert pool._moved.wait_for(lambda: pool._scheduler._idle, 10)
-        return list(pool._scheduler._idle)
+    with pool._dispatcher.moved:
+        assert pool._dispatcher.moved.wait_for(lambda: pool._dispatcher._scheduler._idle, 10)
+        return list(pool._dispatcher._scheduler._idle)
 
 
 def test_a_sandbox_that_opens_too_late_is_closed(namespaces: Counting, workspace: Path) -> None:
@@ -154,9 +154,9 @@ def test_a_sandbox_that_opens_too_late_is_closed(namespaces: Counting, workspace
     namespaces.inner.open = open_late  # type: ignore[method-assign]
     with one(namespaces, policy=Policy(start_us=300_000), starts_at_once=1) as pool:
         waiting = pool.request(workspace, client="ann")
-        with pool._moved:
-            while not pool._given_up:
-                pool._moved.wait(0.01)
+        with pool._dispatcher.moved:
+            while not any(box.ending for box in pool._machine._boxes.values()):
+                pool._dispatcher.moved.wait(0.01)
         slow.set()
         assert waiting.result(30).read("a") == b"a\n"
         waiting.finish()
@@ -187,7 +187,7 @@ def test_sandboxes_that_wait_warm_are_not_handed_out_after_a_commit(
             box.commit()
         following = pool.request(workspace, client="bob")
         assert following.result(10).read("a") == b"b\n"
-        assert following._granted.result() not in old
+        assert following._granted.result().box not in old
         following.finish()
 
 
@@ -197,7 +197,7 @@ def test_a_sandbox_that_cannot_be_examined_is_closed(
     def broken(box: Sandbox) -> None:
         raise SandboxFailed("the sandbox cannot be examined")
 
-    monkeypatch.setattr("weft.agent.sandbox.fleet.pool.look", broken)
+    monkeypatch.setattr("weft.agent.sandbox.fleet.machine.look", broken)
     with one(namespaces) as pool:
         with pytest.raises(NoSandbox, match="cannot be examined"):
             pool.request(workspace, client="ann").result(10)

@@ -77,6 +77,14 @@ class Member(msgspec.Struct, frozen=True):
     """Boxes that it opens or resets side by side, before each takes longer: starts/s times s of one."""
 
 
+class Held(msgspec.Struct, frozen=True):
+    """The member's box has been the request's since before this scheduler began."""
+
+    request: Request
+    box: int
+    member: str
+
+
 class Tick(msgspec.Struct, frozen=True):
     """Time has passed; due at `Scheduler.next_tick_us`."""
 
@@ -143,5 +151,5 @@ class Retire(msgspec.Struct, frozen=True):
     reason: str
 
 
-Event = Request | Cancel | Ready | Finished | Failed | Gone | Member | Tick | Close
+Event = Request | Cancel | Ready | Finished | Failed | Gone | Member | Held | Tick | Close
 Decision = Queued | Reject | Grant | Start | Recycle | Retire

@@ -16,6 +16,7 @@ from weft.agent.sandbox.fleet.events import (
     Finished,
     Gone,
     Grant,
+    Held,
     Member,
     Priority,
     Queued,
@@ -78,7 +79,7 @@ class Scheduler:
     want it, and retired otherwise. Everything is O(log n), but for a member that shrinks and for `Close`.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, *, first_box: int = 1) -> None:
         self._policy = policy
         self._queue = FairQueue(
             len(Priority),
@@ -96,7 +97,7 @@ class Scheduler:
         self._stock: dict[_Shape, int] = {}
         self._bytes = {"waiting": 0, "leased": 0, "stock": 0, "retiring": 0}
         self._hold_us = Mean(FIRST_HOLD_US)
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(first_box)
         self._timers: list[tuple[int, str, int, int]] = []
         self._sweep_at = _SPARE
         self._closing = False
@@ -136,6 +137,8 @@ class Scheduler:
                 self._gone(event.box)
             case Member():
                 self._member(event, now_us)
+            case Held():
+                self._held(event, now_us)
             case Close():
                 self._close(now_us)
             case Tick():
@@ -228,12 +231,25 @@ class Scheduler:
         self._count_waiting(wanted, -1)
 
     def _grant(self, number: int, wanted: _Wanted, now_us: int) -> None:
+        self._lend(number, wanted, now_us)
+        self._out.append(Grant(wanted.request.request, number))
+        self._stock_up(wanted.shape, now_us)
+
+    def _lend(self, number: int, wanted: _Wanted, now_us: int) -> None:
         box = self._boxes[number]
         box.state, box.request, box.since_us, wanted.box = "leased", wanted, now_us, number
         self._bytes["leased"] += box.shape[1]
         self._alarm(now_us + self._policy.lease_us, "leased", number, now_us)
-        self._out.append(Grant(wanted.request.request, number))
-        self._stock_up(box.shape, now_us)
+
+    def _held(self, event: Held, now_us: int) -> None:
+        request = event.request
+        wanted = self._wanted[request.request] = _Wanted(request, now_us)
+        cost = request.memory_bytes * self._hold_us.value
+        wanted.entry = Entry(request.request, request.client, int(request.priority), cost)
+        self._boxes[event.box] = _Box(event.member, wanted.shape, now_us)
+        self._members.reserve(event.member, wanted.shape)
+        self._members.started(event.member)
+        self._lend(event.box, wanted, now_us)
 
     def _start(self, member: str, shape: _Shape, wanted: _Wanted | None, now_us: int) -> None:
         number = next(self._numbers)
