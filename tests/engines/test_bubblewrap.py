@@ -47,8 +47,8 @@ def eventually(what: str, condition: Callable[[], object]) -> None:
 
 
 class TestContract(SandboxContract):
-    @pytest.fixture
-    def provider(self, state: Path) -> Bubblewrap:
+    @classmethod
+    def make_provider(cls, state: Path) -> Bubblewrap:
         return Bubblewrap(state=str(state))
 
 
