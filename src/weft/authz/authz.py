@@ -8,7 +8,6 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
-from weft.authz.mirror.mirror import Mirror, Mirrored
 from weft.authz.questions import Questions
 from weft.authz.results import Decision, SchemaDifference, SchemaVersion, WatchEvent
 from weft.authz.schema import Language, parse_schema
@@ -37,7 +36,8 @@ class Authz(Questions):
     Questions take `at`: None (a recent revision, quantized to `window_s`), a zookie (at least as fresh),
     `EXACT(zookie)` or `LATEST`; and all answers of one call come from one snapshot.
 
-    `max_depth` bounds the tuples on a path from the object to the user; deeper is `LimitExceeded`.
+    `max_depth` bounds the tuples on a path from the object to the user; deeper is `LimitExceeded`. `serving`
+    says which layers stand before the store; answers do not depend on it.
     """
 
     def __init__(
@@ -50,8 +50,7 @@ class Authz(Questions):
         max_writes: int = MAX_WRITES_PER_REQUEST,
         serving: Serving = Serving(),  # noqa: B008
     ) -> None:
-        super().__init__(store, clock=clock, window_s=window_s, max_depth=max_depth)
-        self._mirror = Mirror(store.numbered()) if serving.mirror and isinstance(store, Mirrored) else None
+        super().__init__(store, clock=clock, window_s=window_s, max_depth=max_depth, serving=serving)
         self._max_writes = max_writes
         self._collected_s = -math.inf
 
@@ -108,7 +107,7 @@ class Authz(Questions):
         new = parse_schema(text, language)
         for _ in range(_RACES):
             before = self._store.head().schema_revision
-            old = self._compiled(before).schema if before else Schema()
+            old = self._plan_of(before).schema if before else Schema()
             try:
                 return self._moments.zookie(
                     self._store.write_schema(build_schema_change(text, language, old, new, before))
@@ -126,7 +125,7 @@ class Authz(Questions):
     def diff_schema(self, text: str, language: Language = "zed") -> SchemaDifference:
         """What writing the schema would change, and up to 100 stored tuples that it would orphan."""
         head = self._store.head()
-        old = self._compiled(head.schema_revision).schema if head.schema_revision else Schema()
+        old = self._plan_of(head.schema_revision).schema if head.schema_revision else Schema()
         return difference(self._store, head, self._clock.now_us(), old, parse_schema(text, language))
 
     # writes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from weft.authz.store import Head, RevisionGone, TupleStore
 from weft.authz.zookie import (
     EXACT,
@@ -16,6 +18,8 @@ from weft.authz.zookie import (
 )
 from weft.core.clock import Clock
 
+_MAX_READ: Final = 10_000
+
 
 class Moments:
     """The moments of one store. Without a wish, a request takes the newest revision that was committed before
@@ -28,6 +32,8 @@ class Moments:
         self._mint = ZookieMint(store.store_id, store.secret)
         self._made: tuple[Head, Zookie] | None = None
         """The last zookie: most answers are about the same head."""
+        self._read: dict[str, int] = {}
+        """The revisions of zookies that this store has been found to have made."""
 
     def zookie(self, head: Head) -> Zookie:
         """The zookie that names a head."""
@@ -39,13 +45,16 @@ class Moments:
     def head(self, at: Consistency) -> Head:
         """The head that a request is evaluated at."""
         newest = self._store.head()
+        if at is None:
+            return self._quantized(newest) if self._window_us else newest
         if isinstance(at, Latest):
             return newest
         if isinstance(at, EXACT):
             return self.exact(self.revision(at.zookie, newest))
-        quantized = self._quantized(newest)
-        if at is None or self.revision(at, newest) <= quantized.revision:
-            return quantized
+        revision = self.revision(at, newest)
+        if self._window_us:
+            quantized = self._quantized(newest)
+            return quantized if revision <= quantized.revision else newest
         return newest
 
     def exact(self, revision: int) -> Head:
@@ -58,6 +67,9 @@ class Moments:
     def revision(self, zookie: Zookie | str, newest: Head) -> int:
         """The revision that a zookie names; `FutureZookie` when the store is not there yet, `ForeignZookie`
         when it went another way: a restored copy counts on from where it was made."""
+        known = self._read.get(zookie) if isinstance(zookie, str) else None
+        if known is not None and known <= newest.revision:
+            return known
         moment = self._mint.read(zookie)
         if moment.revision > newest.revision:
             raise FutureZookie(
@@ -69,6 +81,9 @@ class Moments:
                 f"zookie names a revision {moment.revision} that this store never had",
                 hint="it was restored from an older copy; drop zookies from after that copy",
             )
+        if len(self._read) >= _MAX_READ:
+            self._read = {}
+        self._read[zookie] = moment.revision
         return moment.revision
 
     def _wall_us(self, revision: int, newest: Head) -> int | None:
@@ -81,8 +96,6 @@ class Moments:
             return None
 
     def _quantized(self, newest: Head) -> Head:
-        if not self._window_us:
-            return newest
         now_us = self._clock.now_us()
         rounded = self.exact(self._store.revision_at(now_us - now_us % self._window_us))
         return rounded if rounded.schema_revision else newest

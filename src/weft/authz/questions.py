@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
+from weft.authz.compiled.checks import CompiledChecks
 from weft.authz.cursor import Place, digest_of, seal, unseal
 from weft.authz.evaluate import Cell, Failure, Judge, Question, Value
 from weft.authz.expand import Expansion, Tree
@@ -19,11 +20,13 @@ from weft.authz.lists import (
     named_users,
     reachable_objects,
 )
+from weft.authz.mirror.mirror import Mirror, Mirrored
 from weft.authz.moments import Moments, expired
 from weft.authz.plan import Plan, Userset
 from weft.authz.request import Request
 from weft.authz.results import Check, ConditionalItem, Decision, Page, Permission, missing_names
 from weft.authz.schema import parse_schema
+from weft.authz.serving.settings import Serving
 from weft.authz.store import Head, Read, RevisionGone, Rows, TupleStore
 from weft.authz.tuples import (
     ObjectRef,
@@ -50,6 +53,7 @@ from weft.core.limits import (
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_NOTHING: Final[Mapping[str, Any]] = {}
 _MAX_PLANS: Final = 8
 _KEPT_FROM: Final = 1_000
 """Walks that found fewer are as well made again."""
@@ -76,15 +80,20 @@ def _retried(method: Callable[Concatenate[Questions, P], T]) -> Callable[Concate
 class Questions:
     """What `Authz` answers; every method resolves its moment, then evaluates at that snapshot."""
 
-    def __init__(self, store: TupleStore, *, clock: Clock, window_s: float, max_depth: int) -> None:
+    def __init__(
+        self, store: TupleStore, *, clock: Clock, window_s: float, max_depth: int, serving: Serving
+    ) -> None:
         self._store = store
         self._clock = clock
         self._max_depth = max_depth
         self._moments = Moments(store, clock, window_s)
         self._plans: dict[int, Plan] = {}
         self._walks: dict[tuple[int, bytes], Candidates] = {}
+        self._mirror = Mirror(store.numbered()) if serving.mirror and isinstance(store, Mirrored) else None
+        self._compiled: CompiledChecks | None = None
+        if self._mirror is not None and serving.compiled:
+            self._compiled = CompiledChecks(self._mirror, self._moments, self._plan, clock, max_depth)
 
-    @_retried
     def check(
         self,
         object: str | ObjectRef,  # noqa: A002
@@ -96,6 +105,26 @@ class Questions:
         contextual_tuples: Sequence[TupleText] = (),
     ) -> Decision:
         """Whether the user is in the relation (or has the permission) on the object."""
+        if self._compiled is not None and not contextual_tuples:
+            proven = self._compiled.check(self._moments.head(at), object, relation, user, context or _NOTHING)
+            if proven is not None:
+                return proven
+        return self._walked_check(
+            object, relation, user, at=at, context=context, contextual_tuples=contextual_tuples
+        )
+
+    @_retried
+    def _walked_check(
+        self,
+        object: str | ObjectRef,  # noqa: A002
+        relation: str,
+        user: str | User,
+        *,
+        at: Consistency,
+        context: Mapping[str, Any] | None,
+        contextual_tuples: Sequence[TupleText],
+    ) -> Decision:
+        """The same by the evaluator, which has the last word."""
         request = self._request(at, context, contextual_tuples)
         question = self._question(request.plan, object, relation, user)
         [value] = request.run(request.evaluation().check([question]))
@@ -333,9 +362,9 @@ class Questions:
         """The compiled schema that is in force at a head."""
         if not head.schema_revision:
             raise Invalid("the store has no schema yet", hint="write one with write_schema")
-        return self._compiled(head.schema_revision)
+        return self._plan_of(head.schema_revision)
 
-    def _compiled(self, revision: int) -> Plan:
+    def _plan_of(self, revision: int) -> Plan:
         plan = self._plans.get(revision)
         if plan is None:
             stored = self._store.read_schema(revision)

@@ -1,0 +1,188 @@
+"""A program: what is left of a relation for one kind of user, as closures over the rows of a view.
+
+Users of an object are found in three ways. *Tests* look at the object's own rows. *Edges* lead by a tuple
+to other objects, in whose program the user may be: unions of these are plain reachability, walked level by
+level with what was seen. *Leaves* are all that is no union: intersections, exclusions, and tuples that may
+not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Set
+from typing import NamedTuple
+
+from weft.authz.compiled.walk import Proof, Walk
+
+Ask = Callable[[int, int, Walk], Proof]
+"""Whether a user (second) is in something at an object (first)."""
+AskAny = Callable[[Set[int], int, Walk], Proof]
+"""The same for any of several objects."""
+Follow = Callable[[Iterable[int]], set[int]]
+"""The objects that the tuples of these objects lead to."""
+Run = Callable[[set[int], int, int, int], Proof]
+"""From these objects, for a user, at a level of a limit: a whole walk."""
+
+
+class Test(NamedTuple):
+    """Whether an object's own rows name the user."""
+
+    one: Ask
+    any: AskAny
+
+
+class Edge(NamedTuple):
+    """Where tuples lead, and what is asked there."""
+
+    follow: Follow
+    target: Program
+
+
+class Program:
+    """Whether a user of one kind is in a relation, or in a part of a rewrite. Filled after it is made, since
+    programs lead to one another."""
+
+    __slots__ = ("ask", "bare", "edges", "last", "leaves", "mark", "run", "test")
+
+    def __init__(self, mark: int) -> None:
+        self.mark = mark
+        """Told apart from the objects' numbers, which it is joined with."""
+        self.test = NO_TEST
+        self.edges: tuple[Edge, ...] = ()
+        self.leaves: tuple[Ask, ...] = ()
+        self.run: Run | None = None
+        """A quicker walk, where edges lead nowhere but back here."""
+        self.last = True
+        """Whether nothing is behind the object's own rows."""
+        self.bare = True
+        """Whether it asks nothing of the walk."""
+        self.ask: Ask = _nobody
+
+    def fill(
+        self, tests: list[Test], edges: list[Edge], leaves: list[Ask], *, run: Run | None, plain: bool
+    ) -> None:
+        self.test = tests[0] if len(tests) == 1 else _any_test(tests) if tests else NO_TEST
+        self.edges, self.leaves, self.run = tuple(edges), tuple(leaves), run
+        self.last = not edges and not leaves
+        self.bare = self.last and plain
+        if self.last:
+            self.ask = self.test.one
+        elif edges or tests:
+            self.ask = self._walk
+        else:
+            self.ask = self._ask_leaves
+
+    def _walk(self, object_: int, user: int, walk: Walk) -> Proof:
+        """Level by level, all objects of a program at once."""
+        found = self.test.one(object_, user, walk)
+        if found:
+            return True
+        proven = found is not None
+        start = level = walk.level
+        frontier: dict[Program, set[int]] = {self: {object_}}
+        seen: dict[Program, set[int]] = {self: {object_}}
+        while True:
+            following: dict[Program, set[int]] = {}
+            for program, objects in frontier.items():
+                for follow, target in program.edges:
+                    led = follow(objects)
+                    if led:
+                        known = following.get(target)
+                        if known is None:
+                            following[target] = led
+                        else:
+                            known |= led
+                if program.leaves:
+                    walk.level = level
+                    found = program._any_leaf(objects, user, walk)
+                    walk.level = start
+                    if found:
+                        return True
+                    proven = proven and found is not None
+            level += 1
+            frontier = {}
+            for program, objects in following.items():
+                before = seen.get(program)
+                if before is None:
+                    seen[program] = set(objects)
+                else:
+                    objects -= before
+                    if not objects:
+                        continue
+                    before |= objects
+                if level > walk.limit:
+                    return None
+                found = program.test.any(objects, user, walk)
+                if found:
+                    return True
+                proven = proven and found is not None
+                if not program.last:
+                    frontier[program] = objects
+            if not frontier:
+                return False if proven else None
+            if len(frontier) == 1:
+                [(program, objects)] = frontier.items()
+                if program.run is not None:
+                    found = program.run(objects, user, level, walk.limit)
+                    return found if proven or found else None
+
+    def _any_leaf(self, objects: set[int], user: int, walk: Walk) -> Proof:
+        proven = True
+        for object_ in objects:
+            found = self._ask_leaves(object_, user, walk)
+            if found:
+                return True
+            proven = proven and found is not None
+        return False if proven else None
+
+    def _ask_leaves(self, object_: int, user: int, walk: Walk) -> Proof:
+        """Once for each object; who comes back here while that is under way learns nothing."""
+        known, key = walk.known, self.mark | object_
+        if key in known:
+            return known[key]
+        known[key] = None
+        proven = True
+        for leaf in self.leaves:
+            found = leaf(object_, user, walk)
+            if found:
+                known[key] = True
+                return True
+            proven = proven and found is not None
+        if proven:
+            known[key] = False
+            return False
+        return None
+
+
+def _nobody(object_: int, user: int, walk: Walk) -> Proof:
+    return False
+
+
+def _none_of(objects: Set[int], user: int, walk: Walk) -> Proof:
+    return False
+
+
+NO_TEST = Test(_nobody, _none_of)
+
+
+def _any_test(tests: list[Test]) -> Test:
+    ones, manys = tuple(test.one for test in tests), tuple(test.any for test in tests)
+
+    def one(object_: int, user: int, walk: Walk) -> Proof:
+        proven = True
+        for test in ones:
+            found = test(object_, user, walk)
+            if found:
+                return True
+            proven = proven and found is not None
+        return False if proven else None
+
+    def any_(objects: Set[int], user: int, walk: Walk) -> Proof:
+        proven = True
+        for test in manys:
+            found = test(objects, user, walk)
+            if found:
+                return True
+            proven = proven and found is not None
+        return False if proven else None
+
+    return Test(one, any_)
