@@ -1,41 +1,159 @@
-"""Load all rows of a store: two passes in key order, which gives them grouped in both directions."""
+"""Load all rows of a store: one pass in the order of its forward index and one of its reverse index, so that
+what belongs together comes together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from weft.authz.mirror.numbers import Numbers
-from weft.authz.mirror.rows import Kind, Maybe, RelationRows
+from weft.authz.mirror.rows import (
+    FEW_OBJECTS,
+    FEW_USERS,
+    NAMESPACE_SHIFT,
+    USERSET_SHIFT,
+    Kind,
+    Maybe,
+    Members,
+    RelationRows,
+    packed,
+)
+from weft.authz.stores.lmdb_layout import PLAIN
 
 if TYPE_CHECKING:
     from weft.authz.stores.lmdb_numbered import NumberedStore
 
-_SLICE_ROWS: Final = 10_000
+SLICE_ROWS: Final = 1_000
+"""Handled at once, in a millisecond or two."""
+_KEY: Final = Struct(">QIQ")
+"""An object, two relations and an object: forward, the second relation is the userset's; in reverse, the
+first."""
 FindRows = Callable[[str, str], RelationRows]
 
 
-def load_rows(store: NumberedStore, numbers: Numbers, find: FindRows) -> None:
-    """Put every live row in; rows that change meanwhile may be there by half, and come again by the log."""
-    for shape in store.shapes():
-        rows = find(numbers.name(shape.namespace), numbers.name(shape.relation))
-        rows.kinds.add(
-            Kind(
-                numbers.name(shape.user_namespace),
-                numbers.name(shape.user_relation),
+class Loader:
+    """One load. Rows that change meanwhile may be loaded as they were or as they became, in either direction;
+    what the change log says of them must be put in afterwards."""
+
+    def __init__(self, store: NumberedStore, numbers: Numbers, find: FindRows) -> None:
+        self._store = store
+        self._name = numbers.name
+        self._find = find
+        self._rows: dict[int, RelationRows] = {}
+        self._shared: dict[int, int] = {}
+        """Equal numbers as one object each."""
+
+    def steps(self) -> Iterator[None]:
+        """Load, and pause after each slice."""
+        tails = self._load_kinds()
+        yield from self._forward(tails)
+        yield from self._reverse(tails)
+
+    def _load_kinds(self) -> bool:
+        """The kinds of rows; whether any has a condition or an expiry."""
+        name = self._name
+        shapes = self._store.shapes()
+        for shape in shapes:
+            kind = Kind(
+                name(shape.user_namespace),
+                name(shape.user_relation),
                 shape.wildcard,
-                numbers.name(shape.condition),
+                name(shape.condition),
                 shape.expires,
             )
-        )
-    names: dict[int, str] = {}
-    after = b""
-    while pairs := store.rows("forward", after, _SLICE_ROWS):
-        after = pairs[-1][0]
-        for key, row in pairs:
-            object_, user = int.from_bytes(key[:8], "big"), int.from_bytes(key[10:], "big")
-            rows = find(
-                numbers.name(int.from_bytes(key[:2], "big")), numbers.name(int.from_bytes(key[8:10], "big"))
-            )
-            tail = store.tail(row[8:], names)
-            rows.put(object_, user, True if tail is None else Maybe(object_, user, *tail))
+            self._find(name(shape.namespace), name(shape.relation)).kinds.add(kind)
+        return any(shape.condition or shape.expires for shape in shapes)
+
+    def _slices(self, database: str, tails: bool) -> Iterator[tuple[list[bytes], list[bytes]]]:
+        after = b""
+        while True:
+            keys, found = self._store.rows(database, after, SLICE_ROWS, tails=tails)
+            if not keys:
+                return
+            yield keys, found
+            after = keys[-1]
+
+    def _forward(self, tails: bool) -> Iterator[None]:
+        share = self._shared.setdefault
+        maybe: dict[RelationRows, list[Maybe]] = {}
+        for keys, found in self._slices("forward", tails):
+            if tails:
+                for key, tail in zip(keys, found, strict=True):
+                    if tail != PLAIN:
+                        self._keep_maybe(maybe, key, tail)
+                keys = [key for key, tail in zip(keys, found, strict=True) if tail == PLAIN]
+            last = last_pair = userset = 0
+            table: dict[int, Members] = {}
+            members: list[int] = []
+            for object_, pair, user in _KEY.iter_unpack(b"".join(keys)):
+                if object_ != last or pair != last_pair:
+                    _extend(table, last, members, FEW_USERS)
+                    last, last_pair = share(object_, object_), pair
+                    members = []
+                    userset = (pair & 0xFFFF) << USERSET_SHIFT
+                    rows = self._rows_of(object_ >> NAMESPACE_SHIFT, pair >> 16)
+                    table = rows.usersets if userset else rows.users
+                user |= userset
+                members.append(share(user, user))
+            _extend(table, last, members, FEW_USERS)
+            yield
+        for rows, found_maybe in maybe.items():
+            rows.maybe = _grouped(found_maybe, 0)
+            rows.maybe_objects = _grouped(found_maybe, 1)
+            yield
+
+    def _reverse(self, tails: bool) -> Iterator[None]:
+        share = self._shared.setdefault
+        for keys, found in self._slices("reverse", tails):
+            if tails:
+                keys = [key for key, tail in zip(keys, found, strict=True) if tail == PLAIN]
+            last = last_pair = last_namespace = key = 0
+            table: dict[int, Members] = {}
+            members: list[int] = []
+            for user, pair, object_ in _KEY.iter_unpack(b"".join(keys)):
+                if user != last or pair != last_pair or object_ >> NAMESPACE_SHIFT != last_namespace:
+                    _extend(table, key, members, FEW_OBJECTS)
+                    last, last_pair, last_namespace = user, pair, object_ >> NAMESPACE_SHIFT
+                    members = []
+                    key = user | (pair >> 16) << USERSET_SHIFT
+                    key = share(key, key)
+                    table = self._rows_of(last_namespace, pair & 0xFFFF).objects
+                members.append(share(object_, object_))
+            _extend(table, key, members, FEW_OBJECTS)
+            yield
+
+    def _keep_maybe(self, maybe: dict[RelationRows, list[Maybe]], key: bytes, data: bytes) -> None:
+        share = self._shared.setdefault
+        tail = self._store.tail(data)
+        assert tail is not None
+        object_, user = int.from_bytes(key[:8], "big"), int.from_bytes(key[10:], "big")
+        rows = self._rows_of(object_ >> NAMESPACE_SHIFT, int.from_bytes(key[8:10], "big"))
+        row = Maybe(share(object_, object_), share(user, user), *tail)
+        maybe.setdefault(rows, []).append(row)
+
+    def _rows_of(self, namespace: int, relation: int) -> RelationRows:
+        rows = self._rows.get(namespace << 16 | relation)
+        if rows is None:
+            rows = self._find(self._name(namespace), self._name(relation))
+            self._rows[namespace << 16 | relation] = rows
+        return rows
+
+
+def _extend(table: dict[int, Members], key: int, members: list[int], few: int) -> None:
+    """Put members beside those that an earlier slice found."""
+    there = table.get(key)
+    if there is None:
+        if members:
+            table[key] = packed(members, few)
+    elif isinstance(there, set):
+        there.update(members)
+    else:
+        table[key] = packed([*there, *members], few)
+
+
+def _grouped(rows: list[Maybe], place: int) -> dict[int, tuple[Maybe, ...]]:
+    groups: dict[int, list[Maybe]] = {}
+    for row in rows:
+        groups.setdefault(row[place], []).append(row)  # type: ignore[arg-type]
+    return {key: tuple(group) for key, group in groups.items()}

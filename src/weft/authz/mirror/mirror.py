@@ -14,7 +14,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 from weakref import WeakSet
 
-from weft.authz.mirror.load import load_rows
+from weft.authz.mirror.load import Loader
 from weft.authz.mirror.numbers import Numbers
 from weft.authz.mirror.past import PastRows, Undo
 from weft.authz.mirror.rows import Kind, Maybe, RelationRows, Row
@@ -27,7 +27,7 @@ T = TypeVar("T")
 _UNDO_ROWS: Final = 200_000
 """How many changed rows are kept for views of the past: some 40 MB."""
 _PAST_VIEWS: Final = 4
-_SLICE_COMMITS: Final = 100
+_SLICE_ROWS: Final = 1_000
 
 
 @runtime_checkable
@@ -157,10 +157,10 @@ class Mirror:
         with self._lock:
             if self.state == "off":
                 return
-            if self.head_revision < 0 or not self._same_history():
+            if self.head_revision < 0:
                 self._load()
             try:
-                while commits := self._store.commits(self.head_revision, _SLICE_COMMITS):
+                while commits := self._store.commits(self.head_revision, self._wall_us, _SLICE_ROWS):
                     for commit in commits:
                         self._apply(commit)
             except RevisionGone:
@@ -177,10 +177,6 @@ class Mirror:
             self.state = "off"
             self._forget()
 
-    def _same_history(self) -> bool:
-        """Whether the store still has the commit that the live rows are at: a restored one may not."""
-        return self._store.wall_us(self.head_revision) == self._wall_us
-
     def _forget(self) -> None:
         if self._view is not None:
             self._view.intact = False
@@ -194,7 +190,8 @@ class Mirror:
     def _load(self) -> None:
         self._forget()
         head = self._store.head()
-        load_rows(self._store, self.numbers, self._live)
+        for _ in Loader(self._store, self.numbers, self._live).steps():
+            pass
         self._wall_us = head.wall_us
         self.state = "ready"
         self._stand_at(head.revision)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import RLock
 from typing import Generic, NamedTuple, TypeVar
 
-from weft.authz.mirror.rows import FEW, USERSET_SHIFT, Kind, Maybe, Members, RelationRows, Row, packed
+from weft.authz.mirror.rows import USERSET_SHIFT, Kind, Maybe, Members, RelationRows, Row
 
 T = TypeVar("T", bound=Members | tuple[Maybe, ...])
 
@@ -112,7 +112,7 @@ class PastRows:
 def _members(now: Members | None, before: dict[int, Row]) -> Members | None:
     found = set(now or ()).difference(before)
     found.update(other for other, row in before.items() if row is True)
-    return (packed(list(found)) if len(found) <= FEW else found) if found else None
+    return found or None
 
 
 def _plain_users(now: Members | None, before: dict[int, Row]) -> Members | None:

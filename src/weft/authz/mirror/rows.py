@@ -6,14 +6,17 @@ wildcard; a userset's has the number of its relation from bit 64 up. So one int 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final, Literal, NamedTuple
 
 from weft.authz.tuples import TupleCondition
 
 Members = tuple[int, ...] | set[int]
 """A few numbers as a tuple, which is small; more as a set, which is quick. Readers change neither."""
-FEW: Final = 8
-"""How many members a tuple has at most."""
+FEW_USERS: Final = 8
+"""As many members a tuple has at most where it is asked whether somebody is among them."""
+FEW_OBJECTS: Final = 32
+"""And where all are gone through: of 25 numbers, a set takes 1,200 to 2,200 bytes, a tuple 260."""
 USERSET_SHIFT: Final = 64
 """Numbers of usersets are at least 1 << this."""
 SERIAL_MASK: Final = (1 << 48) - 1
@@ -77,8 +80,8 @@ class RelationRows:
         """
         before = self.get(object_, user)
         plain = row is True
-        self._put_member(self.members(user), object_, user, plain)
-        self._put_member(self.objects, user, object_, plain)
+        self._put_member(self.members(user), object_, user, plain, FEW_USERS)
+        self._put_member(self.objects, user, object_, plain, FEW_OBJECTS)
         kept = None if row is True else row
         if kept or object_ in self.maybe:
             others = [other for other in self.maybe.get(object_, ()) if other.user != user]
@@ -94,31 +97,31 @@ class RelationRows:
 
     def lend(self, members: Members) -> Members:
         """The members themselves, which are never changed from now on: replaced instead."""
-        if type(members) is set:
+        if isinstance(members, set):
             self._lent[id(members)] = members
         return members
 
-    def _put_member(self, table: dict[int, Members], key: int, member: int, present: bool) -> None:
+    def _put_member(self, table: dict[int, Members], key: int, member: int, present: bool, few: int) -> None:
         members = table.get(key, ())
         if (member in members) is present:
             return
-        if type(members) is set and len(members) > FEW + 1 and id(members) not in self._lent:
+        if isinstance(members, set) and len(members) > few + 1 and id(members) not in self._lent:
             if present:
                 members.add(member)
             else:
                 members.discard(member)
             return
         self._lent.pop(id(members), None)
-        changed = packed([*members, member] if present else [other for other in members if other != member])
+        changed = packed([*members, member] if present else [m for m in members if m != member], few)
         if changed:
             table[key] = changed
         else:
             del table[key]
 
 
-def packed(members: list[int]) -> Members:
+def packed(members: Collection[int], few: int) -> Members:
     """Distinct members in the form that suits their number."""
-    return tuple(members) if len(members) <= FEW else set(members)
+    return tuple(members) if len(members) <= few else set(members)
 
 
 def _put_maybe(table: dict[int, tuple[Maybe, ...]], key: int, others: list[Maybe], row: Maybe | None) -> None:

@@ -5,7 +5,8 @@ An object's number is its key read as one integer; a userset's has its relation'
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any, Final, NamedTuple
 
 from weft.authz.store import Head, RevisionGone, indexed_id
 from weft.authz.stores.lmdb_layout import (
@@ -19,6 +20,8 @@ from weft.authz.tuples import WILDCARD, TupleCondition
 from weft.core.codec import unpack_u64
 from weft.core.errors import Corrupt
 from weft.core.lmdb_env import LmdbEnv
+
+_MAX_CONDITIONS: Final = 10_000
 
 
 class NumberedTail(NamedTuple):
@@ -66,6 +69,7 @@ class NumberedStore:
     def __init__(self, env: LmdbEnv, databases: dict[str, Any]) -> None:
         self._env = env
         self._db = databases
+        self._conditions: dict[bytes, TupleCondition] = {}
 
     def last_commit(self) -> int:
         """A number that changes with every commit of any process."""
@@ -74,16 +78,6 @@ class NumberedStore:
     def head(self) -> Head:
         with self._env.read() as txn:
             return read_state(txn, self._db["meta"]).head
-
-    def wall_us(self, revision: int) -> int | None:
-        """When a revision was committed; None for one that is forgotten or yet to come."""
-        with self._env.read() as txn:
-            state = read_state(txn, self._db["meta"])
-            if revision == state.revision:
-                return state.wall_us
-            if not state.oldest <= revision < state.revision:
-                return None
-            return read_log(txn, self._db, revision)[0] if revision else 0
 
     def names(self) -> dict[int, str]:
         """All names of namespaces, relations and conditions, by number; the empty one is 0."""
@@ -123,42 +117,67 @@ class NumberedStore:
         with self._env.read() as txn, txn.cursor(db=self._db["shapes"]) as cursor:
             return [_shape(bytes(key)) for key, _ in cursor]
 
-    def rows(self, database: str, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """Live rows of `forward` or `reverse` behind a key, as they are now: key; revision and tail."""
-        found: list[tuple[bytes, bytes]] = []
+    def rows(
+        self, database: str, after: bytes, limit: int, *, tails: bool
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Live rows of `forward` or `reverse` behind a key, as they are now: their keys, and their tails if
+        these are asked for."""
         with self._env.read() as txn, txn.cursor(db=self._db[database]) as cursor:
-            there = cursor.set_range(after + b"\0") if after else cursor.first()
-            for pair in cursor.iternext() if there else ():
-                found.append(pair)
-                if len(found) == limit:
-                    break
-        return found
+            if not (cursor.set_range(after + b"\0") if after else cursor.first()):
+                return [], []
+            if not tails:
+                return list(islice(cursor.iternext(values=False), limit)), []
+            pairs = list(islice(cursor.iternext(), limit))
+        return [key for key, _ in pairs], [row[8:] for _, row in pairs]
 
-    def commits(self, after: int, limit: int) -> list[NumberedCommit]:
-        """Up to `limit` commits behind a revision; `RevisionGone` when some of them are collected."""
+    def commits(self, after: int, wall_us: int, limit: int) -> list[NumberedCommit]:
+        """The commits behind a revision that was made at `wall_us`, up to the one with the row `limit`.
+
+        `RevisionGone` when some of them are collected, or the store never had that revision: a restored copy
+        counts on from where it was made.
+        """
         with self._env.read() as txn:
             state = read_state(txn, self._db["meta"])
-            if after < state.oldest:
-                raise RevisionGone(f"history before revision {state.oldest} is collected")
-            last = min(state.revision, after + limit)
-            return [self._commit(txn, revision) for revision in range(after + 1, last + 1)]
+            if not state.oldest <= after <= state.revision or self._wall_us(txn, after) != wall_us:
+                raise RevisionGone(f"the store does not have all changes since revision {after}")
+            commits: list[NumberedCommit] = []
+            rows = 0
+            while after < state.revision and rows < limit:
+                after += 1
+                commits.append(self._commit(txn, after))
+                rows += len(commits[-1].changes)
+            return commits
 
-    def tail(self, tail: bytes, conditions: dict[int, str]) -> NumberedTail | None:
-        """What a row's tail says; `conditions` are names by number."""
+    def oldest_us(self) -> int:
+        """When the oldest readable revision was committed: what expired until then may be forgotten."""
+        with self._env.read() as txn:
+            return self._wall_us(txn, read_state(txn, self._db["meta"]).oldest)
+
+    def tail(self, tail: bytes) -> NumberedTail | None:
+        """What a row's tail says."""
         if tail == PLAIN:
             return None
         expiry = unpack_u64(tail)
-        condition = None
-        if len(tail) > 8:
-            number = _int(tail[8:10])
-            if number not in conditions:
-                conditions.update(self.names())
-            condition = TupleCondition(conditions[number], tail[10:].decode())
-        return NumberedTail(condition, expiry - 1 if expiry else None)
+        return NumberedTail(
+            self._condition(tail[8:]) if len(tail) > 8 else None, expiry - 1 if expiry else None
+        )
+
+    def _condition(self, data: bytes) -> TupleCondition:
+        """Equal conditions are one object while they are remembered: rows repeat them."""
+        condition = self._conditions.get(data)
+        if condition is None:
+            if len(self._conditions) >= _MAX_CONDITIONS:
+                self._conditions.clear()
+            with self._env.read() as txn:
+                name = txn.get(b"#" + data[:2], db=self._db["names"])
+            condition = self._conditions[data] = TupleCondition(name.decode(), data[2:].decode())
+        return condition
+
+    def _wall_us(self, txn: Transaction, revision: int) -> int:
+        return read_log(txn, self._db, revision)[0] if revision else 0
 
     def _commit(self, txn: Transaction, revision: int) -> NumberedCommit:
         wall_us, log = read_log(txn, self._db, revision)
-        names: dict[int, str] = {}
         changes = [
             NumberedChange(
                 operation == TOUCH,
@@ -166,7 +185,7 @@ class NumberedStore:
                 _int(key[8:10]),
                 _int(key[:8]),
                 _int(key[10:20]),
-                self.tail(tail, names),
+                self.tail(tail),
             )
             for operation, key, tail in log
         ]
