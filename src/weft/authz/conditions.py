@@ -31,6 +31,9 @@ from weft.core.errors import Invalid, LimitExceeded
 from weft.core.limits import MAX_CONDITION_STEPS
 
 Context = Mapping[str, Any]
+_CONTAINERS: Final = (dict, list, tuple)
+_MAX_STORED: Final = 10_000
+"""Conditions of tuples whose values are kept: some 10 MB."""
 _OFFSET: Final = re.compile(r"([+-]?)(\d\d?):(\d\d)")
 
 
@@ -55,6 +58,8 @@ class Conditions:
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self._programs: dict[str, Program] = {}
+        self._stored: dict[TupleCondition, tuple[Program, Context, Context]] = {}
+        """What stored conditions come to: program, context, and that as values."""
 
     def program(self, name: str) -> Program:
         """The compiled condition; `NotFound` when the schema has none of that name."""
@@ -64,7 +69,14 @@ class Conditions:
 
     def evaluate(self, condition: TupleCondition, context: Context) -> bool | Missing:
         """Whether a tuple's condition holds, or `Missing`; what is stored wins over `context`."""
-        return self.program(condition.name).evaluate(condition.values(), context)
+        found = self._stored.get(condition)
+        if found is None:
+            program, stored = self.program(condition.name), condition.values()
+            found = program, stored, program.values(stored)
+            if len(self._stored) >= _MAX_STORED:
+                self._stored = {}
+            self._stored[condition] = found
+        return found[0].evaluate(found[1], context, found[2])
 
     def check_stored(self, condition: TupleCondition) -> None:
         """`Invalid` unless the stored context fits the condition's parameters; for writers of tuples."""
@@ -88,14 +100,22 @@ class Program:
             raise SchemaError([Problem(message, error.hint, place)]) from None
         self._loops = any(isinstance(node, Comprehension) for node in cel.walk(self._tree.root))
 
-    def evaluate(self, stored: Context, given: Context) -> bool | Missing:
+    def evaluate(
+        self, stored: Context, given: Context, stored_values: Context | None = None
+    ) -> bool | Missing:
         """True, False or `Missing`; `Invalid` for a value of the wrong type and for an expression that fails.
 
         `stored` wins over `given`; names in `given` that are no parameters belong to other conditions.
+        Whoever has `values(stored)` at hand may pass them.
         """
-        merged = {name: given[name] for name in self._parameters if name in given}
-        merged.update(stored)
-        values = self._coerce(merged)
+        values: Context = self.values(stored) if stored_values is None else stored_values
+        name = self.condition.name
+        asked = {key: given[key] for key in self._parameters if key in given and key not in stored}
+        if asked:
+            if any(isinstance(value, _CONTAINERS) for value in asked.values()):
+                check_size((*stored.values(), *asked.values()), name)
+            fresh = {key: coerce(self._parameters[key], value, key, name) for key, value in asked.items()}
+            values = {**values, **fresh}
         if self._loops:
             self._check_cost(values)
         result = self._tree.value(self._tree.root, values)
@@ -110,9 +130,10 @@ class Program:
 
     def check_stored(self, stored: Context) -> None:
         """`Invalid` unless each value is of a parameter of the condition and has its type."""
-        self._coerce(stored)
+        self.values(stored)
 
-    def _coerce(self, context: Context) -> dict[str, Any]:
+    def values(self, context: Context) -> dict[str, Any]:
+        """A context as the CEL library takes it; `Invalid` where that cannot be."""
         name = self.condition.name
         for parameter in context:
             if parameter not in self._parameters:
@@ -180,7 +201,7 @@ class _Tree:
         joined = [n for n in cel.walk(self.root) if isinstance(n, Call) and n.function == "+"]
         self.growth = 1 + sum(self._types[node].name == "dyn" for node in joined)
         """How much longer than any list of the context a list may get."""
-        self._programs: dict[Node, Any] = {}
+        self._programs: dict[Node, tuple[Any, bool]] = {}
         self._needs: dict[Node, frozenset[str]] = {}
         self._shapes: dict[Node, Node] = {}
         try:
@@ -241,7 +262,8 @@ class _Tree:
         # Only what the node needs: the library copies all of it, for each item of a loop that has gaps.
         needed = {name: values[name] for name in self._free(node)}
         try:
-            return self._compile(node).execute({**needed, **_FUNCTIONS})
+            program, functions = self._compile(node)
+            return program.execute({**needed, **_FUNCTIONS} if functions else needed)
         except Exception as error:
             return _Failed(" ".join(str(error).split())[:200])
         except BaseException as error:
@@ -250,10 +272,12 @@ class _Tree:
                 raise
             return _Failed("the CEL library gave up")
 
-    def _compile(self, node: Node) -> Any:
-        """The library's program for the node; ValueError when it takes the text for malformed."""
+    def _compile(self, node: Node) -> tuple[Any, bool]:
+        """The library's program for the node, and whether it calls functions of ours; ValueError when the
+        library takes the text for malformed."""
         if (found := self._programs.get(node)) is None:
-            found = self._programs[node] = _library().compile(self._text(node))
+            text = self._text(node)
+            found = self._programs[node] = _library().compile(text), "weft_" in text
         return found
 
     def _free(self, node: Node) -> frozenset[str]:
