@@ -3,14 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 WORKERS ?= auto
+SCALE ?= 0.05
 
 .PHONY: demo test check bench docs serve engines lock clean
 
 demo: $(STAMP)  ## the main job on a real git repository; REPO=path for another one
 	@$(BIN)/weft demo $(if $(REPO),"$(REPO)")
 
-test: $(STAMP)  ## the whole suite
-	$(BIN)/pytest -q -n $(WORKERS)
+test: $(STAMP)  ## the whole suite, but for what needs engines
+	$(BIN)/pytest -q -n $(WORKERS) --ignore=tests/engines
 
 check: $(STAMP)  ## format, lint, types, import layers
 	$(BIN)/ruff format --check .
@@ -18,8 +19,8 @@ check: $(STAMP)  ## format, lint, types, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP)  ## every benchmark, one after the other
-	@for b in benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+bench: $(STAMP)  ## every benchmark, one after the other, in its short form; SCALE=1 for the full one
+	@for b in benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python $$b --scale $(SCALE) || exit 1; done
 
 docs: $(STAMP)  ## the reference pages, from the docstrings
 	$(BIN)/python docs/generate.py
@@ -27,8 +28,8 @@ docs: $(STAMP)  ## the reference pages, from the docstrings
 serve: $(STAMP)  ## the server, on loopback
 	@$(BIN)/weft serve
 
-engines:  ## install, start and test the real engines
-	@echo "no store, source or provider of this version needs an engine: the embedded ones are all there is"
+engines: $(STAMP)  ## install the real engines, and test against them
+	sh tests/engines/install.sh
 
 lock:  ## pin every dependency with its hashes, after a change to pyproject.toml
 	$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url \
