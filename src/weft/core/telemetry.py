@@ -48,6 +48,10 @@ AUTHZ_CHECK_SECONDS: Final = Metric(
     "weft_authz_check_seconds", "histogram", "Duration of checks.", ("outcome",)
 )
 AUTHZ_WRITES: Final = Metric("weft_authz_writes_total", "counter", "Relation tuples written.", ("operation",))
+AUTHZ_MIRROR_BYTES: Final = Metric("weft_authz_mirror_bytes", "gauge", "Memory that the mirror takes, about.")
+AUTHZ_MIRROR_EVENTS: Final = Metric(
+    "weft_authz_mirror_events_total", "counter", "Mirrors loaded, lost, over budget and failed.", ("event",)
+)
 
 METRICS: Final[tuple[Metric, ...]] = tuple(value for value in vars().values() if isinstance(value, Metric))
 

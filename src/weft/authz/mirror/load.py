@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from weft.authz.mirror.numbers import Numbers
 from weft.authz.mirror.rows import (
-    FEW_OBJECTS,
-    FEW_USERS,
     NAMESPACE_SHIFT,
     USERSET_SHIFT,
     Kind,
@@ -43,6 +41,10 @@ class Loader:
         self._rows: dict[int, RelationRows] = {}
         self._shared: dict[int, int] = {}
         """Equal numbers as one object each."""
+        self.count = 0
+        """Of rows loaded, in the first pass."""
+        self.passed = 0
+        """Of rows gone through, in both passes."""
 
     def steps(self) -> Iterator[None]:
         """Load, and pause after each slice."""
@@ -73,6 +75,8 @@ class Loader:
                 return
             yield keys, found
             after = keys[-1]
+            self.passed += len(keys)
+            self.count += len(keys) if database == "forward" else 0
 
     def _forward(self, tails: bool) -> Iterator[None]:
         share = self._shared.setdefault
@@ -88,7 +92,7 @@ class Loader:
             members: list[int] = []
             for object_, pair, user in _KEY.iter_unpack(b"".join(keys)):
                 if object_ != last or pair != last_pair:
-                    _extend(table, last, members, FEW_USERS)
+                    _extend(table, last, members)
                     last, last_pair = share(object_, object_), pair
                     members = []
                     userset = (pair & 0xFFFF) << USERSET_SHIFT
@@ -96,7 +100,7 @@ class Loader:
                     table = rows.usersets if userset else rows.users
                 user |= userset
                 members.append(share(user, user))
-            _extend(table, last, members, FEW_USERS)
+            _extend(table, last, members)
             yield
         for rows, found_maybe in maybe.items():
             rows.maybe = _grouped(found_maybe, 0)
@@ -113,14 +117,14 @@ class Loader:
             members: list[int] = []
             for user, pair, object_ in _KEY.iter_unpack(b"".join(keys)):
                 if user != last or pair != last_pair or object_ >> NAMESPACE_SHIFT != last_namespace:
-                    _extend(table, key, members, FEW_OBJECTS)
+                    _extend(table, key, members)
                     last, last_pair, last_namespace = user, pair, object_ >> NAMESPACE_SHIFT
                     members = []
                     key = user | (pair >> 16) << USERSET_SHIFT
                     key = share(key, key)
                     table = self._rows_of(last_namespace, pair & 0xFFFF).objects
                 members.append(share(object_, object_))
-            _extend(table, key, members, FEW_OBJECTS)
+            _extend(table, key, members)
             yield
 
     def _keep_maybe(self, maybe: dict[RelationRows, list[Maybe]], key: bytes, data: bytes) -> None:
@@ -140,16 +144,16 @@ class Loader:
         return rows
 
 
-def _extend(table: dict[int, Members], key: int, members: list[int], few: int) -> None:
+def _extend(table: dict[int, Members], key: int, members: list[int]) -> None:
     """Put members beside those that an earlier slice found."""
     there = table.get(key)
     if there is None:
         if members:
-            table[key] = packed(members, few)
+            table[key] = packed(members)
     elif isinstance(there, set):
         there.update(members)
     else:
-        table[key] = packed([*there, *members], few)
+        table[key] = packed([*there, *members])
 
 
 def _grouped(rows: list[Maybe], place: int) -> dict[int, tuple[Maybe, ...]]:

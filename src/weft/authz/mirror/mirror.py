@@ -1,33 +1,38 @@
 """A mirror: the live rows of one store in memory, kept up with its change log.
 
-The rule for readers. The view at the head is the live rows themselves, read without a lock while another
-thread may bring them forward. So an answer from it, and an error too, counts only if `view.intact` is still
-true *after* the whole evaluation. If it is not, ask the mirror for a view of the same revision again: by now
-that one is of the past, and views of the past stay intact, whatever happens. `Mirror.read` does just this.
+The first question has it loaded, in the background unless the store is small. Until then, and whenever it has
+no view of the revision asked for, questions go to the store. See `views` for the rule for readers.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from threading import RLock
+from threading import Event, RLock, Thread
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
-from weakref import WeakSet
 
+from weft.authz.mirror.live import Live
 from weft.authz.mirror.load import Loader
+from weft.authz.mirror.memory import Meter
 from weft.authz.mirror.numbers import Numbers
-from weft.authz.mirror.past import PastRows, Undo
-from weft.authz.mirror.rows import Kind, Maybe, RelationRows, Row
+from weft.authz.mirror.views import View
 from weft.authz.store import RevisionGone
+from weft.core.errors import WeftError
+from weft.core.telemetry import AUTHZ_MIRROR_BYTES, AUTHZ_MIRROR_EVENTS, SILENT, Recorder, logger
 
 if TYPE_CHECKING:
-    from weft.authz.stores.lmdb_numbered import NumberedChange, NumberedCommit, NumberedStore
+    from weft.authz.stores.lmdb_numbered import NumberedCommit, NumberedStore
+
+__all__ = ["Listener", "Mirror", "MirrorStats", "Mirrored", "RowChange", "View"]
 
 T = TypeVar("T")
-_UNDO_ROWS: Final = 200_000
-"""How many changed rows are kept for views of the past: some 40 MB."""
-_PAST_VIEWS: Final = 4
+State = Literal["loading", "ready", "off"]
+_BUDGET_BYTES: Final = 4 << 30
 _SLICE_ROWS: Final = 1_000
+"""Applied at once: a question that comes meanwhile waits for a few milliseconds."""
+_SMALL_ROWS: Final = 2_000
+"""A store that is loaded in milliseconds, by the first question itself."""
+_PAUSE_S: Final = 0.002
+"""How long the background leaves the interpreter to questions, after a slice in which there were some."""
 
 
 @runtime_checkable
@@ -50,121 +55,99 @@ class RowChange(NamedTuple):
     """Whether the row has a condition or an expiry."""
 
 
+class MirrorStats(NamedTuple):
+    """How a mirror stands."""
+
+    state: State
+    revision: int
+    rows: int
+    bytes_used: int
+    budget_bytes: int
+
+
 Listener = Callable[[int, Sequence[RowChange] | None], None]
-"""Told of each revision that the mirror has applied, while it stands still. None instead of changes: the
-mirror was loaded anew, begin again."""
-
-
-class View:
-    """The rows at one revision."""
-
-    __slots__ = ("__weakref__", "_find", "intact", "numbers", "revision")
-
-    def __init__(
-        self,
-        revision: int,
-        numbers: Numbers,
-        find: Callable[[str, str], RelationRows | PastRows],
-    ) -> None:
-        self.revision = revision
-        self.numbers = numbers
-        self.intact = True
-        """Whether everything read so far is of this revision."""
-        self._find = find
-
-    def rows(self, namespace: str, relation: str) -> RelationRows | PastRows:
-        """The rows of a relation; none for one that was never written."""
-        return self._find(namespace, relation)
-
-
-class _Past(View):
-    """A view that stays as it is while the mirror goes on."""
-
-    __slots__ = ("_lock", "_mirrored", "_tables")
-
-    def __init__(
-        self, revision: int, numbers: Numbers, lock: RLock, live: Callable[[str, str], RelationRows]
-    ) -> None:
-        super().__init__(revision, numbers, lambda namespace, relation: self._of(live(namespace, relation)))
-        self._lock = lock
-        self._tables: dict[RelationRows, PastRows] = {}
-
-    def note(self, undone: Sequence[Undo]) -> None:
-        """A commit after this revision changed these rows."""
-        for undo in undone:
-            self._of(undo.rows).note(undo)
-
-    def _of(self, live: RelationRows) -> PastRows:
-        with self._lock:
-            rows = self._tables.get(live)
-            if rows is None:
-                rows = self._tables[live] = PastRows(self._lock, live)
-            return rows
+"""Told of each revision that the mirror has applied, before any view shows it. None instead of changes: the
+mirror was loaded anew, or is gone; begin again."""
 
 
 class Mirror:
-    """See the module. Methods may be called from any thread."""
+    """Methods may be called from any thread."""
 
-    def __init__(self, store: NumberedStore) -> None:
+    def __init__(
+        self, store: NumberedStore, *, budget_bytes: int = _BUDGET_BYTES, telemetry: Recorder = SILENT
+    ) -> None:
         self.numbers = Numbers(store)
-        self.state: Literal["loading", "ready", "off"] = "loading"
+        self.state: State = "loading"
         self.head_revision = -1
-        """The revision of the live rows; -1 until they are loaded."""
+        """The newest revision that there is a view of; -1 until the rows are loaded."""
+        self.budget_bytes = budget_bytes
         self._store = store
+        self._telemetry = telemetry
         self._lock = RLock()
-        self._rows: dict[tuple[str, str], RelationRows] = {}
+        self._live: Live | None = None
         self._view: View | None = None
-        self._wall_us = 0
-        self._undone: deque[tuple[int, list[Undo]]] = deque()
-        self._undone_rows = 0
-        self._past: dict[int, _Past] = {}
-        self._pasts: WeakSet[_Past] = WeakSet()
+        self._meter = Meter()
         self._listeners: list[Listener] = []
+        self._background: Thread | None = None
+        self._asked = False
+        self._stop = Event()
+
+    @property
+    def bytes_used(self) -> int:
+        """About what the rows take; the texts of `numbers` and what leads back to the past come on top."""
+        live = self._live
+        return 0 if live is None else self._meter.bytes_of(live.all_rows(), live.count)
+
+    def stats(self) -> MirrorStats:
+        with self._lock:
+            rows = self._live.count if self._live else 0
+            return MirrorStats(self.state, self.head_revision, rows, self.bytes_used, self.budget_bytes)
 
     def view(self, revision: int) -> View | None:
-        """The rows at a revision; None when the caller must ask the store: the mirror is not loaded, not yet
-        there, or the revision is older than what it can undo."""
+        """The rows at a revision; None when the caller must ask the store: the rows are not loaded, not there
+        yet, or the revision is older than what can be undone."""
         view = self._view
         if view is not None and view.revision == revision and view.intact:
             return view
+        if self.state == "off":
+            return None
+        if self._live is None:
+            self._begin()
+        if self._background is not None:
+            self._asked = True
+        if self.state != "ready":
+            return None
         with self._lock:
-            if self.state == "off":
+            live = self._live
+            if live is not None and live.revision < revision:
+                live = self._follow()
+            if live is None or live.revision < revision:
                 return None
-            if self.head_revision < revision:
-                self.catch_up()
-            if self.head_revision == revision:
-                return self._view
-            return self._past_view(revision)
+            return live.view if live.revision == revision else live.past(revision)
 
     def read(self, revision: int, evaluate: Callable[[View], T]) -> T | None:
         """What `evaluate` makes of the rows at a revision; None when there is no view of it."""
-        view = self.view(revision)
-        if view is None:
-            return None
-        try:
-            result = evaluate(view)
-        except Exception:
-            if view.intact:
-                raise
-        else:
-            if view.intact:
-                return result
-        view = self.view(revision)
-        return None if view is None else evaluate(view)
+        while (view := self.view(revision)) is not None:
+            try:
+                result = evaluate(view)
+            except Exception:
+                if view.intact:
+                    raise
+            else:
+                if view.intact:
+                    return result
+        return None
 
     def catch_up(self) -> None:
-        """Apply what was committed since."""
+        """Apply everything that is committed, and load the rows first if need be, however long that takes."""
+        background = self._background
+        if background is not None:
+            background.join()
         with self._lock:
-            if self.state == "off":
-                return
-            if self.head_revision < 0:
+            if self._live is None and self.state != "off":
                 self._load()
-            try:
-                while commits := self._store.commits(self.head_revision, self._wall_us, _SLICE_ROWS):
-                    for commit in commits:
-                        self._apply(commit)
-            except RevisionGone:
-                self._load()
+            while self._live is not None and self._apply_slice(self._live):
+                pass
 
     def subscribe(self, listener: Listener) -> None:
         """Tell a listener of every revision applied from now on."""
@@ -172,97 +155,152 @@ class Mirror:
             self._listeners.append(listener)
 
     def close(self) -> None:
-        """Free the rows; every view is None from now on."""
+        """Free the rows; there are no more views. What runs in the background has ended on return."""
+        self._stop.set()
+        background = self._background
+        if background is not None:
+            background.join()
         with self._lock:
-            self.state = "off"
-            self._forget()
+            self._drop("off")
 
-    def _forget(self) -> None:
-        if self._view is not None:
-            self._view.intact = False
-        self._view = None
+    # following
+
+    def _follow(self) -> Live | None:
+        """Bring the live rows forward by what a question can wait for; the background does the rest."""
+        live = self._live
+        if live is not None and self._apply_slice(live):
+            self._start()
+        return self._live
+
+    def _apply_slice(self, live: Live) -> bool:
+        """Apply some of what is new; whether there may be more. The lock is held."""
+        try:
+            commits = self._new(live)
+        except RevisionGone:
+            self._drop("loading", "lost")
+            self._begin()
+            return False
+        for commit in commits:
+            live.apply(commit)
+            self._tell(commit)
+        live.stand()
+        self._show(live)
+        if commits:
+            self._record()
+            if self.bytes_used > self.budget_bytes:
+                self._drop("off", "over_budget")
+                return False
+        return sum(len(commit.changes) for commit in commits) >= _SLICE_ROWS
+
+    def _new(self, live: Live) -> list[NumberedCommit]:
+        """What was committed since, or the beginning of it."""
+        oldest_us, commits = self._store.commits(live.revision, live.wall_us, _SLICE_ROWS)
+        live.forget_expired(oldest_us)
+        return commits
+
+    def _tell(self, commit: NumberedCommit) -> None:
+        if self._listeners:
+            changes = [RowChange(*change[:5], change.tail is not None) for change in commit.changes]
+            for listener in self._listeners:
+                listener(commit.revision, changes)
+
+    def _show(self, live: Live) -> None:
+        self.head_revision = live.revision
+        self._view = live.view
+
+    def _drop(self, state: State, event: str | None = None) -> None:
+        """Free the rows."""
+        if self._live is not None:
+            self._live.view.intact = False
+        self.state = state
         self.head_revision = -1
-        self._rows = {}
-        self._undone.clear()
-        self._undone_rows = 0
-        self._past = {}
+        self._live = self._view = None
+        self._record(event)
+        for listener in self._listeners:
+            listener(-1, None)
+
+    def _record(self, event: str | None = None) -> None:
+        self._telemetry.observe(AUTHZ_MIRROR_BYTES, self.bytes_used)
+        if event is not None:
+            self._telemetry.count(AUTHZ_MIRROR_EVENTS, event=event)
+
+    # loading
+
+    def _begin(self) -> None:
+        """Load a small store now, and a large one in the background."""
+        if self._background is not None:
+            return
+        with self._lock:
+            if self._live is not None or self.state == "off":
+                return
+            if self._store.count() > _SMALL_ROWS:
+                self._start()
+            else:
+                self._load()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._background is None and not self._stop.is_set():
+                self._background = Thread(target=self._work, name="weft-mirror", daemon=True)
+                self._background.start()
+
+    def _work(self) -> None:
+        """Load what is not loaded, and catch up."""
+        try:
+            if self._live is None:
+                self._load()
+            more = True
+            while more and self._goes_on():
+                with self._lock:
+                    more = self._live is not None and self._apply_slice(self._live)
+        except WeftError as error:
+            if not self._stop.is_set():
+                logger("weft.authz").warning("the mirror is off: questions go to the store", error=str(error))
+                with self._lock:
+                    self._drop("off", "failed")
+        finally:
+            self._background = None
 
     def _load(self) -> None:
-        self._forget()
+        """Load all rows, and then what changed meanwhile; unless it is closed before that, or over budget."""
+        while self._live is None and self.state != "off":
+            try:
+                live = self._loaded()
+            except RevisionGone:
+                continue
+            if live is None:
+                return
+            live.begin()
+            with self._lock:
+                self._live, self._meter, self.state = live, Meter(), "ready"
+                live.stand()
+                self._show(live)
+                self._record("loaded")
+                for listener in self._listeners:
+                    listener(live.revision, None)
+
+    def _loaded(self) -> Live | None:
         head = self._store.head()
-        for _ in Loader(self._store, self.numbers, self._live).steps():
-            pass
-        self._wall_us = head.wall_us
-        self.state = "ready"
-        self._stand_at(head.revision)
-        for listener in self._listeners:
-            listener(head.revision, None)
+        live = Live(head.revision, head.wall_us, self.numbers, self._lock)
+        meter, loader = Meter(), Loader(self._store, self.numbers, live.rows)
+        for _ in loader.steps():
+            if meter.bytes_of(live.all_rows(), loader.passed) > self.budget_bytes:
+                with self._lock:
+                    self._drop("off", "over_budget")
+                return None
+            if not self._goes_on():
+                return None
+        live.count = loader.count
+        while commits := self._new(live):
+            for commit in commits:
+                live.apply(commit)
+            if not self._goes_on():
+                return None
+        return live
 
-    def _stand_at(self, revision: int) -> None:
-        self.head_revision = revision
-        self._view = View(revision, self.numbers, self._live)
-
-    def _live(self, namespace: str, relation: str) -> RelationRows:
-        rows = self._rows.get((namespace, relation))
-        if rows is None:
-            rows = self._rows.setdefault((namespace, relation), RelationRows())
-        return rows
-
-    def _apply(self, commit: NumberedCommit) -> None:
-        """Bring the live rows forward by one revision."""
-        if self._view is not None:
-            self._view.intact = False
-        undone = [self._change(change) for change in commit.changes]
-        for past in self._pasts:
-            past.note(undone)
-        self._keep_undone(commit.revision, undone)
-        self._wall_us = commit.wall_us
-        changes = [
-            RowChange(c.touched, c.namespace, c.relation, c.object, c.user, c.tail is not None)
-            for c in commit.changes
-        ]
-        for listener in self._listeners:
-            listener(commit.revision, changes)
-        self._stand_at(commit.revision)
-
-    def _change(self, change: NumberedChange) -> Undo:
-        name = self.numbers.name
-        rows = self._live(name(change.namespace), name(change.relation))
-        row: Row = None
-        if change.touched:
-            row = Maybe(change.object, change.user, *change.tail) if change.tail else True
-            rows.kinds.add(self._kind(change))
-        return Undo(rows, change.object, change.user, rows.put(change.object, change.user, row))
-
-    def _kind(self, change: NumberedChange) -> Kind:
-        name = self.numbers.name
-        condition, expires_at_us = change.tail or (None, None)
-        return Kind(
-            name((change.user >> 48) & 0xFFFF),
-            name(change.user >> 64),
-            not change.user & ((1 << 48) - 1),
-            condition.name if condition else "",
-            expires_at_us is not None,
-        )
-
-    def _keep_undone(self, revision: int, undone: list[Undo]) -> None:
-        self._undone.append((revision, undone))
-        self._undone_rows += len(undone) + 1
-        while self._undone_rows > _UNDO_ROWS:
-            _, dropped = self._undone.popleft()
-            self._undone_rows -= len(dropped) + 1
-
-    def _past_view(self, revision: int) -> View | None:
-        if not self._undone or not self._undone[0][0] - 1 <= revision < self.head_revision:
-            return None
-        past = self._past.get(revision)
-        if past is None:
-            past = _Past(revision, self.numbers, self._lock, self._live)
-            for at, undone in self._undone:
-                if at > revision:
-                    past.note(undone)
-            self._pasts.add(past)
-            self._past[revision] = past
-            while len(self._past) > _PAST_VIEWS:
-                del self._past[next(iter(self._past))]
-        return past
+    def _goes_on(self) -> bool:
+        """Whether the mirror is still wanted; after a moment for questions, if there were some."""
+        if self._asked:
+            self._asked = False
+            self._stop.wait(_PAUSE_S)
+        return not self._stop.is_set()

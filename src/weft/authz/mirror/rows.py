@@ -13,10 +13,8 @@ from weft.authz.tuples import TupleCondition
 
 Members = tuple[int, ...] | set[int]
 """A few numbers as a tuple, which is small; more as a set, which is quick. Readers change neither."""
-FEW_USERS: Final = 8
-"""As many members a tuple has at most where it is asked whether somebody is among them."""
-FEW_OBJECTS: Final = 32
-"""And where all are gone through: of 25 numbers, a set takes 1,200 to 2,200 bytes, a tuple 260."""
+FEW: Final = 8
+"""As many members a tuple has at most."""
 USERSET_SHIFT: Final = 64
 """Numbers of usersets are at least 1 << this."""
 SERIAL_MASK: Final = (1 << 48) - 1
@@ -80,8 +78,8 @@ class RelationRows:
         """
         before = self.get(object_, user)
         plain = row is True
-        self._put_member(self.members(user), object_, user, plain, FEW_USERS)
-        self._put_member(self.objects, user, object_, plain, FEW_OBJECTS)
+        self._put_member(self.members(user), object_, user, plain)
+        self._put_member(self.objects, user, object_, plain)
         kept = None if row is True else row
         if kept or object_ in self.maybe:
             others = [other for other in self.maybe.get(object_, ()) if other.user != user]
@@ -101,27 +99,27 @@ class RelationRows:
             self._lent[id(members)] = members
         return members
 
-    def _put_member(self, table: dict[int, Members], key: int, member: int, present: bool, few: int) -> None:
+    def _put_member(self, table: dict[int, Members], key: int, member: int, present: bool) -> None:
         members = table.get(key, ())
         if (member in members) is present:
             return
-        if isinstance(members, set) and len(members) > few + 1 and id(members) not in self._lent:
+        if isinstance(members, set) and len(members) > FEW + 1 and id(members) not in self._lent:
             if present:
                 members.add(member)
             else:
                 members.discard(member)
             return
         self._lent.pop(id(members), None)
-        changed = packed([*members, member] if present else [m for m in members if m != member], few)
+        changed = packed([*members, member] if present else [m for m in members if m != member])
         if changed:
             table[key] = changed
         else:
             del table[key]
 
 
-def packed(members: Collection[int], few: int) -> Members:
+def packed(members: Collection[int]) -> Members:
     """Distinct members in the form that suits their number."""
-    return tuple(members) if len(members) <= few else set(members)
+    return tuple(members) if len(members) <= FEW else set(members)
 
 
 def _put_maybe(table: dict[int, tuple[Maybe, ...]], key: int, others: list[Maybe], row: Maybe | None) -> None:

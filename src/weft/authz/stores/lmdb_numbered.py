@@ -130,8 +130,15 @@ class NumberedStore:
             pairs = list(islice(cursor.iternext(), limit))
         return [key for key, _ in pairs], [row[8:] for _, row in pairs]
 
-    def commits(self, after: int, wall_us: int, limit: int) -> list[NumberedCommit]:
-        """The commits behind a revision that was made at `wall_us`, up to the one with the row `limit`.
+    def count(self) -> int:
+        """How many rows are live."""
+        with self._env.read() as txn:
+            return int(txn.stat(self._db["forward"])["entries"])
+
+    def commits(self, after: int, wall_us: int, limit: int) -> tuple[int, list[NumberedCommit]]:
+        """When the oldest readable revision was committed: rows that expired until then are forgotten without
+        a commit. And the commits behind a revision that was made at `wall_us`, up to the one with the row
+        `limit`.
 
         `RevisionGone` when some of them are collected, or the store never had that revision: a restored copy
         counts on from where it was made.
@@ -146,12 +153,7 @@ class NumberedStore:
                 after += 1
                 commits.append(self._commit(txn, after))
                 rows += len(commits[-1].changes)
-            return commits
-
-    def oldest_us(self) -> int:
-        """When the oldest readable revision was committed: what expired until then may be forgotten."""
-        with self._env.read() as txn:
-            return self._wall_us(txn, read_state(txn, self._db["meta"]).oldest)
+            return self._wall_us(txn, state.oldest), commits
 
     def tail(self, tail: bytes) -> NumberedTail | None:
         """What a row's tail says."""
