@@ -77,17 +77,17 @@ class Launched(Keeper):
                 # A program that is slow to start is slow to read, too.
                 self.send_frame(executor_as_text(), start_s)
                 self.send_frame(msgspec.msgpack.encode(guest), start_s)
-            self._started(super().receive(start_s))
+            reply = super().receive(start_s)
+            if not reply.ready:
+                raise StartFailed(reply.failed or "keeper", reply.reason)
+            # The bound on all memory inside that a control group sets, as seen there; else a huge number.
+            self.memory_bytes = reply.count
         except SandboxFailed as error:
             self.close()
             raise StartFailed(stage, f"no answer within {start_s:g} seconds") from error
         except BaseException:
             self.close()
             raise
-
-    def _started(self, reply: Reply) -> None:
-        if not reply.ready:
-            raise StartFailed(reply.failed or "keeper", reply.reason)
 
     def receive(self, timeout_s: float) -> Reply:
         """The next reply; `SandboxFailed` where the program has ended, with what it said last."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -30,13 +29,13 @@ print("held", flush=True)
 os.read(0, 1)
 import time; time.sleep(5)
 """
-        one = f"{sys.executable} -I -c '{code}'"
+        one = f"{self.python} -I -c '{code}'"
         result = tight.run(f"{one} & {one} & {one} & wait; echo end", timeout_s=TIMEOUT_S)
         assert result.output.count("held") < 3, result
 
     @pytest.mark.slow
     def test_cpu_time_is_bounded(self, tight: Sandbox) -> None:
-        result = tight.run([sys.executable, "-I", "-c", "while True: pass"], timeout_s=TIMEOUT_S)
+        result = tight.run([self.python, "-I", "-c", "while True: pass"], timeout_s=TIMEOUT_S)
         assert result.exit_code < 0
         assert not result.timed_out
 

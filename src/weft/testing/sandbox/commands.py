@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,7 @@ class CommandContract(SandboxFixtures):
         assert box.run("pwd", folder="sub/deep").output == box.workspace + "/sub/deep\n"
         assert box.run("echo $A", environment={"A": "é"}).output == "é\n"
         assert box.run("echo $A").output == "\n"
-        assert box.run([sys.executable, "-c", "print(6 * 7)"]).output == "42\n"
+        assert box.run([self.python, "-c", "print(6 * 7)"]).output == "42\n"
         assert box.run("touch ~/x && echo y > /tmp/x && cat /tmp/x").output == "y\n"
 
     def test_output_streams(self, box: Sandbox) -> None:

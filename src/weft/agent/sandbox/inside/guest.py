@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/pts")
+_MEMORY = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 class Pipes:
@@ -46,11 +47,22 @@ def main() -> None:
         wire.send(pipes, {"failed": "confinement", "reason": f"{type(error).__name__}: {error}"})
         os._exit(1)
     try:
-        wire.send(pipes, {"ready": True})
+        wire.send(pipes, {"ready": True, "count": _memory_bound()})
         executor.serve(pipes, spec["workspace"], spec["environment"])
     except (wire.Closed, OSError):
         pass
     os._exit(0)
+
+
+def _memory_bound() -> int:
+    """What the control group of all that is inside allows, in bytes; the largest number where none is seen."""
+    for path in _MEMORY:
+        try:
+            with open(path) as file:
+                return int(file.read())
+        except (OSError, ValueError):
+            continue
+    return (1 << 63) - 1
 
 
 def _confine(spec: Any) -> None:
