@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import assume, event, given, note, reject, settings
+from hypothesis import given, note, reject, settings
 from hypothesis import strategies as st
 
-from weft.authz import EXACT, Authz, Check, Zookie
-from weft.authz.conditions import Conditions
-from weft.authz.schema import Language, print_schema
+from weft.authz import EXACT, Authz, Check
 from weft.authz.schema.model import Schema, Self, walk
-from weft.authz.tuples import ObjectRef, RelationTuple, User
+from weft.authz.tuples import ObjectRef, RelationTuple
 from weft.core.errors import Invalid
 from weft.testing.authz import Oracle
-from weft.testing.authz_schemas import Features, contexts, schemas, tuples_for
+from weft.testing.authz_stories import ASKED, History, histories, opened, oracle_of, play
 from weft.testing.authz_tree import holds_in_tree
 from weft.testing.clock import VirtualClock
-
-IDS = ("1", "2")
-ASKED = [User(namespace, id_) for namespace in ("user", "group") for id_ in ("1", "2", "9", "*")]
-LANGUAGES: dict[Language, Features] = {
-    "zed": Features(this="alone"),
-    "zanzibar": Features(nil=False, self=False, all=False, untyped=True),
-}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -38,71 +26,6 @@ def _small_steps() -> Iterator[None]:
         patch.setattr("weft.authz.lists._CHECKED_TOGETHER", 2)
         patch.setattr("weft.authz.questions._KEPT_FROM", 0)
         yield
-
-
-class History(NamedTuple):
-    """A schema, commits that toggle tuples, and the context that questions come with."""
-
-    language: Language
-    schema: Schema
-    commits: list[list[RelationTuple]]
-    context: dict[str, Any]
-
-    def judge(self, item: RelationTuple) -> bool | None:
-        """Whether the condition of a tuple holds; None when context is missing."""
-        if item.condition is None:
-            return True
-        found = Conditions(self.schema).evaluate(item.condition, self.context)
-        return found if isinstance(found, bool) else None
-
-
-@st.composite
-def histories(draw: st.DrawFn, **features: bool) -> History:
-    language = draw(st.sampled_from(list(LANGUAGES)))
-    schema = draw(schemas(LANGUAGES[language]._replace(**features)))
-    assume(any(relation.allowed for config in schema.namespaces for relation in config.relations))
-    items = st.lists(tuples_for(schema, IDS), min_size=1, max_size=8, unique_by=lambda item: item.key)
-    commits = draw(st.lists(items, max_size=4))
-    context: dict[str, Any] = {}
-    for condition in schema.conditions:
-        context |= draw(contexts(condition))
-    return History(language, schema, commits, context)
-
-
-@contextmanager
-def opened(kind: str, clock: VirtualClock) -> Iterator[Authz]:
-    if kind == "memory":
-        with Authz.open("memory:", clock=clock) as authz:
-            yield authz
-    else:
-        with tempfile.TemporaryDirectory() as folder, Authz.open(folder + "/authz", clock=clock) as authz:
-            yield authz
-
-
-def play(authz: Authz, history: History) -> list[tuple[Zookie, dict[object, RelationTuple]]]:
-    """Write the history; each zookie with the tuples that are there at it."""
-    state: dict[object, RelationTuple] = {}
-    text = print_schema(history.schema, history.language)
-    moments = [(authz.write_schema(text, history.language), dict(state))]
-    for commit in history.commits:
-        delete = [item for item in commit if state.get(item.key) == item]
-        touch = [item for item in commit if state.get(item.key) != item]
-        state = {key: item for key, item in state.items() if item not in delete}
-        state.update({item.key: item for item in touch})
-        moments.append((authz.write(touch=touch, delete=delete), dict(state)))
-    return moments
-
-
-def oracle_of(history: History, state: dict[object, RelationTuple], now_us: int) -> Oracle:
-    known = history.schema.by_name
-    users = [user for user in ASKED if user.namespace in known]
-    objects = [ObjectRef(namespace, id_) for namespace in known for id_ in IDS]
-    oracle = Oracle(
-        history.schema, state.values(), now_us=now_us, judge=history.judge, users=users, objects=objects
-    )
-    if oracle.sure != oracle.possible:
-        event("not everything is decided")
-    return oracle
 
 
 @settings(max_examples=25)

@@ -154,12 +154,16 @@ class Questions:
     ) -> list[Decision]:
         head = self._moments.head(at)
         now_us = self._clock.now_us()
+        decisions: list[Decision | None] = [None] * len(asked)
+        if self._compiled is not None and not contextual_tuples:
+            decisions = self._compiled.check_many(head, asked, context, now_us)
+        left = [index for index, decision in enumerate(decisions) if decision is None]
         groups: dict[tuple[str, tuple[RelationTuple, ...]], list[int]] = {}
-        for index, check in enumerate(asked):
+        for index in left:
+            check = asked[index]
             whole = canonical_json({**context, **check.context})
             contextual = tuple(map(read_tuple, (*contextual_tuples, *check.contextual_tuples)))
             groups.setdefault((whole, contextual), []).append(index)
-        decisions: dict[int, Decision] = {}
         for (_, contextual), indexes in groups.items():
             merged = {**context, **asked[indexes[0]].context}
             request = self._request_at(head, now_us, merged, contextual)
@@ -168,7 +172,7 @@ class Questions:
             values = request.run(request.evaluation().check(questions))
             for index, value in zip(indexes, values, strict=True):
                 decisions[index] = Decision.of(value, self._moments.zookie(head))
-        return [decisions[index] for index in range(len(asked))]
+        return decisions  # type: ignore[return-value]
 
     @_retried
     def expand(

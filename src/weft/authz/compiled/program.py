@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Set
 from typing import NamedTuple
 
 from weft.authz.compiled.walk import Proof, Walk
+from weft.authz.mirror.rows import Members
 
 Ask = Callable[[int, int, Walk], Proof]
 """Whether a user (second) is in something at an object (first)."""
@@ -19,6 +20,8 @@ AskAny = Callable[[Set[int], int, Walk], Proof]
 """The same for any of several objects."""
 Follow = Callable[[Iterable[int]], set[int]]
 """The objects that the tuples of these objects lead to."""
+Gather = Callable[[Iterable[int]], list[Members]]
+"""All users whom the rows of these objects name, and the wildcard that stands for them."""
 Run = Callable[[set[int], int, int, int], Proof]
 """From these objects, for a user, at a level of a limit: a whole walk."""
 
@@ -28,6 +31,8 @@ class Test(NamedTuple):
 
     one: Ask
     any: AskAny
+    all: Gather | None
+    """None where rows need not count, or users are named by more than rows."""
 
 
 class Edge(NamedTuple):
@@ -70,6 +75,27 @@ class Program:
             self.ask = self._walk
         else:
             self.ask = self._ask_leaves
+
+    def users(self, object_: int, limit: int) -> list[Members] | None:
+        """Everybody of the kind in the relation, by wildcards too; None where that is not for rows to say."""
+        found: list[Members] = []
+        frontier: dict[Program, set[int]] = {self: {object_}}
+        seen: dict[Program, set[int]] = {}
+        for _ in range(limit):
+            following: dict[Program, set[int]] = {}
+            for program, objects in frontier.items():
+                before = seen.setdefault(program, set())
+                objects -= before
+                before |= objects
+                if program.leaves or program.test.all is None:
+                    return None
+                found += program.test.all(objects)
+                for follow, target in program.edges:
+                    following.setdefault(target, set()).update(follow(objects))
+            frontier = {program: objects for program, objects in following.items() if objects}
+            if not frontier:
+                return found
+        return None
 
     def _walk(self, object_: int, user: int, walk: Walk) -> Proof:
         """Level by level, all objects of a program at once."""
@@ -161,11 +187,12 @@ def _none_of(objects: Set[int], user: int, walk: Walk) -> Proof:
     return False
 
 
-NO_TEST = Test(_nobody, _none_of)
+NO_TEST = Test(_nobody, _none_of, lambda objects: [])
 
 
 def _any_test(tests: list[Test]) -> Test:
     ones, manys = tuple(test.one for test in tests), tuple(test.any for test in tests)
+    gathers = [test.all for test in tests if test.all is not None]
 
     def one(object_: int, user: int, walk: Walk) -> Proof:
         proven = True
@@ -185,4 +212,7 @@ def _any_test(tests: list[Test]) -> Test:
             proven = proven and found is not None
         return False if proven else None
 
-    return Test(one, any_)
+    def all_(objects: Iterable[int]) -> list[Members]:
+        return [members for gather in gathers for members in gather(objects)]
+
+    return Test(one, any_, all_ if len(gathers) == len(tests) else None)

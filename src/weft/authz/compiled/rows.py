@@ -46,8 +46,11 @@ def _plain_test(rows: Rows, kind: int, wildcard: bool) -> Test:
         mine = objects_of(user)
         return mine is not None and not objects.isdisjoint(mine)
 
+    def all_(objects: Iterable[int]) -> list[Members]:
+        return [members for object_ in objects if (members := users_of(object_)) is not None]
+
     if not wildcard:
-        return Test(one, any_)
+        return Test(one, any_, all_)
 
     def one_or_all(object_: int, user: int, walk: Walk) -> Proof:
         members = users_of(object_)
@@ -59,7 +62,7 @@ def _plain_test(rows: Rows, kind: int, wildcard: bool) -> Test:
             public is not None and not objects.isdisjoint(public)
         )
 
-    return Test(one_or_all, any_or_all)
+    return Test(one_or_all, any_or_all, all_)
 
 
 def _maybe_test(plain: Test, rows: Rows, kind: int, wildcard: bool) -> Test:
@@ -99,7 +102,7 @@ def _maybe_test(plain: Test, rows: Rows, kind: int, wildcard: bool) -> Test:
             proven = proven and found is not None
         return False if proven else None
 
-    return Test(one, any_)
+    return Test(one, any_, None)
 
 
 def self_test(relation: int) -> Test:
@@ -112,7 +115,7 @@ def self_test(relation: int) -> Test:
     def any_(objects: Set[int], user: int, walk: Walk) -> Proof:
         return user & OBJECT_MASK in objects and user >> USERSET_SHIFT == relation
 
-    return Test(one, any_)
+    return Test(one, any_, None)
 
 
 def follow_users(rows: Rows, namespace: int | None, *, wildcards: bool) -> Follow:
