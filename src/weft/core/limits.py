@@ -88,6 +88,10 @@ MAX_INDEX_BYTES: Final = 256 << 20
 
 # A change set is held in memory before and after; more than this is build output, not an edit.
 MAX_CHANGED_BYTES: Final = 256 << 20
+# Whoever walks a tree holds a descriptor and two frames of the stack for every folder above.
+MAX_FOLDERS_DEEP: Final = 128
+# Of a path below a workspace: the kernel takes 4,096, and the folders above the workspace need some.
+MAX_PATH_BYTES: Final = 2_048
 # A file that passes through a sandbox's executor is one frame and is held in memory on both sides.
 MAX_FILE_BYTES: Final = 32 << 20
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from weft.agent.sandbox import changes, commit, diff
 from weft.agent.sandbox.changes import EXECUTABLE, FILE, LINK, Change, Content, Pair
 from weft.core.errors import LimitExceeded
+from weft.core.limits import MAX_FOLDERS_DEEP
 
 NAMES = st.sampled_from(["a", "b c", "ü", 'q"', "d/a", "d/e/f", "d/e/g", "tab\tx"])
 TEXT = st.lists(st.sampled_from(["x\n", "y\n", "z\n", "\r\n", "\f\n", "no end"]), max_size=12).map("".join)
@@ -108,3 +109,36 @@ def test_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     base, other = plant(tmp_path / "base", {}), plant(tmp_path / "other", {"a": Content(FILE, b"x" * 11)})
     with pytest.raises(LimitExceeded, match="`a`"):
         Pair(str(base), str(other), layer=False).changes()
+
+
+@pytest.mark.parametrize("layer", [False, True])
+def test_a_long_file_is_no_change_while_it_is_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer: bool
+) -> None:
+    monkeypatch.setattr(changes, "MAX_CHANGED_BYTES", 10)
+    long = {"long": Content(FILE, b"x" * 11)}
+    base = plant(tmp_path / "base", long)
+    other = plant(tmp_path / "other", {"a": Content(FILE, b"a"), **({} if layer else long)})
+    pair = Pair(str(base), str(other), layer=layer)
+    assert [change.path for change in pair.changes()] == ["a"]
+    for spoil in ("y" * 11, "x" * 10, "x" * 12):
+        (other / "long").write_text(spoil)
+        with pytest.raises(LimitExceeded, match="`long`"):
+            pair.changes()
+    (other / "long").unlink()
+    (other / "long").symlink_to("a")
+    with pytest.raises(LimitExceeded, match="`long`"):
+        pair.changes()
+
+
+def test_a_path_may_have_so_many_folders_and_no_more(tmp_path: Path) -> None:
+    base, other = tmp_path / "base", tmp_path / "other"
+    base.mkdir()
+    pair = Pair(str(base), str(other), layer=True)
+    (other / "/".join("d" * MAX_FOLDERS_DEEP)).mkdir(parents=True)
+    (other / "/".join("d" * MAX_FOLDERS_DEEP) / "f").write_text("f")
+    assert len(pair.changes()) == 1
+    (other / "/".join("d" * MAX_FOLDERS_DEEP) / "d").mkdir()
+    (other / "/".join("d" * MAX_FOLDERS_DEEP) / "d" / "f").write_text("f")
+    with pytest.raises(LimitExceeded, match="folders"):
+        pair.changes()

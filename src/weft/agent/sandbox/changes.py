@@ -8,12 +8,12 @@ import os
 import stat
 from collections.abc import Iterator
 from itertools import chain
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import msgspec
 
 from weft.core.errors import Denied, LimitExceeded
-from weft.core.limits import MAX_CHANGED_BYTES
+from weft.core.limits import MAX_CHANGED_BYTES, MAX_FOLDERS_DEEP, MAX_PATH_BYTES
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -67,15 +67,17 @@ class Pair(msgspec.Struct, frozen=True):
     def _differing(self, base: int, other: int, paths: list[str]) -> Iterator[Change]:
         left = MAX_CHANGED_BYTES
         for path in paths:
-            change = Change(path, content_at(base, path), content_at(other, path))
+            try:
+                change = Change(path, content_at(base, path, left), content_at(other, path, left))
+            except LimitExceeded:
+                if not self.layer and _same_file(base, other, path):
+                    continue
+                raise
             if change.before == change.after:
                 continue
             left -= sum(len(content.data) for content in (change.before, change.after) if content)
             if left < 0:
-                raise LimitExceeded(
-                    f"the changes up to `{path}` have more than {MAX_CHANGED_BYTES:,} bytes",
-                    hint="delete in the sandbox what the command left behind",
-                )
+                raise _too_much(path)
             yield change
 
 
@@ -93,9 +95,13 @@ def folder(root: str | int, *parts: str) -> Iterator[int]:
         os.close(fd)
 
 
-def content_at(root: int, path: str) -> Content | None:
-    """What is at a path: None for nothing, a folder, or anything that is neither file nor link."""
+def content_at(root: int, path: str, limit_bytes: int | None = None) -> Content | None:
+    """What is at a path: None for nothing, a folder, or anything that is neither file nor link.
+
+    `LimitExceeded` for a longer file, before it is read: a file may have more bytes than there is memory.
+    """
     *parents, name = path.split("/")
+    limit_bytes = MAX_CHANGED_BYTES if limit_bytes is None else limit_bytes
     try:
         with folder(root, *parents) as parent:
             found = os.stat(name, dir_fd=parent, follow_symlinks=False)
@@ -103,12 +109,45 @@ def content_at(root: int, path: str) -> Content | None:
                 return Content(LINK, os.fsencode(os.readlink(name, dir_fd=parent)))
             if not stat.S_ISREG(found.st_mode):
                 return None
+            if found.st_size > limit_bytes:
+                raise _too_much(path)
             with open(os.open(name, _FILE, dir_fd=parent), "rb") as file:
-                return Content(EXECUTABLE if found.st_mode & 0o100 else FILE, file.read())
+                return Content(EXECUTABLE if found.st_mode & 0o100 else FILE, file.read(found.st_size))
     except OSError as error:
         if error.errno in _NOT_THERE:
             return None
         raise
+
+
+def _same_file(base: int, other: int, path: str) -> bool:
+    """Whether two files have the same bytes and mode, read a piece at a time."""
+    try:
+        with _opened(base, path) as before, _opened(other, path) as after:
+            found = [os.fstat(file.fileno()) for file in (before, after)]
+            if len({(each.st_size, each.st_mode & 0o100) for each in found}) > 1:
+                return False
+            while (piece := before.read(1 << 20)) == after.read(1 << 20):
+                if not piece:
+                    return True
+            return False
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            return False
+        raise
+
+
+@contextlib.contextmanager
+def _opened(root: int, path: str) -> Iterator[BinaryIO]:
+    *parents, name = path.split("/")
+    with folder(root, *parents) as parent, open(os.open(name, _FILE, dir_fd=parent), "rb") as file:
+        yield file
+
+
+def _too_much(path: str) -> LimitExceeded:
+    return LimitExceeded(
+        f"the changes up to `{path}` have more than {MAX_CHANGED_BYTES:,} bytes",
+        hint="delete in the sandbox what the command left behind",
+    )
 
 
 def _touched(upper: int, base: int, above: str) -> Iterator[str]:
@@ -131,6 +170,12 @@ def _files(root: int, above: str) -> Iterator[str]:
 
 
 def _at_or_below(root: int, name: str, path: str) -> Iterator[str]:
+    if path.count("/") > MAX_FOLDERS_DEEP or len(os.fsencode(path)) > MAX_PATH_BYTES:
+        raise LimitExceeded(
+            f"`{path[:100]}...` lies below more than {MAX_FOLDERS_DEEP} folders, or its path is longer than "
+            f"{MAX_PATH_BYTES:,} bytes",
+            hint="delete in the sandbox what the command left behind",
+        )
     if _is_folder(root, name):
         with folder(root, name) as below:
             yield from _files(below, path + "/")

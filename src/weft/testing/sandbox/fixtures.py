@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,11 +68,15 @@ class SandboxFixtures:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def provider(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProvider]:
+    def state(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """Where the provider keeps what it needs."""
+        return tmp_path_factory.mktemp("state")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def provider(cls, state: Path) -> SandboxProvider:
         """The provider under test, one for all tests of the class."""
-        state = tmp_path_factory.mktemp("state")
-        yield cls.make_provider(state)
-        shutil.rmtree(state, ignore_errors=True)
+        return cls.make_provider(state)
 
     @pytest.fixture(scope="class")
     @classmethod

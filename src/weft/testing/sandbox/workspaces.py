@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import textwrap
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from weft.agent.sandbox import Sandbox
+from weft.agent.sandbox import Sandbox, SandboxProvider
 from weft.core.errors import Conflict, Invalid, LimitExceeded, NotFound
 from weft.testing.sandbox.fixtures import SandboxFixtures
 
@@ -163,6 +164,32 @@ class WorkspaceContract(SandboxFixtures):
             -b
             """
         )
+
+    def test_folders_without_end(self, provider: SandboxProvider, state: Path, workspace: Path) -> None:
+        """Too deep for a path, for a stack of calls, and for a descriptor at each level."""
+        kept = sorted(state.iterdir())
+        code = "import os\nfor _ in range(2000): os.mkdir('d' * 200); os.chdir('d' * 200)\nopen('f', 'w')"
+        with provider.open(workspace) as box:
+            assert box.run([self.python, "-c", code]).exit_code == 0
+            for call in (box.changes, box.diff, box.commit):
+                with pytest.raises(LimitExceeded, match="folders"):
+                    call()
+            assert box.run("rm -r d*").exit_code == 0
+            assert box.changes() == []
+            box.run([self.python, "-c", code])
+        assert sorted(state.iterdir()) == kept
+        assert sorted(path.name for path in workspace.iterdir()) == ["a.txt", "escape", "sub"]
+
+    def test_a_file_of_holes_is_not_read_into_memory(self, box: Sandbox) -> None:
+        box.run("truncate -s 1G holes")
+        tracemalloc.start()
+        try:
+            for call in (box.changes, box.commit):
+                with pytest.raises(LimitExceeded, match="holes"):
+                    call()
+            assert tracemalloc.get_traced_memory()[1] < 32 << 20
+        finally:
+            tracemalloc.stop()
 
     def test_odd_names(self, box: Sandbox, workspace: Path) -> None:
         names = ["white space ", "new\nline", "quote\"'", "ünï", os.fsdecode(b"\xff\xfe"), "-rf", "a~weft"]
