@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
 from weft.agent.asking import OneModel
-from weft.agent.calls import Approve
 from weft.agent.checkpoints import not_yet_made
 from weft.agent.compaction import by_structure
 from weft.agent.context import CodeIndex
 from weft.agent.driving import Drive, Setup
 from weft.agent.events import AnyEvent, Mode, PersonSaid
+from weft.agent.gate import Approve
 from weft.agent.interrupting import Interruption
 from weft.agent.mcp.servers import Server, checked
 from weft.agent.models.opening import open_model
 from weft.agent.models.prices import Prices
 from weft.agent.models.protocol import Delta, Model
+from weft.agent.offering import NOTHING, Remedy
 from weft.agent.orchestrator import Compactor
 from weft.agent.policy import Policy, RulePolicy
 from weft.agent.replay import Answers, Replayed, originals, questions
 from weft.agent.routing import Router
 from weft.agent.sandbox import Sandbox, SandboxProvider
+from weft.agent.sandbox.unconfined import Unconfined
 from weft.agent.secrets import redact
 from weft.agent.session import Session, SessionStore
 from weft.agent.state import Budgets, State
@@ -228,9 +230,9 @@ class Agent:
             return self._result(session, state, state.ended.diff, state.ended.timings)
         hidden = setup.gate(session.id, "act", stopwatch).hidden()
         with stopwatch.phase("sandbox"):
-            box = Sandbox.open(self.workspace, provider=self._sandbox, toolchain=_toolchain(), hidden=hidden)
+            box = self._open_box(NOTHING, hidden)
         with box:
-            drive = Drive(setup, session, box, hidden, stopwatch)
+            drive = Drive(setup, session, box, hidden, self._open_box, stopwatch)
             try:
                 with stopwatch.phase("sandbox"):
                     drive.restore()
@@ -242,6 +244,11 @@ class Agent:
             if land and state.ended and state.ended.ok and not state.landed:
                 drive.land()
         return self._result(session, State(session.events), diff, stopwatch.seconds())
+
+    def _open_box(self, remedy: Remedy, hidden: Sequence[str]) -> Sandbox:
+        provider = Unconfined() if remedy.outside else self._sandbox
+        toolchain = [*_toolchain(), *remedy.shown()]
+        return Sandbox.open(self.workspace, provider=provider, toolchain=toolchain, hidden=hidden)
 
     def _result(self, session: Session, state: State, diff: str, timings: dict[str, float]) -> RunResult:
         started = state.started

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 from types import TracebackType
@@ -14,93 +14,22 @@ import msgspec
 
 from weft.agent.checkpoints import Checkpoints
 from weft.agent.events import AnyEvent, Decided, SavedFile, ToolFinished
+from weft.agent.gate import Gate, NeedsPerson
 from weft.agent.models.protocol import ToolCall
-from weft.agent.policy import SESSION_APPROVAL_S, Access, Allow, Answer, Ask, Policy, Question, Resource
+from weft.agent.offering import NOTHING, Elsewhere, Offers, Remedy
+from weft.agent.policy import Access, Resource
 from weft.agent.sandbox import SandboxFailed
 from weft.agent.timing import Stopwatch
 from weft.agent.tools.protocol import Observation, Tool, Toolbox, ToolContext
 from weft.core.errors import WeftError
 
-Approve = Callable[[Question, str], Answer]
-"""Asked by a person's side: the question and the reason for asking."""
-
 _PARALLEL_CALLS: Final = 8
+# A command that still lacks something after so many tries is one to be thought about.
+_MAX_TRIES: Final = 4
 
 # These cost money or a person's attention, or reach another server: they wait until the reply that asks for
 # them is on record.
 _NEVER_EARLY: Final = ("explore", "ask_user", "mcp__")
-
-
-class NeedsPerson(Exception):  # not an error: the call waits
-    """Raised where only a person can give the answer and none may be asked yet."""
-
-
-class Gate:
-    """Puts questions to the policy, and to a person where the policy says so."""
-
-    def __init__(
-        self,
-        policy: Policy,
-        *,
-        session: str,
-        user: str,
-        approve: Approve | None,
-        stopwatch: Stopwatch,
-        covered: Sequence[str] = (),
-    ) -> None:
-        """`covered` are the hidden paths that the sandbox was opened with."""
-        self._covered = frozenset(covered)
-        self._policy = policy
-        self._session = session
-        self._user = user
-        self._approve = approve
-        self._stopwatch = stopwatch
-
-    def decide(self, step: int, call_id: str, tool: str, access: Access, *, may_ask: bool = True) -> Decided:
-        """The final answer to one access, as an event; `NeedsPerson` where that takes a person who may not be
-        asked."""
-        question = Question(self._session, self._user, tool, access)
-        with self._stopwatch.phase("policy"):
-            decision = self._policy.decide(question)
-        asked = isinstance(decision, Ask)
-        allowed, reason = isinstance(decision, Allow), decision.reason
-        if isinstance(decision, Ask):
-            if not may_ask:
-                raise NeedsPerson
-            allowed, reason = self._ask(question, decision.reason)
-        return Decided(
-            step=step,
-            call_id=call_id,
-            tool=tool,
-            access=access,
-            effect="allow" if allowed else "deny",
-            reason=reason,
-            asked=asked,
-        )
-
-    def may_read(self, path: str) -> bool:
-        """Whether a file that a tool came upon may be shown; leaves no event, for it shows nothing if not."""
-        access = Access("read", Resource("file", path))
-        with self._stopwatch.phase("policy"):
-            return isinstance(self._policy.decide(Question(self._session, self._user, "", access)), Allow)
-
-    def hidden(self) -> Sequence[str]:
-        """The paths in the workspace that nothing in the sandbox may read."""
-        with self._stopwatch.phase("policy"):
-            return self._policy.hidden(self._session, self._user)
-
-    def uncovered(self) -> list[str]:
-        """The paths that were hidden since the sandbox opened, and that a command in it could still read."""
-        return [path for path in self.hidden() if path not in self._covered]
-
-    def _ask(self, question: Question, what: str) -> tuple[bool, str]:
-        """Whether a person allows it, and why it is so."""
-        if self._approve is None:
-            return False, f"needs a person's consent to {what}, and nobody is there to ask"
-        answer = self._approve(question, what)
-        if answer is Answer.SESSION:
-            self._policy.approve(question.session, question.access, SESSION_APPROVAL_S)
-        return answer is not Answer.REFUSE, f"asked to {what}, a person said: {answer.value}"
 
 
 class _Ready(msgspec.Struct, frozen=True):
@@ -109,6 +38,15 @@ class _Ready(msgspec.Struct, frozen=True):
     call: ToolCall
     tool: Tool
     arguments: msgspec.Struct
+    remedy: Remedy = NOTHING
+    """What it may have beyond the session's sandbox."""
+
+
+class _Tried(msgspec.Struct, frozen=True):
+    """What came of running a call, and how long it ran."""
+
+    seen: Observation
+    duration_s: float
 
 
 class _Running(msgspec.Struct, frozen=True):
@@ -128,7 +66,11 @@ class CallRunner:
         context: ToolContext,
         checkpoints: Checkpoints,
         stopwatch: Stopwatch,
+        offers: Offers,
+        elsewhere: Elsewhere,
     ) -> None:
+        self._offers = offers
+        self._elsewhere = elsewhere
         self._toolbox = toolbox
         self._gate = gate
         self._context = context
@@ -175,7 +117,7 @@ class CallRunner:
                     events, ready = self._admit(step, call)
                     yield from events
                     if ready:
-                        yield self._finish(step, ready)
+                        yield from self._carry_out(step, ready)
 
     def forget_early(self) -> None:
         """Drop what was begun for a reply that never came to its end."""
@@ -218,13 +160,54 @@ class CallRunner:
             raise
         except WeftError as error:
             return [_observed(step, call, "invalid", str(error))], None
+        remedy = NOTHING
         for access in accesses:
             decided = self._gate.decide(step, call.id, call.name, access, may_ask=may_ask)
             events.append(decided)
             if decided.effect == "deny":
-                text = f"denied, and not run: {decided.reason}"
-                return [*events, _observed(step, call, "denied", text)], None
-        return events, _Ready(call, tool, arguments)
+                offered, more = self._foreseen(step, call, tool, arguments, access)
+                events += offered
+                if more is None:
+                    text = "; ".join(f"{each.reason}" for each in (decided, *offered))
+                    return [*events, _observed(step, call, "denied", f"denied, and not run: {text}")], None
+                remedy = more
+        return events, _Ready(call, tool, arguments, remedy)
+
+    def _foreseen(
+        self, step: int, call: ToolCall, tool: Tool, arguments: msgspec.Struct, access: Access
+    ) -> tuple[list[Decided], Remedy | None]:
+        """What a command that is denied in the sandbox, since it would lack something there, may have."""
+        # What runs on would end with the sandbox that was opened for it.
+        if access.action != "run" or tool.read_only or getattr(arguments, "background", False):
+            return [], None
+        command = access.resource.name
+        lacked = self._offers.foreseen(command)
+        return self._offers.ask(step, call.id, call.name, command, lacked, NOTHING)
+
+    def _carry_out(self, step: int, ready: _Ready) -> Iterator[Decided | ToolFinished]:
+        """Run a call, and again with what it lacked where the policy or a person lets it."""
+        call, remedy, notes = ready.call, ready.remedy, list[str]()
+        tried = self._try(step, ready, remedy)
+        for _ in range(_MAX_TRIES):
+            command, lacked = tried.seen.command, tried.seen.lacked
+            if tried.seen.ok or command is None or not lacked or remedy.outside:
+                break
+            decided, more = self._offers.ask(step, call.id, call.name, command.command, lacked, remedy)
+            yield from decided
+            if more is None:
+                notes = [f"[{each.reason}]" for each in decided]
+                break
+            again = self._try(step, ready, more)
+            if again.seen.command is None:
+                notes = [f"[it could not run {more}: {again.seen.text}]"]
+                break
+            tried, remedy = again, more
+        if remedy != NOTHING and tried.seen.command:
+            notes.insert(0, f"[it ran {remedy}]")
+        text = "\n".join([tried.seen.text, *notes])
+        yield self._finished(
+            step, ready, _Tried(msgspec.structs.replace(tried.seen, text=text), tried.duration_s)
+        )
 
     def _through_links(self, accesses: Sequence[Access]) -> list[Access]:
         """The accesses, and for a file that links lead elsewhere also the access to where they lead."""
@@ -238,15 +221,22 @@ class CallRunner:
         return asked
 
     def _finish(self, step: int, ready: _Ready) -> ToolFinished:
-        context = msgspec.structs.replace(self._context, call=f"{step}.{ready.call.id}")
+        return self._finished(step, ready, self._try(step, ready, NOTHING))
+
+    def _try(self, step: int, ready: _Ready, remedy: Remedy) -> _Tried:
         with self._stopwatch.phase("tools") as span:
             try:
-                seen = ready.tool.run(ready.arguments, context)
-            except SandboxFailed:
-                raise
+                with self._elsewhere.box(remedy) as box:
+                    context = msgspec.structs.replace(self._context, call=f"{step}.{ready.call.id}", box=box)
+                    seen = ready.tool.run(ready.arguments, context)
             except WeftError as error:
+                if isinstance(error, SandboxFailed) and remedy == NOTHING:
+                    raise
                 seen = Observation(str(error), ok=False)
-        saved = None if ready.tool.read_only else self.save()
+        return _Tried(seen, span.so_far_s())
+
+    def _finished(self, step: int, ready: _Ready, tried: _Tried) -> ToolFinished:
+        seen = tried.seen
         return ToolFinished(
             step=step,
             call_id=ready.call.id,
@@ -256,8 +246,8 @@ class CallRunner:
             output=seen.text,
             files=seen.files,
             command=seen.command,
-            saved=saved,
-            duration_s=span.so_far_s(),
+            saved=None if ready.tool.read_only else self.save(),
+            duration_s=tried.duration_s,
             child=seen.child,
             tokens=seen.tokens,
             cost_usd=seen.cost_usd,

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from weft.agent.events import SavedFile
 from weft.agent.sandbox import Change, Sandbox
 from weft.agent.sandbox.changes import Content, content_at, folder
@@ -45,11 +47,19 @@ class Checkpoints:
 
         `Conflict` where the workspace no longer holds what a change was made on: it would be overwritten.
         """
-        missing = not_yet_made(self._workspace, saved)
-        for file in missing:
+        self._make(box, not_yet_made(self._workspace, saved))
+
+    def follow(self, box: Sandbox, before: Sequence[SavedFile], after: Sequence[SavedFile]) -> None:
+        """Make in a sandbox what was changed in another one, which began with the changes `before`."""
+        left = {file.place: file for file in before}
+        changed = [file for file in after if left.pop(file.place, None) != file]
+        self._make(box, [*map(unchanged, left.values()), *changed])
+
+    def _make(self, box: Sandbox, files: Sequence[SavedFile]) -> None:
+        for file in files:
             if file.digest is None:
                 box.delete(file.place)
-        for file in missing:
+        for file in files:
             if file.digest is not None:
                 _put(box, file.place, file.mode, self._session.store.file(self._session.id, file.digest))
 
@@ -74,6 +84,11 @@ class Checkpoints:
 def shown(path: str) -> str:
     """The path as it can be recorded."""
     return redact(path.encode("utf-8", "replace").decode())
+
+
+def unchanged(file: SavedFile) -> SavedFile:
+    """The change that leaves the path as the workspace has it."""
+    return msgspec.structs.replace(file, digest=file.before, mode=file.before_mode)
 
 
 def digest_of(data: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
 from typing import Final
@@ -23,6 +24,25 @@ _NETWORK_VERBS: Final = {
     "docker": {"pull", "push", "login"},
 }
 _MAX_NESTING: Final = 4
+# Words that a shell takes as they are, and operators; blanks between them are of no meaning.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_@%+=:,./&|; \t-]*")
+_HOST: Final = re.compile(r"(?:[a-z][a-z0-9+.-]*://(?:[^/@\s]*@)?|^[\w.-]+@)([A-Za-z0-9.-]*[A-Za-z0-9])")
+
+
+def identity(command: str) -> str:
+    """The command in the form that an approval is for.
+
+    Two commands are the same where a shell would see no difference: blanks between plain words. With quotes,
+    expansions, redirections or lines in them they are the same only letter by letter, since what looks alike
+    there may do something else; a command within another one, or behind a prefix, is never the same.
+    """
+    return " ".join(command.split()) if _PLAIN.fullmatch(command) else command
+
+
+def hosts(command: str) -> list[str]:
+    """The hosts that a command's words name, in URLs and as `git@HOST:PATH`."""
+    words = (word for words in simple_commands(command) for word in words)
+    return list(dict.fromkeys(found[1].lower() for word in words for found in _HOST.finditer(word)))
 
 
 def network_programs(command: str) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from weft.agent.asking import Asker
-from weft.agent.calls import Approve, CallRunner, Gate
+from weft.agent.calls import CallRunner
 from weft.agent.checkpoints import Checkpoints
 from weft.agent.context import CodeIndex
 from weft.agent.events import (
@@ -20,11 +20,13 @@ from weft.agent.events import (
     SessionResumed,
     SessionStarted,
 )
+from weft.agent.gate import Approve, Gate
 from weft.agent.instructions import INSTRUCTIONS_OF
 from weft.agent.interrupting import Interruption, Stop
 from weft.agent.mcp import Server, Servers
 from weft.agent.models.prices import Prices
 from weft.agent.models.protocol import Delta, Model
+from weft.agent.offering import Elsewhere, Offers, Opener
 from weft.agent.orchestrator import Compactor, Orchestrator
 from weft.agent.policy import Access, Policy, ReadOnly, Resource
 from weft.agent.routing import Router
@@ -105,10 +107,17 @@ class Drive:
     """One run of one session; its sub-agents use the same sandbox, at the same time, and only read."""
 
     def __init__(
-        self, setup: Setup, session: Session, box: Sandbox, covered: Sequence[str], stopwatch: Stopwatch
+        self,
+        setup: Setup,
+        session: Session,
+        box: Sandbox,
+        covered: Sequence[str],
+        open_box: Opener,
+        stopwatch: Stopwatch,
     ) -> None:
-        """`covered` are the paths that the sandbox hides."""
+        """`covered` are the paths that the sandbox hides; `open_box` opens further ones."""
         self._covered = covered
+        self._open_box = open_box
         self._setup = setup
         self._session = session
         self._box = box
@@ -161,7 +170,9 @@ class Drive:
         outputs = Outputs(partial(store.save_file, session.id), partial(store.file, session.id))
         context = ToolContext(self._box, setup.verify, budgets.command_s, gate.may_read, outputs=outputs)
         checkpoints = Checkpoints(session, setup.workspace)
-        with CallRunner(toolbox, gate, context, checkpoints, stopwatch) as runner:
+        offers = Offers(gate, self._box, setup.workspace)
+        elsewhere = Elsewhere(self._open_box, self._box, checkpoints, gate)
+        with CallRunner(toolbox, gate, context, checkpoints, stopwatch, offers, elsewhere) as runner:
             asker = Asker(
                 router=setup.router,
                 toolbox=toolbox,

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from weft.agent.models.protocol import Message, Opaque, StopReason, ToolCall, Usage
-from weft.agent.policy import Access
+from weft.agent.policy import Access, Answer
 
 Mode = Literal["act", "plan", "explore"]
 """Act changes files and ends verified; plan and explore only read, and end with a text."""
@@ -115,7 +115,9 @@ class Decided(Event, frozen=True, kw_only=True, tag="decided"):
     effect: Literal["allow", "deny"]
     reason: str
     asked: bool = False
-    """Whether a person gave the answer."""
+    """Whether it was a person's to answer."""
+    answer: Answer | None = None
+    """What a person said; None where nobody was asked, or nobody was there."""
 
 
 class ServerLeftOut(Event, frozen=True, kw_only=True, tag="server_left_out"):

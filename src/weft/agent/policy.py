@@ -9,21 +9,23 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from weft.agent.commands import network_programs
+from weft.agent.commands import identity, network_programs
 from weft.core.clock import SYSTEM_CLOCK, Clock
 
 SESSION_APPROVAL_S: Final = 8 * 3_600.0
 """How long a person's consent for a session lasts: a working day."""
 
-Action = Literal["read", "write", "run", "connect", "land"]
-"""Read or write a file, run a command, reach a host, or land the change in the real workspace."""
+Action = Literal["read", "write", "run", "connect", "land", "see", "run_outside"]
+"""Read or write a file, run a command in the sandbox, reach a host, or land the change in the real workspace;
+let a command see a place, read-only, or run a command outside the sandbox."""
 
 
 class Resource(msgspec.Struct, frozen=True):
     """What an action is done to: a file by its path in the workspace (`.` is all of it), a command as it is
-    written, a host by its name, or the workspace by its folder."""
+    written, a host by its name, the workspace by its folder, or a place: a path of the host, absolute and
+    without links, that lies outside the workspace."""
 
-    kind: Literal["file", "command", "host", "workspace"]
+    kind: Literal["file", "command", "host", "workspace", "place"]
     name: str
 
 
@@ -34,6 +36,19 @@ class Access(msgspec.Struct, frozen=True):
     resource: Resource
 
 
+class Answer(enum.Enum):
+    """What a person says where the policy asks."""
+
+    ONCE = "allow once"
+    SESSION = "allow for the session"
+    OUTSIDE = "run it outside"
+    """Not what was asked for, but the whole command outside the sandbox, once."""
+    REFUSE = "refuse"
+
+
+CONSENT: Final = (Answer.ONCE, Answer.SESSION, Answer.REFUSE)
+
+
 class Question(msgspec.Struct, frozen=True):
     """May the session, acting for the user, use the tool for this access?"""
 
@@ -41,6 +56,8 @@ class Question(msgspec.Struct, frozen=True):
     user: str
     tool: str
     access: Access
+    answers: tuple[Answer, ...] = CONSENT
+    """What a person may say to it; anything else is a refusal."""
 
 
 class Allow(msgspec.Struct, frozen=True, tag="allow"):
@@ -58,14 +75,6 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
 
 
 Decision = Allow | Deny | Ask
-
-
-class Answer(enum.Enum):
-    """What a person says where the policy asks."""
-
-    ONCE = "allow once"
-    SESSION = "allow for the session"
-    REFUSE = "refuse"
 
 
 class Policy(Protocol):
@@ -94,7 +103,8 @@ class Policy(Protocol):
 
 class RulePolicy:
     """The default: reads and writes in the sandboxed copy and local commands are allowed, everything outside
-    and the network are denied, and landing a change asks. Approvals are forgotten with the process."""
+    and the network are denied; landing a change asks, and so does giving a command more than the sandbox has.
+    Approvals are forgotten with the process."""
 
     def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
@@ -104,13 +114,13 @@ class RulePolicy:
         """By the rules above, and what a person approved for the session."""
         decision = _by_rule(question.access)
         if isinstance(decision, Ask):
-            until_s = self._approved.get((question.session, question.access))
+            until_s = self._approved.get((question.session, _same(question.access)))
             if until_s is not None and self._clock.monotonic_s() < until_s:
                 return Allow("a person allowed it for the session")
         return decision
 
     def approve(self, session: str, access: Access, for_s: float) -> object:
-        self._approved[session, access] = self._clock.monotonic_s() + for_s
+        self._approved[session, _same(access)] = self._clock.monotonic_s() + for_s
         return None
 
     def hidden(self, session: str, user: str) -> Sequence[str]:
@@ -135,6 +145,26 @@ class ReadOnly:
         return self._policy.hidden(session, user)
 
 
+def wish(access: Access) -> str:
+    """What a person is asked to consent to, as it goes on after "may it"."""
+    name = f"`{access.resource.name}`"
+    match access.action:
+        case "land":
+            return f"land the change in {name}"
+        case "connect":
+            return f"connect to {name}"
+        case "run_outside":
+            return f"run {name} outside the sandbox"
+    return f"{access.action} {name}"
+
+
+def _same(access: Access) -> Access:
+    """One access for all ways to write it; what only looks alike stays another."""
+    if access.resource.kind != "command":
+        return access
+    return Access(access.action, Resource("command", identity(access.resource.name)))
+
+
 def _by_rule(access: Access) -> Decision:
     match access.action:
         case "read" | "write":
@@ -143,8 +173,8 @@ def _by_rule(access: Access) -> Decision:
             return _command(access.resource.name)
         case "connect":
             return Deny(f"no rule allows connections to `{access.resource.name}`")
-        case "land":
-            return Ask(f"land the change in `{access.resource.name}`")
+        case "land" | "see" | "run_outside":
+            return Ask(wish(access))
 
 
 def _file(action: str, name: str) -> Decision:

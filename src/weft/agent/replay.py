@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from weft.agent.checkpoints import unchanged
 from weft.agent.events import AnyEvent, Decided, ModelReplied, PersonSaid, SavedFile, ToolFinished
 from weft.agent.models.protocol import (
     DEFAULTS,
@@ -73,8 +74,7 @@ def originals(events: Sequence[AnyEvent]) -> list[SavedFile]:
     first: dict[str, SavedFile] = {}
     for event in events:
         for file in getattr(event, "saved", None) or ():
-            same = msgspec.structs.replace(file, digest=file.before, mode=file.before_mode)
-            first.setdefault(file.place, same)
+            first.setdefault(file.place, unchanged(file))
     return list(first.values())
 
 
@@ -95,13 +95,19 @@ def questions(events: Sequence[AnyEvent]) -> AskUser:
 
 
 class Answers:
-    """Answers in a person's place as the person did when the session was recorded; refuses what is new."""
+    """Answers in a person's place as the person did when the session was recorded; refuses what is new.
+
+    A replay leaves the real workspace alone, and so it does all else outside: nothing runs out there again.
+    """
 
     def __init__(self, events: Sequence[AnyEvent]) -> None:
         self._allowed = {
             (event.tool, event.access)
             for event in events
-            if isinstance(event, Decided) and event.asked and event.effect == "allow"
+            if isinstance(event, Decided)
+            and event.asked
+            and event.effect == "allow"
+            and event.access.action != "run_outside"
         }
 
     def __call__(self, question: Question, reason: str) -> Answer:

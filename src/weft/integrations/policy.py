@@ -5,16 +5,18 @@ Nothing that a model reads or writes can widen that: rights are relation tuples 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import posixpath
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from weft.agent.policy import Access, Allow, Ask, Decision, Deny, Question
+from weft.agent.commands import identity
+from weft.agent.policy import Access, Allow, Ask, Decision, Deny, Question, wish
 from weft.authz import LATEST, Authz, Check, Zookie
 from weft.authz.tuples import ObjectRef, RelationTuple, TupleFilter, User, parse_user
 from weft.core.clock import SYSTEM_CLOCK, Clock
-from weft.core.errors import Invalid, LimitExceeded
+from weft.core.errors import Invalid, LimitExceeded, NotFound
 
 SCHEMA: Final = """\
 use expiration
@@ -27,10 +29,12 @@ definition workspace {
   relation writer: user | session
   relation runner: user | session
   relation lander: user | session | session with expiration
+  relation outsider: user
   permission read = reader + writer
   permission write = writer
   permission run = runner & read
   permission land = lander
+  permission run_outside = outsider & run
 }
 
 definition path {
@@ -45,11 +49,24 @@ definition host {
   relation visitor: user | session | session with expiration
   permission connect = visitor
 }
-"""
-"""In SpiceDB's schema language. `frozen` and `hidden` on a folder hold for everything in it. A command can
-read all that is not hidden, so running one takes the right to read."""
 
-_APPROVABLE: Final = {"land": "lander", "connect": "visitor"}
+definition place {
+  relation parent: place
+  relation viewer: user | session with expiration
+  permission see = viewer + parent->see
+}
+
+definition command {
+  relation workspace: workspace
+  relation outsider: session with expiration
+  permission run_outside = outsider + workspace->run_outside
+}
+"""
+"""In SpiceDB's schema language. `frozen` and `hidden` on a folder hold for everything in it, and so does
+`viewer` on a place outside the workspace. A command can read all that is not hidden, so running one takes the
+right to read."""
+
+_APPROVABLE: Final = {"land": "lander", "connect": "visitor", "see": "viewer", "run_outside": "outsider"}
 """Actions that a session may be allowed for a while, and the relation that says so."""
 _PAGE: Final = 1_000
 
@@ -71,27 +88,29 @@ class AuthzPolicy:
     def decide(self, question: Question) -> Decision:
         """Both the user and the session must have the right, at the newest revision."""
         access = question.access
-        is_file = access.resource.kind == "file"
+        if access.action == "run_outside":
+            # Who may not run it in the sandbox may not run it at all.
+            inside = Question(question.session, question.user, question.tool, Access("run", access.resource))
+            if isinstance(denied := self.decide(inside), Deny):
+                return denied
         try:
-            place = _place(access.resource.name) if is_file else access.resource.name
+            target = self._target(access)
             user, session = _person(question.user), User("session", question.session)
             decisions = self._authz.check_many(
-                [Check(self._target(access, place), access.action, who) for who in (user, session)],
+                [Check(target, access.action, who) for who in (user, session)],
                 at=LATEST,
-                contextual_tuples=self._chain(place) if is_file else [],
+                contextual_tuples=self._chain(target),
             )
-        except (Invalid, LimitExceeded) as error:
+        except (Invalid, LimitExceeded, NotFound) as error:
             return Deny(error.message)
         lacking = [
             who for who, decision in zip((user, session), decisions, strict=True) if not decision.allowed
         ]
         if not lacking:
-            return Allow(f"`{user}` and `{session}` may {access.action} it")
+            return Allow(f"`{user}` and `{session}` may do it")
         if lacking == [session] and access.action in _APPROVABLE:
-            return Ask(f"{access.action} `{access.resource.name}`")
-        return Deny(
-            f"{' and '.join(f'`{who}`' for who in lacking)} may not {access.action} `{access.resource.name}`"
-        )
+            return Ask(wish(access))
+        return Deny(f"{' and '.join(f'`{who}`' for who in lacking)} may not {wish(access)}")
 
     def hidden(self, session: str, user: str) -> Sequence[str]:
         """The paths that a tuple hides from the user or the session, as of now.
@@ -129,12 +148,13 @@ class AuthzPolicy:
         )
 
     def approve(self, session: str, access: Access, for_s: float) -> Zookie:
-        """Let a session land its change or reach a host for so many seconds: a tuple that expires."""
+        """Let a session land its change, reach a host, see a place or run a command outside, for so many
+        seconds: a tuple that expires."""
         if access.action not in _APPROVABLE:
             raise Invalid(f"`{access.action}` needs no approval", hint="use `grant`")
         if not 0 < for_s < math.inf:
             raise Invalid(f"an approval for `{for_s}` seconds", hint="name a positive number")
-        target = self._target(access, access.resource.name)
+        target = self._target(access)
         until_us = self._clock.now_us() + int(for_s * 1_000_000)
         relation = _APPROVABLE[access.action]
         return self._authz.write(
@@ -148,22 +168,38 @@ class AuthzPolicy:
     def _path(self, place: str) -> ObjectRef:
         return ObjectRef("path", f"{self._workspace}/{place}")
 
-    def _target(self, access: Access, place: str) -> ObjectRef:
+    def _target(self, access: Access) -> ObjectRef:
+        name = access.resource.name
         match access.resource.kind:
             case "file":
-                return self._path(place)
+                return self._path(_place(name))
             case "host":
-                return ObjectRef("host", access.resource.name.lower().rstrip("."))
+                return ObjectRef("host", name.lower().rstrip("."))
+            case "place":
+                return ObjectRef("place", _outside(name))
+            case "command" if access.action == "run_outside":
+                return ObjectRef("command", f"{self._workspace}/{_digest(identity(name))}")
         return self._root
 
-    def _chain(self, place: str) -> list[RelationTuple]:
-        """The folders above a path as tuples, up to the workspace."""
+    def _chain(self, target: ObjectRef) -> list[RelationTuple]:
+        """Where the target stands, as tuples: the folders above it, and the workspace."""
         links: list[RelationTuple] = []
-        while place != ".":
-            parent = posixpath.dirname(place) or "."
-            links.append(_link(self._path(place), self._path(parent)))
-            place = parent
-        return [*links, _link(self._path(place), self._root)]
+        match target.namespace:
+            case "path":
+                place = target.id.removeprefix(f"{self._workspace}/")
+                while place != ".":
+                    parent = posixpath.dirname(place) or "."
+                    links.append(_link(self._path(place), self._path(parent)))
+                    place = parent
+                links.append(_link(self._path("."), self._root))
+            case "place":
+                while target.id != "/":
+                    above = ObjectRef("place", posixpath.dirname(target.id))
+                    links.append(_link(target, above))
+                    target = above
+            case "command":
+                links.append(RelationTuple(target, "workspace", User(self._root.namespace, self._root.id)))
+        return links
 
 
 def _person(text: str) -> User:
@@ -180,6 +216,18 @@ def _place(name: str) -> str:
     if place.startswith(("/", "../")) or place == "..":
         raise Invalid(f"`{name}` is outside the workspace", hint="name a path inside it")
     return place
+
+
+def _outside(name: str) -> str:
+    """A path of the host as it is stored."""
+    if not name.startswith("/") or posixpath.normpath(name) != name or name.startswith("//"):
+        raise Invalid(f"`{name}` is no place", hint="name an absolute path, without `.` and `..`")
+    return name
+
+
+def _digest(command: str) -> str:
+    """The name of a command's tuple: it may be longer than a name can be."""
+    return hashlib.sha256(command.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _link(inner: ObjectRef, outer: ObjectRef) -> RelationTuple:

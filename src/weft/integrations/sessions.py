@@ -34,12 +34,14 @@ TYPES: Final[list[GraphType]] = [
     NodeType("tool_call", properties={"tool": str, "outcome": str}),
     NodeType("command", properties={"text": str}),
     NodeType("host"),
+    NodeType("place"),
     EdgeType("acts_for", source="session", target="person"),
     EdgeType("took", source="session", target="step"),
     EdgeType("called", source="step", target="tool_call"),
     EdgeType("asked_file", source="tool_call", target="file", properties=_CALL),
     EdgeType("asked_command", source="tool_call", target="command", properties=_CALL),
     EdgeType("asked_host", source="tool_call", target="host", properties=_CALL),
+    EdgeType("asked_place", source="tool_call", target="place", properties=_CALL),
     EdgeType("touched", source="tool_call", target="file", properties={"how": str}),
     EdgeType("ran", source="tool_call", target="command", properties={"exit_code": int, "timed_out": bool}),
     EdgeType("verified", source="session", target="command", properties={"ok": bool, "step": int}),
@@ -74,7 +76,7 @@ class SessionSource:
 
 @job
 def sessions(event: Event) -> Iterator[Output]:
-    """Sessions, their steps and tool calls, and the files, commands and hosts that these asked for."""
+    """Sessions, their steps and tool calls, and the files, commands, hosts and places that they ask for."""
     recorded: AnyEvent = event.value
     session = recorded.session
     match recorded:

@@ -160,6 +160,8 @@ class PolicyContract:
             Access("run", Resource("command", "make test")),
             Access("connect", Resource("host", "example.org")),
             Access("land", Resource("workspace", "repository")),
+            Access("see", Resource("place", "/srv/data")),
+            Access("run_outside", Resource("command", "make test")),
         ):
             answer = policy.decide(Question(allowed.session, allowed.user, "tool", access))
             assert isinstance(answer, (Allow, Ask, Deny))
@@ -173,16 +175,40 @@ class PolicyContract:
             access = Access("read", Resource("file", path))
             assert isinstance(policy.decide(Question(allowed.session, allowed.user, "t", access)), Deny)
 
-    def test_an_approval_ends_the_asking_of_its_session_alone(
-        self, policy: Policy, allowed: Question
+    @pytest.mark.parametrize(
+        ("access", "others"),
+        [
+            (Access("land", Resource("workspace", "repository")), []),
+            (
+                Access("see", Resource("place", "/srv/data")),
+                ["/srv/database", "/srv", "/", "/srv/other", "/srv/dat"],
+            ),
+            (
+                Access("run_outside", Resource("command", "make get")),
+                [
+                    "make",
+                    "make get x",
+                    "A=1 make get",
+                    "make get; ls",
+                    "(make get)",
+                    "sh -c 'make get'",
+                    "MAKE get",
+                ],
+            ),
+        ],
+        ids=["land", "see", "run_outside"],
+    )
+    def test_an_approval_ends_the_asking_of_its_session_and_its_access_alone(
+        self, policy: Policy, allowed: Question, access: Access, others: list[str]
     ) -> None:
-        landing = Access("land", Resource("workspace", "repository"))
-        mine = Question(allowed.session, allowed.user, "", landing)
-        others = Question("another", allowed.user, "", landing)
+        mine = Question(allowed.session, allowed.user, "", access)
         if isinstance(policy.decide(mine), Ask):
-            policy.approve(allowed.session, landing, 60.0)
+            policy.approve(allowed.session, access, 60.0)
             assert isinstance(policy.decide(mine), Allow)
-        assert not isinstance(policy.decide(others), Allow)
+        assert not isinstance(policy.decide(Question("another", allowed.user, "", access)), Allow)
+        for name in others:
+            other = Access(access.action, Resource(access.resource.kind, name))
+            assert not isinstance(policy.decide(Question(allowed.session, allowed.user, "", other)), Allow)
 
     @pytest.mark.parametrize("path", ["../secret", "a/../../secret", "/etc/passwd", ".."])
     def test_nothing_outside_the_workspace_is_allowed(

@@ -51,9 +51,31 @@ def test_a_refused_access_is_told(weft: Any) -> None:
     done = weft("run", "--", "cat", "/etc/shadow")
     assert done.code == 1
     assert done.err.startswith(
-        "the sandbox seems to have refused path: cat: /etc/shadow: Permission denied\n"
+        "the sandbox seems to have refused path: cat: /etc/shadow: Permission denied; "
+        "write in the workspace or in /tmp, or run with --provider unconfined\n"
     )
     assert weft("run --provider unconfined -- true").code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (
+            "cat /srv/nowhere/x",
+            "the sandbox does not show `/srv/nowhere/x`; copy it into the workspace, or run with",
+        ),
+        (
+            "echo 'curl: (6) Could not resolve host: a.b'; exit 6",
+            "Could not resolve host: a.b; fetch it beforehand",
+        ),
+        ("unshare -r true", "the sandbox seems to have refused call: unshare"),
+    ],
+)
+def test_what_a_command_lacked_is_told_with_a_way_to_it(weft: Any, command: str, said: str) -> None:
+    assert said in weft("run", "--", "sh", "-c", command).err
+    told = json.loads(weft("run", "--json", "--", "sh", "-c", command).out)
+    assert [denied["kind"] for denied in told["denied"]] in (["place"], ["network"], ["call"])
+    assert said not in weft("run", "--provider", "unconfined", "--", "sh", "-c", command).err
 
 
 def test_json_is_one_line_with_everything(weft: Any) -> None:

@@ -79,6 +79,7 @@ class Namespaces:
             root=root,
             start=lambda: self._start(root, fixed, limits),
             limits=limits,
+            shown=readable,
         )
 
     def _start(self, root: str, fixed: dict[str, object], limits: Limits) -> Started:

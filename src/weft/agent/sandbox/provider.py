@@ -6,7 +6,7 @@ import enum
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import msgspec
 
@@ -63,10 +63,14 @@ DEFAULT_LIMITS = Limits()
 
 
 class Denial(msgspec.Struct, frozen=True):
-    """An access that seems refused: `kind` is path, network or call; `what` is the line that says so."""
+    """An access that seems refused, and the line that says so."""
 
-    kind: str
+    kind: Literal["path", "place", "network", "call"]
+    """A path that is seen inside; a place, which is a path of the host that is not; the network; a system
+    call."""
     what: str
+    target: str = ""
+    """The path, the host or the call, where the line names it."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

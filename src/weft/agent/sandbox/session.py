@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from weft.agent.sandbox import commit, diff
 from weft.agent.sandbox.changes import Change, Pair, content_at, folder
+from weft.agent.sandbox.denials import denials
 from weft.agent.sandbox.jobs import Job
 from weft.agent.sandbox.provider import Denial, Entry, Limits, Promise, Result, Sandbox, SandboxFailed
 from weft.agent.sandbox.wire import GRACE_S, Executor, Reply
@@ -18,20 +18,11 @@ from weft.core.clock import SYSTEM_CLOCK
 from weft.core.errors import Conflict, Denied, Invalid, LimitExceeded, NotFound, WeftError
 from weft.core.limits import MAX_FILE_BYTES, within
 
-_MAX_DENIALS = 20
 _KINDS: dict[str, type[WeftError]] = {
     "not_found": NotFound,
     "denied": Denied,
     "limit_exceeded": LimitExceeded,
     "invalid": Invalid,
-}
-_DENIALS = {
-    "network": re.compile(
-        r"Network is unreachable|resolve host|name resolution|Name or service not known"
-        r"|[Ss]ocket.*not permitted"
-    ),
-    "path": re.compile(r"Permission denied|Read-only file system|\[Errno (13|30)\]"),
-    "call": re.compile(r"Operation not permitted|\[Errno 1\]"),
 }
 
 
@@ -55,8 +46,11 @@ class Session(Sandbox):
         root: str,
         start: Callable[[], Started],
         limits: Limits,
+        shown: Sequence[str] = ("/",),
     ) -> None:
+        """`shown` are the paths of the host that can be seen inside, beside the workspace."""
         self._root = root
+        self._shown = shown
         self._start = start
         self._limits = limits
         self._lock = threading.RLock()
@@ -107,8 +101,13 @@ class Session(Sandbox):
             timed_out=reply.timed_out,
             duration_s=reply.duration_s,
             omitted_bytes=reply.omitted_bytes,
-            denied=denials(output),
+            denied=self._denied(output),
         )
+
+    def _denied(self, output: str) -> tuple[Denial, ...]:
+        if Promise.FILES not in self._promises:
+            return ()
+        return denials(output, workspace=self._root, shown=self._shown)
 
     def start(
         self,
@@ -260,16 +259,3 @@ def _refuse(request: Mapping[str, Any], reply: Reply) -> NoReturn:
     what = os.fsdecode(request["path"]) if "path" in request else str(request["op"])
     kind = _KINDS.get(reply.error or "", Invalid)
     raise kind(f"`{what}`: {reply.reason.lower()}", hint="name a path that the sandbox can reach")
-
-
-def denials(output: str) -> tuple[Denial, ...]:
-    """Lines that look like a refused access, in order, without repetitions."""
-    found: dict[Denial, None] = {}
-    for line in output.splitlines():
-        for kind, pattern in _DENIALS.items():
-            if pattern.search(line):
-                found[Denial(kind, line.strip()[:300])] = None
-                break
-        if len(found) == _MAX_DENIALS:
-            break
-    return tuple(found)

@@ -34,6 +34,24 @@ _TOOLCHAINS = frozenset(
     | {"anaconda3", "miniconda3", "miniforge3"}
 )
 _NEVER_WHOLE = frozenset({"/", "/home", "/root", "/run", "/var", "/proc", "/sys", "/dev", "/tmp", "/mnt"})
+# The kernel's and the daemons' own: inside they are others, or none.
+_NEVER = ("/proc", "/sys", "/dev", "/run", "/var/run")
+# Names that hold keys and passwords, wherever they stand.
+_CREDENTIALS = frozenset(
+    {
+        ".ssh",
+        ".gnupg",
+        ".aws",
+        ".azure",
+        ".kube",
+        ".docker",
+        ".netrc",
+        ".git-credentials",
+        ".pypirc",
+        ".npmrc",
+    }
+    | {".pgpass", ".vault-token", ".password-store", ".mozilla", "gcloud", "gh", "keyrings", "google-chrome"}
+)
 
 # weft's own data is in no commit, so that hiding it takes no `.git` with it.
 _OWN = ".weft"
@@ -55,9 +73,23 @@ def readable(
     wanted += [_asked_for(path, home) for path in extra]
     shown = list(SYSTEM)
     for path in sorted({form for each in wanted for form in (os.path.abspath(each), os.path.realpath(each))}):
-        if not below_any(path, [*shown, workspace]) and os.access(path, os.R_OK | os.X_OK):
+        if not below_any(path, [*shown, workspace]) and os.access(path, _reading(path)):
             shown.append(path)
     return [path for path in shown if os.path.lexists(path)]
+
+
+def can_be_shown(path: str, workspace: str, variables: Mapping[str, str]) -> bool:
+    """Whether a path of the host, without links, may be offered to be shown read-only: it is there, it can be
+    read, it is not too much, and its name is none that stands for credentials."""
+    home = os.path.realpath(variables.get("HOME", "/root"))
+    return (
+        os.path.exists(path)
+        and os.access(path, _reading(path))
+        and path not in _NEVER_WHOLE
+        and not below_any(path, [*SYSTEM, *_NEVER, workspace])
+        and not any(below_any(each, [path]) for each in (home, workspace))
+        and _CREDENTIALS.isdisjoint(path.split("/"))
+    )
 
 
 def covered(workspace: str, hidden: Iterable[str]) -> list[str]:
@@ -98,6 +130,10 @@ def environment(workspace: str, shown: list[str], variables: Mapping[str, str]) 
 def below_any(path: str, folders: Iterable[str]) -> bool:
     """Whether the path is one of the folders or below one."""
     return any(path == folder or path.startswith(folder.rstrip("/") + "/") for folder in folders)
+
+
+def _reading(path: str) -> int:
+    return os.R_OK | os.X_OK if os.path.isdir(path) else os.R_OK
 
 
 def _toolchain_of(path: str) -> str:

@@ -11,7 +11,7 @@ import msgspec
 from weft.agent.events import CommandUse, FileUse
 from weft.agent.models.protocol import ToolCall, ToolSpec
 from weft.agent.policy import Access
-from weft.agent.sandbox import Sandbox
+from weft.agent.sandbox import Denial, Sandbox
 from weft.agent.secrets import MARK
 from weft.agent.tools.output import Outputs
 from weft.core.errors import Invalid
@@ -44,6 +44,8 @@ class Observation(msgspec.Struct, frozen=True):
     """The session of a sub-agent that did it, which spent `tokens` and `cost_usd`."""
     tokens: int = 0
     cost_usd: float | None = 0.0
+    lacked: tuple[Denial, ...] = ()
+    """What a command lacked, where the call could be made again with it."""
 
 
 class ToolError(Invalid):

@@ -11,8 +11,8 @@ from msgspec import Meta
 
 from weft.agent.events import CommandUse
 from weft.agent.policy import Access
-from weft.agent.sandbox import Job, Result, Sandbox
-from weft.agent.sandbox.session import denials
+from weft.agent.sandbox import Job, Promise, Result, Sandbox
+from weft.agent.sandbox.denials import denials
 from weft.agent.tools.output import Outputs
 from weft.agent.tools.protocol import Observation, ToolContext, ToolError
 from weft.agent.tools.reading import command_access
@@ -36,6 +36,7 @@ class _Running(msgspec.Struct, frozen=True):
     command: str
     job: Job
     began_s: float
+    confined: bool
 
 
 class RunningCommands:
@@ -50,7 +51,8 @@ class RunningCommands:
         """The number of a command that now runs."""
         job = box.start(command, environment=ENVIRONMENT)
         number = next(self._numbers)
-        self._running[number] = _Running(command, job, self._clock.monotonic_s())
+        confined = Promise.FILES in box.promises
+        self._running[number] = _Running(command, job, self._clock.monotonic_s(), confined)
         return number
 
     def command(self, number: int) -> str:
@@ -88,7 +90,7 @@ class RunningCommands:
             output=text,
             timed_out=seen.exit_code == _TIMED_OUT and not stop,
             duration_s=self._clock.monotonic_s() - running.began_s,
-            denied=denials(text),
+            denied=denials(text) if running.confined else (),
         )
         observation = observed(command, result, outputs.shown(text))
         return msgspec.structs.replace(observation, ok=True) if stop else observation
@@ -111,7 +113,7 @@ class RunCommand:
             number = self._running.start(context.box, arguments.command)
             return self._running.look(number, 1.0, False, context.outputs)
         result = run_in(context.box, arguments.command, min(arguments.timeout_s, context.deadline_s))
-        return observed(arguments.command, result, context.outputs.shown(result.output))
+        return _ended(observed(arguments.command, result, context.outputs.shown(result.output)), result)
 
 
 class CommandOutputArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -156,7 +158,7 @@ class RunTests:
         command = self._command(arguments)
         result = run_in(context.box, command, context.deadline_s)
         text = summarise(result.output, result.exit_code, context.outputs.shown)
-        return observed(command, result, text)
+        return _ended(observed(command, result, text), result)
 
     def _command(self, arguments: RunTestsArguments) -> str:
         if self._test_command is None:
@@ -179,3 +181,8 @@ def observed(command: str, result: Result, text: str) -> Observation:
     lacked = [f"[the sandbox refused {what}]" for what in denied]
     ok = result.exit_code == 0 and not result.timed_out
     return Observation("\n".join([text.rstrip("\n"), *lacked, status]).lstrip("\n"), ok, command=use)
+
+
+def _ended(observation: Observation, result: Result) -> Observation:
+    """A command that has ended, and that could be run again with what it lacked."""
+    return msgspec.structs.replace(observation, lacked=result.denied)

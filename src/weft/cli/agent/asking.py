@@ -11,7 +11,13 @@ from typing import Final
 from weft.agent.policy import Answer, Question
 from weft.cli.agent.screen import Line, Screen
 
-_ANSWERS: Final = {"y": Answer.ONCE, "s": Answer.SESSION, "n": Answer.REFUSE}
+_KEYS: Final = {"y": Answer.ONCE, "s": Answer.SESSION, "o": Answer.OUTSIDE, "n": Answer.REFUSE}
+_WORDS: Final = {
+    Answer.ONCE: "[y] once",
+    Answer.SESSION: "[s] for the session",
+    Answer.OUTSIDE: "[o] run it outside the sandbox",
+    Answer.REFUSE: "[n] refuse",
+}
 _POLL_S: Final = 0.05
 
 
@@ -28,10 +34,11 @@ class Person:
     def approve(self, question: Question, reason: str) -> Answer:
         """Ask for consent, until the answer is one of those offered."""
         _forget_typed_ahead()
+        offered = ", ".join(map(_words(question).__getitem__, question.answers))
         while True:
-            line = self._ask(f"May it {reason}? [y] once, [s] for the session, [n] refuse:")
-            answer = _ANSWERS.get("n" if line is None else line.strip().lower()[:1])
-            if answer:
+            line = self._ask(f"May it {reason}? {offered}:")
+            answer = _KEYS.get("n" if line is None else line.strip().lower()[:1])
+            if answer in question.answers:
                 return answer
 
     def answer(self, question: str, options: tuple[str, ...]) -> str | None:
@@ -58,6 +65,13 @@ class Person:
                 raise KeyboardInterrupt
         line = sys.stdin.readline()
         return line.rstrip("\r\n") if line else None
+
+
+def _words(question: Question) -> dict[Answer, str]:
+    """The answers, in words; what a command runs may change after it was approved, and that is told."""
+    if question.access.action != "run_outside":
+        return _WORDS
+    return _WORDS | {Answer.SESSION: "[s] for the session, whatever its files then say"}
 
 
 def _forget_typed_ahead() -> None:

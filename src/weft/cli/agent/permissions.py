@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 # What a session may do at all; its user's rights bound it further, and landing takes an approval.
 _OF_A_SESSION: Final = ("reader", "writer", "runner")
+# What every schema of agents has had.
+_SPEAKS: Final = {
+    "workspace": {"read", "write", "run", "land"},
+    "path": {"read", "write", "hidden", "frozen"},
+}
 
 
 class Permissions(NamedTuple):
@@ -99,17 +104,16 @@ def _in_force(folder: Path, workspace: Path, opened: ExitStack) -> Permissions:
 
 
 def _speaks_of_agents(authz: Authz) -> bool:
-    """Whether the schema in force has what the agent's own has; other definitions may stand beside it."""
+    """Whether the schema in force says what agents may do in a workspace; other definitions may stand beside
+    it. What a schema that is older than the agent's own does not know is denied."""
     from weft.authz.schema import Language, parse_schema
-    from weft.integrations.policy import SCHEMA
 
     try:
         version = authz.read_schema()
     except Invalid:  # there is none yet
         return False
     have = parse_schema(version.text, cast(Language, version.language)).by_name
-    wanted = parse_schema(SCHEMA).by_name
-    return all(name in have and wanted[name].by_name.keys() <= have[name].by_name.keys() for name in wanted)
+    return all(name in have and relations <= have[name].by_name.keys() for name, relations in _SPEAKS.items())
 
 
 def _apart(policy: Policy, data: Path, workspace: Path) -> Policy:

@@ -120,6 +120,8 @@ def _live(event: AnyEvent) -> Iterator[Line]:
             yield Line(f"  compacted: {event.replaced} messages became {len(event.messages)}", "dim")
         case LoopFound():
             yield Line(f"  in circles: {' and '.join(event.tools)}, {event.times} times over", "yellow")
+        case Decided() if event.access.action in ("see", "run_outside"):
+            yield _decided(event)
         case Decided() if event.effect == "deny" and not event.call_id:
             yield _decided(event)
         case RulesRead():
@@ -149,7 +151,8 @@ def _call(event: ToolFinished) -> Line:
     told = []
     if event.command:
         told.append("out of time" if event.command.timed_out else f"exit {event.command.exit_code}")
-        told += [f"the sandbox refused {what}" for what in event.command.denied[:1]]
+        if event.outcome != "ok":
+            told += [f"the sandbox refused {what}" for what in event.command.denied[:1]]
     elif event.outcome == "failed":
         told.append(f"failed: {next(iter(event.output.strip().splitlines()), '')}")
     elif _changes_files(event):
@@ -179,10 +182,11 @@ def _clipped(text: str) -> str:
 
 def _decided(event: Decided) -> Line:
     access = event.access
-    who = "a person" if event.asked else "the policy"
+    who = "a person" if event.answer else "the policy"
     how = "allowed" if event.effect == "allow" else "denied"
     style = "dim" if event.effect == "allow" else "red"
-    return Line(f"  {who} {how}: {access.action} {_clipped(access.resource.name)} ({event.reason})", style)
+    action = access.action.replace("_", " ")
+    return Line(f"  {who} {how}: {action} {_clipped(access.resource.name)} ({event.reason})", style)
 
 
 def _changes_files(event: ToolFinished) -> bool:

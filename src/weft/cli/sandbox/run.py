@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from weft.agent.sandbox import Change, Result
+from weft.agent.sandbox import Change, Denial, Result
 from weft.cli.output import Json, emit, note
 from weft.cli.sandbox import changed
 from weft.cli.sandbox.options import Keep, Memory, Provider, ProviderName, Timeout, Workspace, open_sandbox
@@ -79,9 +79,25 @@ def _tell(result: Result, changes: list[Change], kept: bool, timeout_s: float) -
     if result.timed_out:
         note(f"the time of {timeout_s:g} s was over")
     for denial in result.denied:
-        note(f"the sandbox seems to have refused {denial.kind}: {denial.what}")
+        note(_lacked(denial))
     for line in changed.summary(changes, kept=kept):
         note(line)
+
+
+def _lacked(denial: Denial) -> str:
+    """What the command seems to have lacked, and how it could have it."""
+    what = f"the sandbox seems to have refused {denial.kind}: {denial.what}"
+    match denial.kind:
+        case "place":
+            what = f"the sandbox does not show `{denial.target}`"
+            way = "copy it into the workspace"
+        case "network":
+            way = "fetch it beforehand"
+        case "path":
+            way = "write in the workspace or in /tmp"
+        case "call":
+            way = "do without it"
+    return f"{what}; {way}, or run with --provider unconfined"
 
 
 def _fields(result: Result, changes: list[Change], kept: bool) -> dict[str, object]:
