@@ -20,14 +20,14 @@ from weft.agent.sandbox import (
     Promise,
     Sandbox,
     SandboxFailed,
-    cgroups,
-    keeper,
     namespaces,
     session,
     shown,
     wire,
 )
+from weft.agent.sandbox.confined import Confined
 from weft.agent.sandbox.host import host_report
+from weft.agent.sandbox.inside import cgroups
 from weft.agent.sandbox.namespaces import Namespaces
 from weft.agent.sandbox.session import denials
 from weft.core.errors import Invalid, NotFound, Unavailable
@@ -56,10 +56,15 @@ def eventually(what: str, condition: object, seconds: float = 10.0) -> None:
         time.sleep(0.01)
 
 
-def groups() -> list[str]:
-    """Control groups that this process has made."""
-    parents = [parent for name in ("memory", "pids") for parent, _ in cgroups._places(name)]
-    return [path for parent in parents for path in glob.glob(f"{parent}/weft-{os.getpid()}-*")]
+def executor(box: Sandbox) -> Confined:
+    assert isinstance(box, session.Session)
+    assert isinstance(box._executor, Confined)
+    return box._executor
+
+
+def groups(owner: int, box: str = "*") -> list[str]:
+    """Control groups of an owner, or of one sandbox of it."""
+    return [path for each in cgroups.named(f"weft-sandbox-*-{owner}-*-{box}") for path in glob.glob(each)]
 
 
 def test_public_face(workspace: Path) -> None:
@@ -125,6 +130,7 @@ _AS_SOMEBODY = """
 import os
 from weft.agent.sandbox import Sandbox
 from weft.agent.sandbox.host import host_report
+from weft.agent.sandbox.inside import cgroups
 from weft.core.errors import Denied
 work = os.environ["WORK"]
 with Sandbox.open(work) as box:
@@ -192,10 +198,11 @@ def test_closing_removes_state_and_groups(workspace: Path, state: Path) -> None:
     box = Namespaces(state=str(state)).open(workspace)
     box.run("mkdir -p d/e; chmod 0 d; touch f; ln -s /etc l")
     assert len(list(state.iterdir())) == 1
-    assert len(groups()) == (2 if Promise.TOTAL_MEMORY in box.promises else 0)
+    number = executor(box)._group.rpartition("-")[2]
+    assert len(groups(os.getpid(), number)) == (2 if Promise.TOTAL_MEMORY in box.promises else 0)
     box.close()
     assert list(state.iterdir()) == []
-    assert groups() == []
+    assert groups(os.getpid(), number) == []
 
 
 _OWNER = """
@@ -224,15 +231,13 @@ def test_everything_goes_with_its_owner(workspace: Path, state: Path, number: in
     eventually("the state is gone", lambda: not list(state.iterdir()))
 
 
-def test_a_dead_keeper_takes_everything_along(workspace: Path) -> None:
+def test_a_dead_executor_takes_everything_along(workspace: Path) -> None:
     from weft.testing.sandbox.outside import new_marker, running
 
     marker = new_marker()
     box = Sandbox.open(workspace)
     assert isinstance(box, session.Session)
-    assert isinstance(box._executor, keeper.Keeper)
-    pid = box._executor.pid
-    killer = threading.Timer(0.3, os.kill, (pid, signal.SIGKILL))
+    killer = threading.Timer(0.3, os.kill, (executor(box).pid, signal.SIGKILL))
     killer.start()
     with pytest.raises(SandboxFailed):
         box.run(["sleep", marker], timeout_s=20)
@@ -241,7 +246,7 @@ def test_a_dead_keeper_takes_everything_along(workspace: Path) -> None:
     with pytest.raises(SandboxFailed, match="closed"):
         box.run("true")
     assert not os.path.exists(os.path.dirname(box._pair.other))
-    eventually("no group is left", lambda: cgroups.remove(groups()) or not groups())
+    assert not groups(os.getpid(), executor(box)._group.rpartition("-")[2])
 
 
 def test_a_liar_inside_is_a_failed_sandbox(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

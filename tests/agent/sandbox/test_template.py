@@ -1,7 +1,8 @@
-"""The template that keepers are forked from: killed, orphaned, shared, and empty of what the owner knows."""
+"""The template that sandboxes are forked from: killed, orphaned, shared, empty of what the owner knows."""
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import signal
@@ -14,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from weft.agent.sandbox import Sandbox, cgroups, keeper, session, template
+from weft.agent.sandbox import Sandbox, SandboxFailed, session, template
+from weft.agent.sandbox.confined import Confined
+from weft.agent.sandbox.inside import cgroups
 from weft.core.errors import Unavailable
 
 pytestmark = pytest.mark.sandbox
@@ -30,9 +33,9 @@ def workspace(tmp_path: Path) -> Path:
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """No template yet, and none that a test has changed for the next."""
-    template._end()
+    template._retire()
     yield
-    template._end()
+    template._retire()
 
 
 def eventually(what: str, condition: Callable[[], object]) -> None:
@@ -47,10 +50,10 @@ def template_pid() -> int:
     return template._template[0].pid
 
 
-def keeper_of(box: Sandbox) -> int:
+def executor_of(box: Sandbox) -> Confined:
     assert isinstance(box, session.Session)
-    assert isinstance(box._executor, keeper.Keeper)
-    return box._executor.pid
+    assert isinstance(box._executor, Confined)
+    return box._executor
 
 
 def children(pid: int) -> list[int]:
@@ -76,14 +79,30 @@ def test_a_prepared_template_is_the_one_that_is_used(workspace: Path, fresh: Non
     assert template_pid() == prepared
 
 
-def test_a_killed_template_is_replaced_and_its_sandboxes_live_on(workspace: Path, fresh: None) -> None:
+def test_a_killed_template_takes_its_sandboxes_along_and_is_replaced(workspace: Path, fresh: None) -> None:
     with Sandbox.open(workspace) as before:
         killed = template_pid()
         os.kill(killed, signal.SIGKILL)
         with Sandbox.open(workspace) as after:
             assert template_pid() != killed
+            eventually("the sandbox is gone", lambda: gone(executor_of(before).pid))
+            with pytest.raises(SandboxFailed):
+                works(before)
+            assert not os.path.exists(executor_of(before).state)
+            assert works(after)
+
+
+def test_a_retired_template_lasts_as_long_as_its_sandboxes(workspace: Path, fresh: None) -> None:
+    with Sandbox.open(workspace) as before:
+        retired = template_pid()
+        eventually("blanks are there", lambda: len(children(retired)) == 3)
+        template._retire()
+        with Sandbox.open(workspace) as after:
+            assert template_pid() != retired
+            eventually("blanks are gone", lambda: children(retired) == [executor_of(before).pid])
             assert works(before)
             assert works(after)
+    eventually("the template is gone", lambda: gone(retired))
 
 
 def test_a_stopped_template_is_one_clear_error(
@@ -94,7 +113,7 @@ def test_a_stopped_template_is_one_clear_error(
     stopped = template_pid()
     template._template[0]._control.settimeout(0.1)  # type: ignore[index]
     os.kill(stopped, signal.SIGSTOP)
-    with pytest.raises(Unavailable, match="keeper"):
+    with pytest.raises(Unavailable, match="template"):
         Sandbox.open(workspace)
     assert gone(stopped)
     with Sandbox.open(workspace) as box:
@@ -111,7 +130,7 @@ if sys.argv[2] == "forked":
     if other == 0:
         time.sleep(60)
 if sys.argv[2] == "passed":
-    held = [template._template[0]._control.fileno(), box._executor._lifeline.fileno()]
+    held = [template._template[0]._control.fileno(), box._executor._sock.fileno(), box._executor._pidfd]
     other = subprocess.Popen(["sleep", "60"], pass_fds=held).pid
 print(template._template[0].pid, box._executor.pid, other, flush=True)
 time.sleep(60)
@@ -119,17 +138,17 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("descriptors", ["held", "forked", "passed"])
-def test_template_and_keeper_go_with_a_killed_owner(workspace: Path, descriptors: str) -> None:
+def test_template_and_sandbox_go_with_a_killed_owner(workspace: Path, descriptors: str) -> None:
     """Also while another process has the owner's descriptors and lives on."""
     command = [sys.executable, "-c", _OWNER, str(workspace), descriptors]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as owner:
         assert owner.stdout is not None
-        spawned, keeper, other = map(int, owner.stdout.readline().split())
+        spawned, inside, other = map(int, owner.stdout.readline().split())
         assert not gone(spawned)
-        assert not gone(keeper)
+        assert not gone(inside)
         try:
             owner.kill()
-            eventually("the keeper is gone", lambda: gone(keeper))
+            eventually("the sandbox is gone", lambda: gone(inside))
             eventually("the template is gone", lambda: gone(spawned))
         finally:
             if other > 0:
@@ -159,7 +178,7 @@ child = os.fork()
 if child == 0:
     assert template._template is None
     assert opened()[0] != limited[0]
-    template._end()
+    template._retire()
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 assert opened() == limited
@@ -167,7 +186,7 @@ print("done")
 """
 
 
-def test_a_keeper_inherits_what_the_owner_is_now(workspace: Path) -> None:
+def test_a_sandbox_inherits_what_the_owner_is_now(workspace: Path) -> None:
     """Niced, limited, forked: each has a template of its own; a thread that opens and ends leaves it be."""
     command = [sys.executable, "-W", "error", "-c", _CHANGING, str(workspace)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -182,9 +201,9 @@ def test_threads_open_side_by_side_from_one_template(workspace: Path, fresh: Non
     for thread in threads:
         thread.join()
     try:
-        keepers = {keeper_of(box) for box in boxes}
-        assert len(keepers) == 8
-        assert keepers <= set(children(template_pid()))
+        pids = {executor_of(box).pid for box in boxes}
+        assert len(pids) == 8
+        assert pids <= set(children(template_pid()))
         for number, box in enumerate(boxes):
             box.write("a", b"%d" % number)
         assert [box.read("a") for box in boxes] == [b"%d" % number for number in range(8)]
@@ -199,33 +218,26 @@ def descriptors(pid: int) -> int:
 
 @pytest.mark.slow
 def test_nothing_is_left_of_two_hundred_sandboxes(workspace: Path, fresh: None) -> None:
-    def left() -> tuple[int, int, list[int], int, list[str]]:
-        parents = {parent for name in ("memory", "pids") for parent, _ in cgroups._places(name)}
-        groups = [str(path) for each in parents for path in Path(each).glob(f"weft-{os.getpid()}-*")]
+    def left() -> tuple[int, int, int]:
+        eventually("two blanks are there", lambda: len(children(template_pid())) == 2)
         mounts = Path("/proc/self/mountinfo").read_text().count("\n")
-        own = template_pid()
-        return descriptors(os.getpid()), descriptors(own), children(own), mounts, groups
+        return descriptors(os.getpid()), descriptors(template_pid()), mounts
 
-    Sandbox.open(workspace).close()
-    eventually("the first is gone", lambda: not children(template_pid()))
+    for _ in range(5):
+        Sandbox.open(workspace).close()
     before = left()
     for _ in range(200):
         Sandbox.open(workspace).close()
-    eventually("all keepers are gone", lambda: not children(template_pid()))
     assert left() == before
+    retired = template_pid()
+    template._retire()
+    eventually("the template is gone", lambda: gone(retired))
+    left_over = cgroups.named(f"weft-sandbox-*-{os.getpid()}-*")
+    assert [path for each in left_over for path in glob.glob(each)] == []
 
 
 def processes(box: Sandbox) -> dict[str, int]:
-    [executor] = children(keeper_of(box))
-    return {"template": template_pid(), "keeper": keeper_of(box), "executor": executor}
-
-
-_HELD = {
-    "template": ["anon_inode", "socket"],
-    "keeper": ["anon_inode", "anon_inode", "socket"],
-    "executor": ["socket"],
-}
-"""Pidfds (of the owner; of the executor) and sockets; the standard three lead nowhere."""
+    return {"template": template_pid(), "executor": executor_of(box).pid}
 
 
 def test_nothing_of_the_owner_is_inherited(
@@ -242,8 +254,10 @@ def test_nothing_of_the_owner_is_inherited(
             for name, pid in processes(box).items():
                 assert Path(f"/proc/{pid}/environ").read_bytes() == b"", name
                 held = [os.readlink(f"/proc/{pid}/fd/{each}") for each in os.listdir(f"/proc/{pid}/fd")]
-                kinds = sorted(each.partition(":")[0] for each in held if each != "/dev/null")
-                assert kinds == _HELD[name], held
+                kinds = {each.partition(":")[0] for each in held if each != "/dev/null"}
+                own = {"anon_inode", "pipe", "socket", "user", f"/proc/{template_pid()}/mountinfo"}
+                assert kinds <= (own if name == "template" else {"socket"}), held
+                assert name == "template" or len(held) == 5, held
             assert "treasure" not in box.run("env; ls -l /proc/self/fd; cat /proc/*/environ").output
     finally:
         os.close(fd)

@@ -9,8 +9,9 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from weft.agent.sandbox import cgroups, shown
+from weft.agent.sandbox import shown
 from weft.agent.sandbox.changes import Pair
+from weft.agent.sandbox.inside import cgroups
 from weft.agent.sandbox.keeper import StartFailed
 from weft.agent.sandbox.launch import PYTHON_ARGUMENTS, Launched, guest
 from weft.agent.sandbox.namespaces import (
@@ -96,7 +97,7 @@ class Bubblewrap:
             total = {Promise.TOTAL_MEMORY} if "memory" in groups else set()
             return Started(executor, pair, root, REQUIRED | total)
 
-        return Session(root=root, start=start, limits=limits, shown=readable)
+        return Session(root=root, start=start, limits=limits)
 
 
 def _walls(

@@ -10,8 +10,7 @@ from typing import Final
 
 import msgspec
 
-from weft.agent.sandbox import cgroups
-from weft.agent.sandbox.inside import kernel, seccomp
+from weft.agent.sandbox.inside import cgroups, kernel, seccomp
 
 _ENTRY: Final = "import sys; sys.path.insert(0, {!r}); from inside.probes import main; main()"
 _KERNEL: Final = "boot Linux {} or newer"

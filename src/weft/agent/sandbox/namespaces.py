@@ -7,21 +7,22 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from weft.agent.sandbox import cgroups, shown
+import msgspec
+
+from weft.agent.sandbox import shown, state
 from weft.agent.sandbox.changes import Pair
+from weft.agent.sandbox.confined import Confined
 from weft.agent.sandbox.inside import kernel, seccomp
 from weft.agent.sandbox.keeper import Keeper, StartFailed
 from weft.agent.sandbox.provider import DEFAULT_LIMITS, REQUIRED, Limits, Promise, Sandbox
 from weft.agent.sandbox.session import Session, Started
 from weft.core.errors import Invalid, NotFound, Unavailable
 
-# Users that own nothing: far above accounts and the ranges of /etc/subuid, one for each sandbox.
+# Users that own nothing: far above accounts and the ranges of /etc/subuid. Half of them for the template's.
 _FIRST_UID = 0x70000000
-_UIDS = 0x0FFFFFFF
+_UIDS = 0x08000000
 _numbers = itertools.count()
 
 _FIXES = {
@@ -29,7 +30,7 @@ _FIXES = {
     "restricts them kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0",
     "confinement": "run outside the container, or give the container --security-opt seccomp=unconfined "
     "--security-opt systempaths=unconfined",
-    "keeper": "see that this Python can be started by the current user",
+    **dict.fromkeys(("template", "keeper"), "see that this Python can be started by the current user"),
 }
 
 
@@ -40,8 +41,8 @@ class Namespaces:
     with its owner mapped to that user; else as the caller itself, alone in a user namespace without
     any capability. The loopback interface inside is down, and only Unix sockets can be made.
 
-    A keeper that is killed together with its owner leaves its state folder and an empty control group behind,
-    though never a process.
+    A template that is killed together with its owner leaves state folders and empty control groups behind,
+    which the next owner removes, though never a process.
     """
 
     name = "namespaces"
@@ -66,60 +67,92 @@ class Namespaces:
         root = checked_workspace(workspace)
         check_host()
         readable = shown.readable(root, toolchain, self._environ)
-        fixed: dict[str, object] = {
-            "confined": True,
-            "workspace": root,
-            "readable": readable,
-            "hidden": list(shown.HIDDEN),
-            "covered": shown.covered(root, hidden),
-            "environment": shown.environment(root, readable, self._environ),
-            "tmp_bytes": limits.tmp_bytes,
-        }
+        kit = _Kit(
+            root=root,
+            readable=readable,
+            covered=shown.covered(root, hidden),
+            environment=shown.environment(root, readable, self._environ),
+            limits=limits,
+        )
         return Session(
             root=root,
-            start=lambda: self._start(root, fixed, limits),
+            start=lambda: self._start(kit),
             limits=limits,
-            shown=readable,
         )
 
-    def _start(self, root: str, fixed: dict[str, object], limits: Limits) -> Started:
+    def _start(self, kit: _Kit) -> Started:
         try:
-            return self._launch(root, fixed, limits, as_copy=not can_be_lower(root))
+            return self._launch(kit, as_copy=not can_be_lower(kit.root))
         except StartFailed as failure:
             if failure.stage != "overlay":
                 raise _unavailable(failure) from failure
         try:
-            return self._launch(root, fixed, limits, as_copy=True)
+            return self._launch(kit, as_copy=True)
         except StartFailed as failure:
             raise _unavailable(failure) from failure
 
-    def _launch(self, root: str, fixed: dict[str, object], limits: Limits, *, as_copy: bool) -> Started:
-        # The keeper first: it comes up on another core while its folders are made.
-        keeper = Keeper(sys.executable)
-        state, groups = "", dict[str, str]()
+    def _launch(self, kit: _Kit, *, as_copy: bool) -> Started:
+        owner = os.stat(kit.root)
+        first = first_uid() if is_real_root() else None
+        executor = Confined(
+            sys.executable,
+            kit.recipe(),
+            state.new(self._state),
+            first,
+            None if as_copy or first is None else (owner.st_uid, owner.st_gid),
+        )
         try:
-            state = tempfile.mkdtemp(prefix="weft-sandbox-", dir=self._state)
-            groups = cgroups.create(limits.memory_bytes, limits.processes)
-            uid = new_uid() if is_real_root() else None
-            for name in ("root", "lower", "upper", "work"):
-                os.mkdir(f"{state}/{name}")
-            pair = copies(root, state, uid) if as_copy else _layers(root, state, uid)
-            spec = fixed | {
-                "state": state,
-                "copy": pair.other if as_copy else None,
-                "uid": uid,
-                "idmap": None if as_copy or uid is None else _swaps(root, uid),
-                "cgroups": list(groups.values()),
-                "rlimits": rlimits(limits),
-            }
-            keeper.begin(spec)
+            if as_copy:
+                pair = copies(kit.root, executor.state, executor.other)
+            else:
+                pair = _layers(owner, kit.root, executor.state, executor.other)
+            executor.begin(
+                {
+                    "state": executor.state,
+                    "workspace": kit.root,
+                    "copy": pair.other if as_copy else None,
+                    "covered": kit.covered,
+                    "environment": kit.environment,
+                }
+            )
         except BaseException:
-            keeper.close()
-            cgroups.remove(list(groups.values()))
-            shutil.rmtree(state, ignore_errors=True)
+            executor.close()
             raise
-        promises = REQUIRED | ({Promise.TOTAL_MEMORY} if "memory" in groups else set())
-        return Started(keeper, pair, root, promises)
+        promises = REQUIRED | ({Promise.TOTAL_MEMORY} if executor.bounded else set())
+        return Started(executor, pair, kit.root, promises)
+
+
+class _Kit(msgspec.Struct, frozen=True):
+    """What all beginnings of one sandbox have in common."""
+
+    root: str
+    readable: list[str]
+    covered: list[str]
+    environment: dict[str, str]
+    limits: Limits
+
+    def recipe(self) -> bytes:
+        """All that can be made before the workspace is known. Made ahead, it is good for as long as what is
+        shown and hidden are the same files."""
+        return msgspec.msgpack.encode(
+            {
+                "readable": self.readable,
+                "hidden": shown.HIDDEN,
+                "tmp_bytes": self.limits.tmp_bytes,
+                "memory_bytes": self.limits.memory_bytes,
+                "processes": self.limits.processes,
+                "rlimits": rlimits(self.limits),
+                "seen": [_identity(path) for path in (*self.readable, *shown.HIDDEN)],
+            }
+        )
+
+
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
 
 
 def checked_workspace(workspace: str | os.PathLike[str]) -> str:
@@ -158,8 +191,13 @@ def is_real_root() -> bool:
 
 
 def new_uid() -> int:
-    """A user that owns nothing, for one sandbox of this process."""
-    return _FIRST_UID + (os.getpid() * 64 + next(_numbers)) % _UIDS
+    """A user that owns nothing, for one sandbox of this process that the template does not make."""
+    return _FIRST_UID + _UIDS + (os.getpid() * 64 + next(_numbers)) % _UIDS
+
+
+def first_uid() -> int:
+    """The first of the users of this process's template, which counts on from there."""
+    return _FIRST_UID + os.getpid() * 64 % _UIDS
 
 
 def can_be_lower(root: str) -> bool:
@@ -182,12 +220,14 @@ def rlimits(limits: Limits) -> dict[str, int]:
     }
 
 
-def _layers(root: str, state: str, uid: int | None) -> Pair:
+def _layers(owner: os.stat_result, root: str, state: str, uid: int | None) -> Pair:
     """The empty upper layer, which gives the merged folder its owner and mode."""
+    for name in ("lower", "upper", "work"):
+        os.mkdir(f"{state}/{name}")
     upper = f"{state}/upper"
-    os.chmod(upper, os.stat(root).st_mode & 0o7777 | 0o700)
     if uid is not None:
         os.chown(upper, uid, uid)
+    os.chmod(upper, owner.st_mode & 0o7777 | 0o700)
     return Pair(root, upper, layer=True)
 
 
@@ -215,11 +255,6 @@ def copies(root: str, state: str, uid: int | None) -> Pair:
     if uid is not None:
         subprocess.run(["chown", "-hR", f"{uid}:{uid}", f"{state}/copy"], check=True)
     return Pair(f"{state}/base", f"{state}/copy", layer=False)
-
-
-def _swaps(root: str, uid: int) -> dict[str, Any]:
-    owner = os.stat(root)
-    return {"uid_map": [owner.st_uid, uid], "gid_map": [owner.st_gid, uid]}
 
 
 def start_or_unavailable(python: str, spec: Mapping[str, object]) -> Keeper:

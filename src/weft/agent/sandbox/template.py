@@ -1,7 +1,8 @@
-"""The host's end of the template: one process for each owner, from which every keeper is forked.
+"""The host's end of the template: one process for each owner, from which all sandboxes are forked.
 
 A Python takes ten milliseconds to start and a fork of one that runs takes a quarter of one. The template is
 an empty process executed afresh, so that nothing of the owner's memory, environment or descriptors is in it.
+Sandboxes in namespaces are its children, made ahead of need; they end with it, and it ends with its owner.
 """
 
 from __future__ import annotations
@@ -11,15 +12,37 @@ import contextlib
 import os
 import signal
 import socket
-import struct
 import threading
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
-from weft.agent.sandbox.inside.template import CONTROL
+from weft.agent.sandbox.inside import marks
+from weft.agent.sandbox.inside.template import CONTROL, KEEPER, MADE, MESSAGE_BYTES, WANTED
 
 # A fork takes less than a millisecond; a template that is silent for so long has been stopped.
 _FORK_S = 15.0
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid_for_children", "user", "uts")
 _RIGHTS = ("Uid:", "Gid:", "Groups:", "Cap", "NoNewPrivs:", "Seccomp", "Cpus_allowed:", "Mems_allowed:")
+
+
+_T = TypeVar("_T")
+
+
+class CannotFork(Exception):
+    """The kernel gives the template no process in new namespaces."""
+
+
+class Blank(NamedTuple):
+    """A sandbox but for its workspace, as its owner holds it."""
+
+    pid: int
+    sock: socket.socket
+    pidfd: int
+    """Of the first process inside: with it end all the others."""
+    other: int | None
+    """Whom the inside runs as, where not as its owner."""
+    group: str
+    """The name of its control groups."""
 
 
 class Forked:
@@ -36,33 +59,53 @@ class Forked:
 
 
 def fork_keeper(python: str) -> Forked:
-    """A new keeper that waits for its spec; `OSError` where none can be had.
+    """A new keeper that waits for its spec; `OSError` where none can be had."""
 
-    The template starts with the first one, and again where it was killed or is no longer what the owner is.
-    """
-    for last in (False, True):
+    def fork(template: _Template) -> Forked:
         # A fresh pair for each attempt: a template may have died between forking and saying so.
         sock, their_sock = socket.socketpair()
         lifeline, their_lifeline = socket.socketpair()
         with their_sock, their_lifeline:
             try:
-                return Forked(_fork(python, their_sock, their_lifeline), sock, lifeline)
-            except BaseException as error:
+                return Forked(template.fork_keeper(their_sock, their_lifeline), sock, lifeline)
+            except BaseException:
                 sock.close()
                 lifeline.close()
+                raise
+
+    return _of_running(python, fork)
+
+
+def take_blank(
+    python: str, recipe: bytes, state: str, first: int | None, owner: tuple[int, int] | None
+) -> Blank:
+    """A blank made by the recipe, ahead of need if it was asked for before.
+
+    `state` is the folder that goes with it, `first` the lowest id that root's inside may run as, `owner` who
+    its workspace belongs to, where that matters. `CannotFork` where the kernel refuses the namespaces,
+    `OSError` where there is no template to be had.
+    """
+    uid, gid = owner or (-1, -1)
+    named = os.fsencode(state)
+    message = WANTED.pack(-1 if first is None else first, uid, gid, len(named)) + named + recipe
+    return _of_running(python, lambda template: template.take_blank(message))
+
+
+def _of_running(python: str, work: Callable[[_Template], _T]) -> _T:
+    """Ask the template, which starts with the first request, and again where it was killed or is no longer
+    what the owner is."""
+    for last in (False, True):
+        with _lock:
+            try:
+                return work(_running(python))
+            except CannotFork:
+                raise
+            except BaseException as error:
+                # Whatever broke it off, the next answer would be taken for one to another request.
+                _end()
                 if last or not isinstance(error, ConnectionError):
                     raise
     raise AssertionError("the second attempt returns or raises")
-
-
-def _fork(python: str, sock: socket.socket, lifeline: socket.socket) -> int:
-    with _lock:
-        try:
-            return _running(python).fork(sock, lifeline)
-        except BaseException:
-            # Whatever broke it off, the next answer would be taken for one to another request.
-            _end()
-            raise
 
 
 def prepare(python: str) -> None:
@@ -95,20 +138,40 @@ class _Template:
         owner = os.pidfd_open(os.getpid())
         try:
             with contextlib.suppress(ConnectionError):
-                socket.send_fds(self._control, [b"o"], [owner])
+                socket.send_fds(self._control, [marks.mark().encode()], [owner])
         finally:
             os.close(owner)
 
-    def fork(self, sock: socket.socket, lifeline: socket.socket) -> int:
+    def fork_keeper(self, sock: socket.socket, lifeline: socket.socket) -> int:
         """The process id of a new keeper; `ConnectionError` where the template has gone."""
-        socket.send_fds(self._control, [b"f"], [sock.fileno(), lifeline.fileno()])
-        reply = self._control.recv(4)
-        if not reply:
-            raise ConnectionResetError("the sandboxes' template process has gone")
-        (pid,) = struct.unpack(">i", reply)
+        socket.send_fds(self._control, [b"k"], [sock.fileno(), lifeline.fileno()])
+        reply, _, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, 0)
+        (pid,) = KEEPER.unpack(_alive(reply))
         if pid < 0:
             raise OSError(-pid, f"fork: {os.strerror(-pid)}")
         return int(pid)
+
+    def take_blank(self, message: bytes) -> Blank:
+        """A blank; `ConnectionError` where the template has gone."""
+        self._control.send(message)
+        reply, fds, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, 2)
+        pid, other = MADE.unpack_from(_alive(reply))
+        if pid < 0:
+            raise CannotFork(f"clone: {os.strerror(-pid)}")
+        sock, pidfd = fds
+        group = reply[MADE.size :].decode()
+        return Blank(pid, socket.socket(fileno=sock), pidfd, None if other < 0 else other, group)
+
+    def retire(self) -> None:
+        """Ask for no more: the process ends once all its sandboxes have ended."""
+        self._control.close()
+
+    def has_ended(self) -> bool:
+        """Whether it did; then it is reaped."""
+        try:
+            return os.waitpid(self.pid, os.WNOHANG)[0] != 0
+        except ChildProcessError:
+            return True
 
     def let_go(self) -> None:
         """Forget the process, as a fork of its owner does."""
@@ -116,7 +179,7 @@ class _Template:
         os.close(self._process)
 
     def end(self) -> None:
-        """Kill the process, which holds nothing; the keepers that it has forked go on."""
+        """Kill the process, and its sandboxes with it; the keepers that it has forked go on."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._process, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
@@ -126,6 +189,7 @@ class _Template:
 
 _lock = threading.Lock()
 _template: tuple[_Template, object] | None = None
+_retired: list[_Template] = []
 
 
 def _running(python: str) -> _Template:
@@ -134,10 +198,16 @@ def _running(python: str) -> _Template:
     global _template
     standing = _standing(python)
     if _template is not None and _template[1] != standing:
-        _end()
+        _retire()
     if _template is None:
         _template = (_Template(python), standing)
     return _template[0]
+
+
+def _alive(reply: bytes) -> bytes:
+    if not reply:
+        raise ConnectionResetError("the sandboxes' template process has gone")
+    return reply
 
 
 def _standing(python: str) -> object:
@@ -153,7 +223,20 @@ def _standing(python: str) -> object:
 
 
 @atexit.register
+def _retire() -> None:
+    """Let the template end as its sandboxes do: at the latest with this process."""
+    global _template
+    if _template is not None:
+        template, _template = _template[0], None
+        template.retire()
+        _retired.append(template)
+    for each in [each for each in _retired if each.has_ended()]:
+        _retired.remove(each)
+        each.let_go()
+
+
 def _end() -> None:
+    """Kill a template that does not answer."""
     global _template
     if _template is not None:
         template, _template = _template[0], None
@@ -164,9 +247,10 @@ def _forget() -> None:
     """In a fork of the owner: the template is the parent's, and a thread that holds the lock is not here."""
     global _template, _lock
     _lock = threading.Lock()
-    if _template is not None:
-        _template[0].let_go()
-        _template = None
+    for each in (*_retired, *([_template[0]] if _template else ())):
+        each.let_go()
+    _retired.clear()
+    _template = None
 
 
 os.register_at_fork(after_in_child=_forget)

@@ -55,12 +55,9 @@ class Unconfined:
             # Counted over all processes of the user outside a user namespace: it would hit what is not ours.
             del bounds["NPROC"]
             spec: dict[str, object] = {
-                "confined": False,
                 "state": state,
                 "workspace": pair.other,
                 "environment": shown.environment("/", ["/"], self._environ) | {"HOME": f"{state}/home"},
-                "uid": None,
-                "idmap": None,
                 "cgroups": [],
                 "rlimits": bounds,
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000
@@ -15,17 +16,18 @@ MNT_DETACH = 2
 ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC, ATTR_IDMAP = 1, 2, 4, 8, 0x00100000
 
 # The signal module would bring enum along.
-SIGINT, SIGKILL, SIGPIPE, SIGXFSZ = 2, 9, 13, 25
+SIGINT, SIGKILL, SIGPIPE, SIGCHLD, SIGXFSZ = 2, 9, 13, 17, 25
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_READ, PR_CAPBSET_DROP = 1, 4, 23, 24
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
 # Numbers from 424 on are the same on every architecture.
-SYS_OPEN_TREE, SYS_MOVE_MOUNT, SYS_MOUNT_SETATTR = 428, 429, 442
+SYS_OPEN_TREE, SYS_MOVE_MOUNT, SYS_CLOSE_RANGE, SYS_MOUNT_SETATTR = 428, 429, 436, 442
 SYS_LANDLOCK_CREATE_RULESET, SYS_LANDLOCK_ADD_RULE, SYS_LANDLOCK_RESTRICT_SELF = 444, 445, 446
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _SECCOMP = {"x86_64": 317, "aarch64": 277}
+_CLONE = {"x86_64": 56, "aarch64": 220}
 
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
 _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 1, 4
@@ -51,6 +53,23 @@ def syscall(name: str, number: int, *arguments: int | bytes | ctypes.Array[ctype
     """Call by number; integers are passed as longs, bytes as pointers."""
     passed = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
     return _checked(_libc.syscall(ctypes.c_long(number), *passed), name)
+
+
+def clone(flags: int) -> int:
+    """fork(2) with new namespaces for the child, in which it returns 0 (clone(2)).
+
+    For a process of one thread, and a child that ends by `os._exit`: neither libc nor Python learns of it.
+    """
+    return syscall("clone", _CLONE[machine()], flags | SIGCHLD, 0, 0, 0, 0)
+
+
+def close_all_but(kept: list[int]) -> None:
+    """Close every descriptor from 3 on that is not kept (close_range(2))."""
+    first = 3
+    for fd in (*sorted(kept), 0xFFFFFFFF):
+        if fd > first:
+            syscall("close_range", SYS_CLOSE_RANGE, first, fd - 1, 0)
+        first = fd + 1
 
 
 def unshare(flags: int) -> None:
@@ -126,13 +145,21 @@ def set_hostname(name: str) -> None:
     _checked(_libc.sethostname(raw, ctypes.c_size_t(len(raw))), "sethostname")
 
 
+@functools.cache
+def last_capability() -> int:
+    """The highest that the kernel knows."""
+    with open("/proc/sys/kernel/cap_last_cap") as file:
+        return int(file.read())
+
+
 def drop_bounding_set() -> None:
     """Empty the bounding set of the calling thread; what it lacks already needs no right to drop."""
-    with open("/proc/sys/kernel/cap_last_cap") as file:
-        last = int(file.read())
-    for capability in range(last + 1):
-        if prctl(PR_CAPBSET_READ, capability):
+    for capability in range(last_capability() + 1):
+        try:
             prctl(PR_CAPBSET_DROP, capability)
+        except PermissionError:
+            if prctl(PR_CAPBSET_READ, capability):
+                raise
 
 
 def drop_capabilities() -> None:

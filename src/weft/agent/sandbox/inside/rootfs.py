@@ -8,6 +8,7 @@ from . import kernel
 from .kernel import ATTR_NODEV, ATTR_NOSUID, ATTR_RDONLY, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
 
 _READ_ONLY = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV
+_ROOT = "/proc"
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
 _OVERLAY = "lowerdir=lower,upperdir=upper,workdir=work,userxattr,index=off,volatile"
@@ -17,47 +18,45 @@ class OverlayRefused(Exception):
     """The kernel or the file system does not allow the workspace to be an overlay."""
 
 
-def build(
-    *,
-    state: str,
-    workspace: str,
-    copy: str | None,
-    readable: list[str],
-    hidden: list[str],
-    covered: list[str],
-    tmp_bytes: int,
-    idmap_fd: int,
-) -> None:
-    """Make the new tree and enter it; afterwards nothing else of the host can be named.
+def prepare(*, readable: list[str], hidden: list[str], tmp_bytes: int) -> None:
+    """Make the new tree but for the workspace; the host's is there beside it until `finish`.
 
-    `state` holds lower/, upper/, work/ and root/. `copy` is a plain copy to use in place of an overlay.
-    `hidden` are paths of the host, covered where that can be done; `covered` those of the workspace, always.
+    It stands on the host's /proc, which is everywhere and where no workspace is. `hidden` are paths of the
+    host, covered where that can be done.
     """
     kernel.mount(None, "/", kernel.MS_REC | kernel.MS_PRIVATE)
-    root = f"{state}/root"
-    kernel.mount("tmpfs", root, MS_NOSUID | MS_NODEV, "size=1m,mode=755")
+    kernel.mount("tmpfs", _ROOT, MS_NOSUID | MS_NODEV, "size=1m,mode=755")
     for name in ("proc", "dev", "tmp", "run", "home"):
-        os.mkdir(f"{root}/{name}")
-    kernel.mount("tmpfs", f"{root}/tmp", MS_NOSUID | MS_NODEV, f"size={tmp_bytes},mode=1777")
+        os.mkdir(f"{_ROOT}/{name}")
+    kernel.mount("tmpfs", f"{_ROOT}/tmp", MS_NOSUID | MS_NODEV, f"size={tmp_bytes},mode=1777")
     for path in readable:
-        _show(path, root)
-    _hide(hidden, root, required=False)
-    _devices(f"{root}/dev", tmp_bytes)
-    kernel.mount("proc", f"{root}/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
-    os.makedirs(root + workspace, exist_ok=True)
+        _show(path)
+    _hide(hidden, required=False)
+    _devices(f"{_ROOT}/dev", tmp_bytes)
+    kernel.mount("proc", f"{_ROOT}/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
+
+
+def finish(*, state: str, workspace: str, copy: str | None, covered: list[str], idmap_fd: int) -> None:
+    """Add the workspace and enter the new tree; afterwards nothing else of the host can be named.
+
+    `state` holds lower/, upper/ and work/. `copy` is a plain copy to use in place of an overlay. `covered`
+    are paths of the workspace, which must be covered.
+    """
+    os.makedirs(_ROOT + workspace, exist_ok=True)
     if copy is not None:
-        kernel.bind(copy, root + workspace, ATTR_NOSUID | ATTR_NODEV)
+        kernel.bind(copy, _ROOT + workspace, ATTR_NOSUID | ATTR_NODEV)
     else:
-        _overlay(state, workspace, root + workspace, idmap_fd)
-    _hide([f"{workspace}/{path}" for path in covered], root, required=True)
-    os.chdir(root)
+        _overlay(state, workspace, _ROOT + workspace, idmap_fd)
+    if covered:
+        _hide([f"{workspace}/{path}" for path in covered], required=True)
+    os.chdir(_ROOT)
     kernel.pivot_root_here()
     kernel.mount(None, "/", kernel.MS_REMOUNT | kernel.MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
 
 
-def _show(path: str, root: str) -> None:
+def _show(path: str) -> None:
     """Bring one host path, or the symbolic link that it is, to the same place, read-only."""
-    target = root + path
+    target = _ROOT + path
     if os.path.islink(path):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         if not os.path.lexists(target):
@@ -71,13 +70,13 @@ def _show(path: str, root: str) -> None:
         kernel.bind(path, target, _READ_ONLY)
 
 
-def _hide(paths: list[str], root: str, *, required: bool) -> None:
+def _hide(paths: list[str], *, required: bool) -> None:
     """Cover each path that is there by something empty that nobody may open."""
-    folder, file = f"{root}/.hidden-folder", f"{root}/.hidden-file"
+    folder, file = f"{_ROOT}/.hidden-folder", f"{_ROOT}/.hidden-file"
     os.mkdir(folder, 0)
     os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0))
     for path in paths:
-        target = root + path
+        target = _ROOT + path
         try:
             if os.path.lexists(target) and not os.path.islink(target):
                 kernel.bind(folder if os.path.isdir(target) else file, target, _READ_ONLY)

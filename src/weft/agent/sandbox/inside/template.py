@@ -1,7 +1,9 @@
-"""The template: a Python that has all of the inside loaded and forks one keeper for each new sandbox.
+"""The template: a Python that has all of the inside loaded, from which sandboxes are forked.
 
-It never reads a spec: the keeper does, from its own socket, after the fork. So no memory of one sandbox is
-there to be found in another, and none of the owner's, since the template was executed afresh.
+It holds what it forks, and outlives its owner for as long as it takes to end it: executors in namespaces die
+with the template, and the template dies with its owner. It never reads what a sandbox is about: that comes on
+the sandbox's own socket, after the fork. So no memory of one is there to be found in another, and none of
+the owner's, since the template was executed afresh.
 """
 
 from __future__ import annotations
@@ -9,70 +11,261 @@ from __future__ import annotations
 import _socket
 import gc
 import os
+import resource
 import select
 import signal
 import struct
 
-from . import keeper, kernel, seccomp
+from . import blank, cgroups, keeper, kernel, marks, seccomp
+from .users import Users
 
 CONTROL = 3
 """The number of the template's one descriptor beside the three standard ones."""
+WANTED = struct.Struct(">iiiH")
+"""Of a sandbox: the first id of those it may run as, the owner and the group of its workspace (-1 where it
+matters not), and the length of its state folder's path, which follows; the rest is the recipe."""
+MADE = struct.Struct(">ii")
+"""Of a sandbox: its process and whom it runs as, -1 for the owner; or minus the error's number, and 0."""
+KEEPER = struct.Struct(">i")
+"""A keeper's process, or minus the error's number."""
+MESSAGE_BYTES = 1 << 16
+
+# A blank or two are ready before an owner has used the one before; of each recipe that was asked for lately.
+_AHEAD = 2
+_RECIPES = 3
+# How often a template that is asked no more looks whether its owner has removed what it had.
+_LINGER_MS = 100
+
+
+class _Box:
+    """What was forked, from its fork until nothing of it is left."""
+
+    def __init__(self, pid: int, sock: _socket.socket, group: str, other: int | None) -> None:
+        self.pid = pid
+        self.sock = sock
+        self.group = group
+        self.other = other
+        self.state = ""
+
+    def clean_up(self) -> None:
+        keeper.clean_up({"cgroups": cgroups.named(self.group), "state": self.state})
 
 
 def main() -> None:
-    """Fork keepers until the owner goes, be it that it closes the socket or that its process ends."""
-    _close_others()
+    """Fork what is asked for until the owner goes, or asks for no more and all that was forked has ended."""
+    kernel.close_all_but([CONTROL])
     os.chdir("/")
     os.umask(0o022)
     os.set_inheritable(CONTROL, False)
     control = _socket.socket(fileno=CONTROL)
-    # Nobody waits for a keeper here: the kernel reaps it. Its owner learns of its end from the lifeline.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    [owner] = _receive(control, 1)
+    mark, fds = _receive(control)
+    # One descriptor for each user's namespace, and one for each blank: their own limits are set in time.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if seccomp.supported(kernel.machine()):
         seccomp.program(kernel.machine())
+    kernel.last_capability()
+    template = _Template(control, fds[0], mark.decode())
     gc.collect()
     gc.freeze()
-    poll = select.poll()
-    poll.register(control, select.POLLIN)
-    poll.register(owner, select.POLLIN)
-    while owner not in [fd for fd, _ in poll.poll()]:
-        sock, lifeline = _receive(control, 2)
-        control.send(struct.pack(">i", _fork_keeper(control, sock, lifeline, owner)))
-        os.close(sock)
-        os.close(lifeline)
-
-
-def _fork_keeper(control: _socket.socket, sock: int, lifeline: int, owner: int) -> int:
-    """The keeper's process id, or the negative number of the error that kept it from being made."""
     try:
-        pid = os.fork()
-    except OSError as error:
-        return -(error.errno or 1)
-    if pid == 0:
+        template.serve()
+    except BrokenPipeError:
+        pass
+    template.end()
+
+
+class _Template:
+    def __init__(self, control: _socket.socket, owner: int, mark: str) -> None:
+        self._control: _socket.socket | None = control
+        self._owner = owner
+        self._mark = mark
+        self._made = 0
+        self._maker = blank.Maker()
+        self._users = Users()
+        self._boxes: dict[int, _Box] = {}
+        self._ended: list[_Box] = []
+        # By recipe, the least lately asked for first.
+        self._blanks: dict[bytes, list[_Box]] = {}
+        self._mounts = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        self._wake, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        self._poll = select.poll()
+        for fd in (control.fileno(), owner, self._wake):
+            self._poll.register(fd, select.POLLIN)
+        self._poll.register(self._mounts, select.POLLPRI)
+
+    def serve(self) -> None:
+        """Answer requests; in between, see to the blanks."""
+        while self._control or self._boxes or self._uncleaned():
+            wait_ms = 0 if self._lacking() else None if self._control else _LINGER_MS
+            ready = {fd for fd, _ in self._poll.poll(wait_ms)}
+            if self._owner in ready:
+                break
+            if self._wake in ready:
+                self._reap()
+            if self._mounts in ready:
+                # The blanks show what was mounted where when they were made.
+                self._end_blanks(set(self._blanks))
+            if CONTROL in ready:
+                self._answer()
+            elif recipe := self._lacking():
+                self._refill(recipe)
+
+    def _answer(self) -> None:
+        assert self._control
+        request, fds = _receive(self._control)
+        if not request:
+            self._poll.unregister(CONTROL)
+            self._control = None
+            self._end_blanks(set(self._blanks))
+        elif fds:
+            self._control.send(KEEPER.pack(self._fork_keeper(*fds)))
+            for fd in fds:
+                os.close(fd)
+        else:
+            self._hand_out(request)
+
+    def _fork_keeper(self, sock: int, lifeline: int) -> int:
         try:
-            control.close()
-            os.setsid()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            keeper.serve(_socket.socket(fileno=sock), lifeline, owner)
-        finally:
-            os._exit(1)
-    return pid
-
-
-def _receive(control: _socket.socket, count: int) -> list[int]:
-    """The descriptors of the next message; ends the process where the owner has gone."""
-    size = 4 * count
-    _, ancillary, _, _ = control.recvmsg(1, _socket.CMSG_SPACE(size), _socket.MSG_CMSG_CLOEXEC)
-    if not ancillary:
-        os._exit(0)
-    return list(struct.unpack(f"{count}i", ancillary[0][2][:size]))
-
-
-def _close_others() -> None:
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) > CONTROL:
+            pid = os.fork()
+        except OSError as error:
+            return -(error.errno or 1)
+        if pid == 0:
             try:
-                os.close(int(name))
-            except OSError:
+                self._forget([sock, lifeline, self._owner])
+                os.setsid()
+                keeper.serve(_socket.socket(fileno=sock), lifeline, self._owner)
+            finally:
+                os._exit(1)
+        return pid
+
+    def _hand_out(self, request: bytes) -> None:
+        assert self._control
+        *_, length = WANTED.unpack_from(request)
+        state = request[WANTED.size : WANTED.size + length].decode("utf-8", "surrogateescape")
+        recipe = request[:12] + request[WANTED.size + length :]
+        waiting = self._blanks.pop(recipe, [])
+        self._blanks[recipe] = waiting
+        self._end_blanks(set(list(self._blanks)[:-_RECIPES]))
+        try:
+            box = waiting.pop(0) if waiting else self._fork_blank(recipe)
+            box.state = state
+            pidfd = os.pidfd_open(box.pid)
+        except OSError as error:
+            self._control.send(MADE.pack(-(error.errno or 1), 0))
+            return
+        told = MADE.pack(box.pid, -1 if box.other is None else box.other) + box.group.encode()
+        rights = struct.pack("2i", box.sock.fileno(), pidfd)
+        self._control.sendmsg([told], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        os.close(pidfd)
+        box.sock.close()
+        self._uncleaned()
+
+    def _fork_blank(self, recipe: bytes) -> _Box:
+        first, *owner, _ = WANTED.unpack(recipe[:12] + bytes(2))
+        other = self._users.take(first) if first >= 0 else None
+        self._made += 1
+        group = marks.name(self._mark, str(self._made))
+        ours, theirs = _socket.socketpair()
+        try:
+            idmap_fd = (
+                self._users.exchange(other, (owner[0], owner[1]))
+                if other is not None and owner[0] >= 0
+                else 0
+            )
+            pid = blank.fork(other is not None)
+            if pid == 0:
+                try:
+                    self._forget([theirs.fileno(), self._maker.pidfd, idmap_fd])
+                    blank.become(theirs, self._maker, recipe[12:], group, other, idmap_fd)
+                finally:
+                    os._exit(1)
+        except OSError:
+            if other is not None:
+                self._users.give_back(other)
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._users.forget_surplus()
+        self._boxes[pid] = _Box(pid, ours, group, other)
+        return self._boxes[pid]
+
+    def _forget(self, kept: list[int]) -> None:
+        """In a child: nothing of the template's business is its own."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        kernel.close_all_but([fd for fd in kept if fd])
+
+    # Blanks
+
+    def _lacking(self) -> bytes:
+        """The recipe asked for last, where too few blanks are ready."""
+        if not self._control or not self._blanks:
+            return b""
+        recipe = next(reversed(self._blanks))
+        return recipe if len(self._blanks[recipe]) < _AHEAD else b""
+
+    def _refill(self, recipe: bytes) -> None:
+        try:
+            self._blanks[recipe].append(self._fork_blank(recipe))
+        except OSError:
+            # Told to the owner when it asks; no reason to try again and again until then.
+            del self._blanks[recipe]
+
+    def _end_blanks(self, recipes: set[bytes]) -> None:
+        for recipe in recipes:
+            for box in self._blanks.pop(recipe):
+                box.sock.close()
+                os.kill(box.pid, signal.SIGKILL)
+
+    # Ends
+
+    def _reap(self) -> None:
+        try:
+            while os.read(self._wake, 1 << 12):
                 pass
+        except BlockingIOError:
+            pass
+        try:
+            while pid := os.waitpid(-1, os.WNOHANG)[0]:
+                if box := self._boxes.pop(pid, None):
+                    self._ended_one(box)
+        except ChildProcessError:
+            pass
+
+    def _ended_one(self, box: _Box) -> None:
+        if box.other is not None:
+            self._users.give_back(box.other)
+        if box.state:
+            # The owner removes what it has; unless it ends first.
+            self._ended.append(box)
+            return
+        box.clean_up()
+        for recipe, blanks in list(self._blanks.items()):
+            if box in blanks:
+                # It could not be made: the next that is asked for tells why.
+                del self._blanks[recipe]
+
+    def _uncleaned(self) -> list[_Box]:
+        """What has ended and is still there: its owner may look at what was changed."""
+        self._ended = [box for box in self._ended if os.path.lexists(box.state)]
+        return self._ended
+
+    def end(self) -> None:
+        """Take everything along, once the owner has gone."""
+        for pid in self._boxes:
+            os.kill(pid, signal.SIGKILL)
+        for pid in self._boxes:
+            os.waitpid(pid, 0)
+        for box in (*self._boxes.values(), *self._ended):
+            box.clean_up()
+
+
+def _receive(control: _socket.socket) -> tuple[bytes, list[int]]:
+    """The next message with the descriptors that came along; an empty one where the owner sends no more."""
+    data, ancillary, _, _ = control.recvmsg(MESSAGE_BYTES, _socket.CMSG_SPACE(8), _socket.MSG_CMSG_CLOEXEC)
+    fds = [fd for _, _, raw in ancillary for fd in struct.unpack(f"{len(raw) // 4}i", raw)]
+    return data, fds

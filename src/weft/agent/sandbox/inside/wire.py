@@ -42,8 +42,7 @@ def receive(sock: Channel) -> Value:
     (length,) = struct.unpack(">I", _exactly(sock, 4))
     if length > MAX_FRAME_BYTES:
         raise Closed
-    value, _ = _unpack(_exactly(sock, length), 0)
-    return value
+    return unpack(_exactly(sock, length))
 
 
 def _exactly(sock: Channel, count: int) -> bytes:
@@ -107,6 +106,11 @@ _SIZED = {
     **dict.fromkeys((0xC5, 0xDA, 0xDC, 0xDE), ">H"),
     **dict.fromkeys((0xC6, 0xDB, 0xDD, 0xDF), ">I"),
 }
+
+
+def unpack(data: bytes) -> Value:
+    """The value of MessagePack."""
+    return _unpack(data, 0)[0]
 
 
 def _unpack(data: bytes, at: int) -> tuple[Value, int]:

@@ -1,0 +1,74 @@
+"""An executor in namespaces of its own: taken from the template, and ended with its first process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Mapping
+
+from weft.agent.sandbox import template
+from weft.agent.sandbox.inside import cgroups
+from weft.agent.sandbox.inside.keeper import clean_up
+from weft.agent.sandbox.keeper import StartFailed
+from weft.agent.sandbox.provider import SandboxFailed
+from weft.agent.sandbox.wire import GRACE_S, Stream
+
+
+class Confined(Stream):
+    """The first process of a namespace of processes: when it ends, so have all others in it."""
+
+    def __init__(
+        self,
+        python: str,
+        recipe: bytes,
+        state: str,
+        first: int | None = None,
+        owner: tuple[int, int] | None = None,
+    ) -> None:
+        """As `template.take_blank`, or `StartFailed`. Makes the folder `state`, which goes with it."""
+        try:
+            blank = template.take_blank(python, recipe, state, first, owner)
+        except template.CannotFork as error:
+            raise StartFailed("namespaces", f"{error}") from error
+        except OSError as error:
+            raise StartFailed("template", f"{error}") from error
+        super().__init__(blank.sock)
+        self.pid, self.other, self.state = blank.pid, blank.other, state
+        self.bounded = False
+        self._pidfd, self._group = blank.pidfd, blank.group
+        self._closed = False
+        try:
+            os.mkdir(state, 0o700)
+        except BaseException:
+            self.close()
+            raise
+
+    def begin(self, order: Mapping[str, object]) -> None:
+        """Have the sandbox completed and wait until it is ready; else close, and raise `StartFailed`."""
+        try:
+            self.send(order)
+            reply = self.receive(GRACE_S)
+        except (SandboxFailed, OSError) as error:
+            self.close()
+            raise StartFailed("executor", f"{error}") from error
+        if not reply.ready:
+            self.close()
+            raise StartFailed(reply.failed or "executor", reply.reason)
+        self.bounded = reply.bounded
+
+    def close(self) -> None:
+        """Kill all that is inside, wait for its end, and remove its state."""
+        if self._closed:
+            return
+        self._closed = True
+        self._sock.close()
+        # An owner that is another user since may not; without its socket the inside ends all the same.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        ended = select.poll()
+        ended.register(self._pidfd, select.POLLIN)
+        ended.poll(GRACE_S * 1_000)
+        os.close(self._pidfd)
+        clean_up({"cgroups": cgroups.named(self._group), "state": self.state})
