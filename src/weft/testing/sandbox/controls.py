@@ -37,7 +37,7 @@ def run_control(outside: Outside, attempt: Attempt) -> tuple[Verdict, str]:
         text = Path(inspect.getfile(scratch)).read_text()
         there = [sys.executable, "-I", "-S", "-c", text, LINK_LOCAL, str(outside.port)]
         command = [*_NEW_NAMESPACES, *there, *command]
-    folder = outside.workspace / "ground"
+    folder = outside.workspace / attempt.name
     folder.mkdir()
     done = subprocess.run(
         [*_AS_A_CHILD, *command],
