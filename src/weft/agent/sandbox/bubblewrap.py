@@ -97,7 +97,7 @@ class Bubblewrap:
             total = {Promise.TOTAL_MEMORY} if "memory" in groups else set()
             return Started(executor, pair, root, REQUIRED | total)
 
-        return Session(root=root, start=start, limits=limits)
+        return Session(root=root, start=start, limits=limits, shown=readable)
 
 
 def _walls(

@@ -78,6 +78,7 @@ class Namespaces:
             root=root,
             start=lambda: self._start(kit),
             limits=limits,
+            shown=readable,
         )
 
     def _start(self, kit: _Kit) -> Started:
