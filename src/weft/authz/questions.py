@@ -20,7 +20,7 @@ from weft.authz.lists import (
     named_users,
     reachable_objects,
 )
-from weft.authz.mirror.mirror import Mirror, Mirrored
+from weft.authz.mirror.mirror import Mirror
 from weft.authz.moments import Moments, expired
 from weft.authz.plan import Plan, Userset
 from weft.authz.request import Request
@@ -89,7 +89,7 @@ class Questions:
         self._moments = Moments(store, clock, window_s)
         self._plans: dict[int, Plan] = {}
         self._walks: dict[tuple[int, bytes], Candidates] = {}
-        self._mirror = Mirror(store.numbered()) if serving.mirror and isinstance(store, Mirrored) else None
+        self._mirror = Mirror.of(store, serving)
         self._compiled: CompiledChecks | None = None
         if self._mirror is not None and serving.compiled:
             self._compiled = CompiledChecks(self._mirror, self._moments, self._plan, clock, max_depth)

@@ -15,7 +15,8 @@ from weft.authz.mirror.load import Loader
 from weft.authz.mirror.memory import Meter
 from weft.authz.mirror.numbers import Numbers
 from weft.authz.mirror.views import View
-from weft.authz.store import RevisionGone
+from weft.authz.serving.settings import Serving
+from weft.authz.store import RevisionGone, TupleStore
 from weft.core.errors import WeftError
 from weft.core.telemetry import AUTHZ_MIRROR_BYTES, AUTHZ_MIRROR_EVENTS, SILENT, Recorder, logger
 
@@ -26,7 +27,6 @@ __all__ = ["Listener", "Mirror", "MirrorStats", "Mirrored", "RowChange", "View"]
 
 T = TypeVar("T")
 State = Literal["loading", "ready", "off"]
-_BUDGET_BYTES: Final = 4 << 30
 _SLICE_ROWS: Final = 1_000
 """Applied at once: a question that comes meanwhile waits for a few milliseconds."""
 _SMALL_ROWS: Final = 2_000
@@ -74,7 +74,11 @@ class Mirror:
     """Methods may be called from any thread."""
 
     def __init__(
-        self, store: NumberedStore, *, budget_bytes: int = _BUDGET_BYTES, telemetry: Recorder = SILENT
+        self,
+        store: NumberedStore,
+        *,
+        budget_bytes: int = Serving().mirror_bytes,
+        telemetry: Recorder = SILENT,
     ) -> None:
         self.numbers = Numbers(store)
         self.state: State = "loading"
@@ -91,6 +95,13 @@ class Mirror:
         self._background: Thread | None = None
         self._asked = False
         self._stop = Event()
+
+    @classmethod
+    def of(cls, store: TupleStore, serving: Serving) -> Mirror | None:
+        """The mirror of a store that can have one, unless it is switched off."""
+        if not serving.mirror or not isinstance(store, Mirrored):
+            return None
+        return cls(store.numbered(), budget_bytes=serving.mirror_bytes)
 
     @property
     def bytes_used(self) -> int:
@@ -178,6 +189,7 @@ class Mirror:
             commits = self._new(live)
         except RevisionGone:
             self._drop("loading", "lost")
+            self.numbers.forget()
             self._begin()
             return False
         for commit in commits:

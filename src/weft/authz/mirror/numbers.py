@@ -36,6 +36,10 @@ class Texts(dict[str, int]):
             self.clear()
         self[text] = number
 
+    def forget(self) -> None:
+        self.clear()
+        self._before = {}
+
 
 class Numbers:
     """Texts to numbers and back. A number never changes, so what was found is kept.
@@ -101,6 +105,13 @@ class Numbers:
     def id_of(self, number: int) -> str:
         """The id of an object, or of a userset's object; `*` for a wildcard."""
         return self._store.id_of(number & ((1 << USERSET_SHIFT) - 1)) if number & SERIAL_MASK else "*"
+
+    def forget(self) -> None:
+        """The store may have become another one."""
+        for texts in (self.object_texts, self.user_texts):
+            texts.forget()
+        self._names, self._names_of = {"": 0}, {0: ""}
+        self._unknown = -1, set()
 
     def _name(self, name: str) -> int | None:
         number = self._names.get(name)
