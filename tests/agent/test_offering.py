@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from weft.agent import Agent, Answer, RunResult
-from weft.agent.events import AnyEvent, Decided, ToolFinished
+from weft.agent import Agent, Answer, Budgets, RunResult
+from weft.agent.events import AnyEvent, Decided, ToolFinished, Verified
 from weft.agent.models.scripted import ScriptedCall
 from weft.agent.offering import Remedy
 from weft.agent.policy import (
@@ -69,7 +69,8 @@ class World:
         given_options = {"approve": approve, "verify": "true", "session_store": self.store} | options
         agent = Agent.open(
             self.root,
-            model=scripted(*[step(each) for each in calls], step(say="Done.")),
+            model=scripted(*[step(each) for each in calls], *[step(say="Done.")] * 3),
+            budgets=Budgets(steps=len(calls) + 1),
             **given_options,  # type: ignore[arg-type]
         )
         return agent.run("do it")
@@ -204,6 +205,19 @@ def test_a_file_of_the_workspace_that_cannot_be_read_is_the_commands_own_busines
 def test_a_command_that_succeeds_all_the_same_is_not_asked_about(world: World) -> None:
     world.run(f"cat {world.data} || true")
     assert world.asked == []
+
+
+def test_a_verification_gets_what_it_lacked_as_a_command_does(world: World) -> None:
+    verify = f"cat {world.data} && echo > verified.txt"
+    result = world.run(f"cat {world.data}", verify=verify, answers=[ONCE, SESSION])
+    assert result.ok
+    assert world.wanted == [("see", str(world.data))] * 2
+    verified = next(event for event in result.events if isinstance(event, Verified))
+    assert verified.output.startswith("the data.csv")
+    assert [file.path for file in verified.saved] == ["verified.txt"]
+    refused = world.run("true", verify=verify, approve=None)
+    assert not refused.ok
+    assert "nobody is there to ask" in str(refused.events)
 
 
 # The network, and what else only the outside has.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 from types import TracebackType
@@ -13,7 +13,7 @@ from typing import Final, Literal, Self
 import msgspec
 
 from weft.agent.checkpoints import Checkpoints
-from weft.agent.events import AnyEvent, Decided, SavedFile, ToolFinished
+from weft.agent.events import AnyEvent, Decided, SavedFile, ToolFinished, Verified
 from weft.agent.gate import Gate, NeedsPerson
 from weft.agent.models.protocol import ToolCall
 from weft.agent.offering import NOTHING, Elsewhere, Offers, Remedy
@@ -21,6 +21,8 @@ from weft.agent.policy import Access, Resource
 from weft.agent.sandbox import SandboxFailed
 from weft.agent.timing import Stopwatch
 from weft.agent.tools.protocol import Observation, Tool, Toolbox, ToolContext
+from weft.agent.tools.reports import summarise
+from weft.agent.tools.running import ended, run_in
 from weft.core.errors import WeftError
 
 _PARALLEL_CALLS: Final = 8
@@ -140,6 +142,28 @@ class CallRunner:
                 refused.append(decided)
         return refused
 
+    def verify(self, step: int, command: str, notes: Sequence[str]) -> Iterator[Decided | Verified]:
+        """Run what has to succeed, and again with what it lacked, as calls are; `Verified` comes last."""
+
+        def attempt(remedy: Remedy) -> _Tried:
+            with self._stopwatch.phase("verification"), self._elsewhere.box(remedy) as box:
+                result = run_in(box, command, self._context.deadline_s)
+            seen = ended(command, result, "")
+            text = summarise(result.output, result.exit_code)
+            return _Tried(msgspec.structs.replace(seen, text=text), result.duration_s)
+
+        tried = yield from self._with_what_it_lacks(step, "", "verification", attempt, NOTHING)
+        assert tried.seen.command is not None
+        yield Verified(
+            step=step,
+            command=command,
+            ok=tried.seen.ok,
+            output="\n".join([*notes, tried.seen.text]),
+            exit_code=tried.seen.command.exit_code,
+            duration_s=tried.duration_s,
+            saved=self.save(),
+        )
+
     def save(self) -> tuple[SavedFile, ...]:
         """All changes so far, kept with the session."""
         with self._stopwatch.phase("sandbox"):
@@ -186,18 +210,33 @@ class CallRunner:
 
     def _carry_out(self, step: int, ready: _Ready) -> Iterator[Decided | ToolFinished]:
         """Run a call, and again with what it lacked where the policy or a person lets it."""
-        call, remedy, notes = ready.call, ready.remedy, list[str]()
-        tried = self._try(step, ready, remedy)
+
+        def attempt(remedy: Remedy) -> _Tried:
+            return self._try(step, ready, remedy)
+
+        tried = yield from self._with_what_it_lacks(
+            step, ready.call.id, ready.call.name, attempt, ready.remedy
+        )
+        yield self._finished(step, ready, tried)
+
+    def _with_what_it_lacks(
+        self, step: int, call_id: str, tool: str, attempt: Callable[[Remedy], _Tried], remedy: Remedy
+    ) -> Generator[Decided, None, _Tried]:
+        """Attempts with ever more remedies, until one succeeds or there is nothing more to be had."""
+        tried, notes = attempt(remedy), list[str]()
         for _ in range(_MAX_TRIES):
             command, lacked = tried.seen.command, tried.seen.lacked
             if tried.seen.ok or command is None or not lacked or remedy.outside:
                 break
-            decided, more = self._offers.ask(step, call.id, call.name, command.command, lacked, remedy)
+            decided, more = self._offers.ask(step, call_id, tool, command.command, lacked, remedy)
             yield from decided
             if more is None:
                 notes = [f"[{each.reason}]" for each in decided]
                 break
-            again = self._try(step, ready, more)
+            try:
+                again = attempt(more)
+            except WeftError as error:
+                again = _Tried(Observation(str(error), ok=False), 0.0)
             if again.seen.command is None:
                 notes = [f"[it could not run {more}: {again.seen.text}]"]
                 break
@@ -205,9 +244,7 @@ class CallRunner:
         if remedy != NOTHING and tried.seen.command:
             notes.insert(0, f"[it ran {remedy}]")
         text = "\n".join([tried.seen.text, *notes])
-        yield self._finished(
-            step, ready, _Tried(msgspec.structs.replace(tried.seen, text=text), tried.duration_s)
-        )
+        return _Tried(msgspec.structs.replace(tried.seen, text=text), tried.duration_s)
 
     def _through_links(self, accesses: Sequence[Access]) -> list[Access]:
         """The accesses, and for a file that links lead elsewhere also the access to where they lead."""
@@ -224,14 +261,14 @@ class CallRunner:
         return self._finished(step, ready, self._try(step, ready, NOTHING))
 
     def _try(self, step: int, ready: _Ready, remedy: Remedy) -> _Tried:
+        context = msgspec.structs.replace(self._context, call=f"{step}.{ready.call.id}")
         with self._stopwatch.phase("tools") as span:
             try:
                 with self._elsewhere.box(remedy) as box:
-                    context = msgspec.structs.replace(self._context, call=f"{step}.{ready.call.id}", box=box)
-                    seen = ready.tool.run(ready.arguments, context)
+                    seen = ready.tool.run(ready.arguments, msgspec.structs.replace(context, box=box))
+            except SandboxFailed:
+                raise
             except WeftError as error:
-                if isinstance(error, SandboxFailed) and remedy == NOTHING:
-                    raise
                 seen = Observation(str(error), ok=False)
         return _Tried(seen, span.so_far_s())
 

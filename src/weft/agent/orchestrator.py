@@ -24,7 +24,6 @@ from weft.agent.events import (
     LoopFound,
     PersonSaid,
     SessionEnded,
-    Verified,
 )
 from weft.agent.interrupting import Interruption, Stop
 from weft.agent.loops import TIMES
@@ -44,8 +43,6 @@ from weft.agent.state import (
 )
 from weft.agent.timing import Stopwatch
 from weft.agent.tools.conversation import AskUser
-from weft.agent.tools.reports import summarise
-from weft.agent.tools.running import run_in
 from weft.core.errors import LimitExceeded
 
 Compactor = Callable[[State, Sequence[AnyEvent], int, Keep], Compacted]
@@ -162,20 +159,9 @@ class Orchestrator:
         undone = self._runner.undo_refused(step)
         for decided in undone:
             self._happened(decided)
-        with self._stopwatch.phase("verification"):
-            result = run_in(self._box, command, self._budgets.command_s)
         notes = [f"`{decided.access.resource.name}` was put back: {decided.reason}" for decided in undone]
-        self._happened(
-            Verified(
-                step=step,
-                command=command,
-                ok=result.exit_code == 0 and not result.timed_out,
-                output="\n".join([*notes, summarise(result.output, result.exit_code)]),
-                exit_code=result.exit_code,
-                duration_s=result.duration_s,
-                saved=self._runner.save(),
-            )
-        )
+        for event in self._runner.verify(step, command, notes):
+            self._happened(event)
 
     def _end(self, ok: bool, reason: str) -> None:
         diff = ""

@@ -113,7 +113,7 @@ class RunCommand:
             number = self._running.start(context.box, arguments.command)
             return self._running.look(number, 1.0, False, context.outputs)
         result = run_in(context.box, arguments.command, min(arguments.timeout_s, context.deadline_s))
-        return _ended(observed(arguments.command, result, context.outputs.shown(result.output)), result)
+        return ended(arguments.command, result, context.outputs.shown(result.output))
 
 
 class CommandOutputArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -158,7 +158,7 @@ class RunTests:
         command = self._command(arguments)
         result = run_in(context.box, command, context.deadline_s)
         text = summarise(result.output, result.exit_code, context.outputs.shown)
-        return _ended(observed(command, result, text), result)
+        return ended(command, result, text)
 
     def _command(self, arguments: RunTestsArguments) -> str:
         if self._test_command is None:
@@ -183,6 +183,6 @@ def observed(command: str, result: Result, text: str) -> Observation:
     return Observation("\n".join([text.rstrip("\n"), *lacked, status]).lstrip("\n"), ok, command=use)
 
 
-def _ended(observation: Observation, result: Result) -> Observation:
-    """A command that has ended, and that could be run again with what it lacked."""
-    return msgspec.structs.replace(observation, lacked=result.denied)
+def ended(command: str, result: Result, text: str) -> Observation:
+    """The same of one that has ended, and that could be run again with what it lacked."""
+    return msgspec.structs.replace(observed(command, result, text), lacked=result.denied)
