@@ -100,12 +100,22 @@ class Launched(Keeper):
 
 
 def guest(
-    workspace: str, environment: Mapping[str, str], rlimits: Mapping[str, int], uid: int | None
+    workspace: str,
+    environment: Mapping[str, str],
+    rlimits: Mapping[str, int],
+    uid: int | None = None,
+    *,
+    remote: bool = False,
 ) -> dict[str, Any]:
-    """What `inside/guest.py` is told; `uid` is who it becomes, where it starts as root."""
+    """What `inside/guest.py` is told.
+
+    `uid` is who it becomes, where it starts as root. `remote` says that the workspace is where the host does
+    not see it (`inside/remote.py`); the variables there are those of the image and of `environment`.
+    """
     return {
         "workspace": workspace,
         "environment": dict(environment),
         "rlimits": dict(rlimits),
         "uid": uid,
+        "remote": remote,
     }

@@ -34,9 +34,15 @@ class Refused(Exception):
         self.kind = kind
 
 
-def serve(sock: wire.Channel, workspace: str, environment: dict[str, str]) -> None:
-    """Answer one request after the other until the host closes the socket."""
+def serve(
+    sock: wire.Channel,
+    workspace: str,
+    environment: dict[str, str],
+    more: dict[str, Callable[[Any], dict[str, object]]] | None = None,
+) -> None:
+    """Answer one request after the other until the host closes the socket; `more` are further requests."""
     executor = _Executor(sock, workspace, environment)
+    executor.requests.update(more or {})
     while True:
         executor.wait_for_request()
         request: Any = wire.receive(sock)
@@ -83,7 +89,7 @@ class _Executor:
         self._environment = environment
         self._null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         self._jobs = jobs.Jobs(sock.fileno(), self._end_others)
-        self._requests: dict[str, Callable[[Any], dict[str, object]]] = {
+        self.requests: dict[str, Callable[[Any], dict[str, object]]] = {
             "run": self._run,
             "read": self._read,
             "write": self._write,
@@ -106,7 +112,7 @@ class _Executor:
             pass
 
     def answer(self, request: Any) -> dict[str, object]:
-        return self._requests[request["op"]](request)
+        return self.requests[request["op"]](request)
 
     def wait_for_request(self) -> None:
         self._jobs.wait_for_request()
@@ -242,11 +248,11 @@ class _Executor:
 
     def _stat(self, request: Any) -> dict[str, object]:
         found = os.lstat(self._path(request))
-        return _entry(b"", found)
+        return described(b"", found)
 
     def _list(self, request: Any) -> dict[str, object]:
         with os.scandir(self._path(request)) as entries:
-            found = [_entry(each.name, each.stat(follow_symlinks=False)) for each in entries]
+            found = [described(each.name, each.stat(follow_symlinks=False)) for each in entries]
         return {"entries": sorted(found, key=lambda entry: entry["name"])}
 
     def _delete(self, request: Any) -> dict[str, object]:
@@ -279,7 +285,8 @@ class _Executor:
         return {"data": os.path.relpath(path, inside) if within else path}
 
 
-def _entry(name: bytes, found: os.stat_result) -> dict[str, Any]:
+def described(name: bytes, found: os.stat_result) -> dict[str, Any]:
+    """What the host is told of a path."""
     return {
         "name": name,
         "kind": _KINDS.get(stat.S_IFMT(found.st_mode), "other"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from . import confine, executor, kernel, wire
+from . import confine, executor, kernel, remote, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,20 +42,37 @@ def main() -> None:
     pipes = Pipes()
     try:
         spec: Any = wire.receive(pipes)
+        if spec["remote"]:
+            # An image's own variables, without those by which a cluster announces itself.
+            own = {name: text for name, text in os.environ.items() if not name.startswith("KUBERNETES_")}
+            spec["environment"] = {**own, **spec["environment"]}
         _confine(spec)
     except BaseException as error:
         wire.send(pipes, {"failed": "confinement", "reason": f"{type(error).__name__}: {error}"})
         os._exit(1)
     try:
-        wire.send(pipes, {"ready": True, "count": _memory_bound()})
-        executor.serve(pipes, spec["workspace"], spec["environment"])
+        held = "landlock" if kernel.landlock_abi() else ""
+        wire.send(pipes, {"ready": True, "count": _memory_bound(), "kind": held})
+        more = remote.Workspace(spec["workspace"]).requests() if spec["remote"] else None
+        executor.serve(pipes, spec["workspace"], spec["environment"], more)
     except (wire.Closed, OSError):
         pass
+    if spec["remote"]:
+        _leave_nothing(spec["workspace"])
     os._exit(0)
 
 
+def _leave_nothing(workspace: str) -> None:
+    """What the host cannot delete is deleted before the end is seen there."""
+    from . import keeper
+
+    executor.end_children()
+    for path in (workspace, "/tmp", "/dev/shm"):
+        keeper.remove_tree(path)
+
+
 def _memory_bound() -> int:
-    """What the control group of all that is inside allows, in bytes; the largest number where none is seen."""
+    """The memory of all that is inside, as its control group bounds it; a huge number where none is seen."""
     for path in _MEMORY:
         try:
             with open(path) as file:
@@ -77,6 +94,8 @@ def _confine(spec: Any) -> None:
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     confine.renounce()
-    devices = [path for path in _DEVICES if os.path.exists(path)]
-    confine.landlock([spec["workspace"], "/tmp", "/dev/shm"], devices)
+    # The host looks at its own kernel; that of another machine is known here only.
+    if kernel.landlock_abi() or not spec["remote"]:
+        devices = [path for path in _DEVICES if os.path.exists(path)]
+        confine.landlock([spec["workspace"], "/tmp", "/dev/shm"], devices)
     confine.filter_calls()
