@@ -28,9 +28,10 @@ def prove(point: Point, checks: Sequence[Check], context: Mapping[str, Any], now
     """What can be proven of each check."""
     if not checks:
         return []
+    if context:
+        canonical_json({**context})
     if any(map(_CONTEXTUAL, checks)) or any(map(_CONTEXT, checks)):
         return _prove_each(point, checks, context, now_us)
-    canonical_json(dict(context))
     if len(set(map(_OBJECT, checks))) == len(set(map(_RELATION, checks))) == 1:
         return _prove_users(point, checks, context, now_us)
     groups: dict[tuple[str | ObjectRef, str], list[int]] = {}
@@ -54,23 +55,37 @@ def _prove_each(
     walks: dict[tuple[int, str], Walk] = {}
     objects, users = point.view.numbers.object_texts.get, point.view.numbers.user_texts.get
     for check in checks:
-        if check.contextual_tuples:
-            proofs.append(None)
-            continue
-        object_, user = objects(check.object), users(check.user)  # type: ignore[arg-type]
-        if object_ is None or user is None:
-            numbers = point.numbers(check.object, check.user)
-            if numbers is None:
-                proofs.append(None)
-                continue
-            object_, user = numbers
-        whole = canonical_json({**context, **check.context}) if check.context else ""
-        given = {**context, **check.context} if whole else context
-        walk = walks.get((user, whole))
-        if walk is None:
-            walk = walks[user, whole] = point.walk(given, now_us)
-        proofs.append(point.ask(object_, check.relation, user, given, walk))
+        proof = None
+        if not check.contextual_tuples:
+            object_, user = objects(check.object), users(check.user)  # type: ignore[arg-type]
+            if object_ is None or user is None:
+                object_, user = point.numbers(check.object, check.user) or (None, None)
+            if object_ is not None and user is not None:
+                program = point.program(check.relation, object_, user)
+                if program is not None:
+                    walk = None
+                    if not program.bare:
+                        walk = _walk(point, walks, user, check, context, now_us)
+                    proof = point.run(program, object_, user, walk)
+        proofs.append(proof)
     return proofs
+
+
+def _walk(
+    point: Point,
+    walks: dict[tuple[int, str], Walk],
+    user: int,
+    check: Check,
+    context: Mapping[str, Any],
+    now_us: int,
+) -> Walk:
+    """The walk of those checks that are about the same user in the same context."""
+    own = {**context, **check.context} if check.context else context
+    key = user, canonical_json({**own}) if check.context else ""
+    walk = walks.get(key)
+    if walk is None:
+        walk = walks[key] = point.walk(own, now_us)
+    return walk
 
 
 def _prove_users(

@@ -38,15 +38,8 @@ class Point:
         self._clock = clock
         self.max_depth = max_depth
 
-    def ask(
-        self,
-        object_: int,
-        relation: str,
-        user: int,
-        context: Mapping[str, Any],
-        walk: Walk | None = None,
-    ) -> Proof:
-        """Whether the user is in the relation on the object; a walk is one that asked about the same user."""
+    def ask(self, object_: int, relation: str, user: int, context: Mapping[str, Any]) -> Proof:
+        """Whether the user is in the relation on the object."""
         try:
             program = self._ready[relation, object_ >> NAMESPACE_SHIFT, user >> NAMESPACE_SHIFT]
         except KeyError:
@@ -55,8 +48,12 @@ class Point:
             return None
         if program.bare:
             return program.ask(object_, user, _NO_WALK)
+        return self.run(program, object_, user, self.walk(context))
+
+    def run(self, program: Program, object_: int, user: int, walk: Walk | None) -> Proof:
+        """What a program says; a bare one needs no walk."""
         try:
-            return program.ask(object_, user, walk or self.walk(context))
+            return program.ask(object_, user, walk or _NO_WALK)
         except RecursionError:
             return None
 
