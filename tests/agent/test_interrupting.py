@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,50 @@ def test_a_reply_that_was_closed_half_way_is_not_on_record(repository: Path) -> 
     result = agent.run("mend it")
     assert not result.ok
     assert not any(isinstance(event, ModelReplied) for event in result.events)
+
+
+def once(there: Path, then: Callable[[], object]) -> threading.Thread:
+    """Does something as soon as the file is there."""
+
+    def wait() -> None:
+        until_s = time.monotonic() + 20
+        while not there.exists() and time.monotonic() < until_s:
+            time.sleep(0.01)
+        then()
+
+    person = threading.Thread(target=wait)
+    person.start()
+    return person
+
+
+@pytest.mark.parametrize("where", ["command", "verification", "a signal's handler"])
+def test_a_command_that_runs_does_not_hold_up_an_interruption(
+    repository: Path, tmp_path: Path, where: str
+) -> None:
+    up = tmp_path / "up"
+    slow = f"echo half > half.txt; if [ -e {up} ]; then echo whole > half.txt; else touch {up}; sleep 60; fi"
+    first = step(say="done") if where == "verification" else step(call("run_command", command=slow))
+    model = scripted(step(call("write_file", path="kept.txt", content="kept")), first, step(say="done"))
+    verify = slow if where == "verification" else "true"
+    agent = Agent.open(repository, model=model, sandbox=Unconfined(), verify=verify)
+    by_signal = partial(signal.pthread_kill, threading.get_ident(), signal.SIGUSR1)
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: agent.interrupt())
+    began_s = time.monotonic()
+    try:
+        person = once(up, by_signal if where == "a signal's handler" else agent.interrupt)
+        stopped = agent.run("mend it")
+        person.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert time.monotonic() - began_s < 30
+    assert stopped.reason == "interrupted: the person asked to stop"
+    assert isinstance(stopped.events[-1], Interrupted)
+    assert "kept.txt" in stopped.diff
+    assert "half.txt" not in stopped.diff
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("weft-tool")]
+    resumed = agent.resume(stopped.session)
+    assert resumed.ok
+    assert "+whole" in resumed.diff
 
 
 class LookArguments(msgspec.Struct, frozen=True):

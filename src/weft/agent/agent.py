@@ -11,7 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from weft.agent.asking import OneModel
-from weft.agent.checkpoints import not_yet_made
+from weft.agent.checkpoints import diff_of, not_yet_made
 from weft.agent.compaction import by_structure
 from weft.agent.context import CodeIndex
 from weft.agent.driving import Drive, Setup
@@ -29,7 +29,6 @@ from weft.agent.replay import Answers, Replayed, originals, questions
 from weft.agent.routing import Router
 from weft.agent.sandbox import Sandbox, SandboxProvider
 from weft.agent.sandbox.unconfined import Unconfined
-from weft.agent.secrets import redact
 from weft.agent.session import Session, SessionStore
 from weft.agent.state import Budgets, State
 from weft.agent.timing import Stopwatch
@@ -212,7 +211,8 @@ class Agent:
             return self._drive(setup, again, land=False)
 
     def interrupt(self) -> None:
-        """Stop the running session, also one that waits for a model, at its next event; from any thread."""
+        """Stop the running session at its next event, from any thread. A model or a command that it waits for
+        is broken off, and what the command half did is dropped."""
         self._setup.interruption.ask()
 
     def _check_workspace(self, session: Session) -> None:
@@ -240,7 +240,7 @@ class Agent:
             except WeftError as error:
                 error.fields.setdefault("session", session.id)
                 raise
-            diff = state.ended.diff if state.ended else redact(box.diff())
+            diff = state.ended.diff if state.ended else diff_of(self.sessions, session.id, state.saved)
             if land and state.ended and state.ended.ok and not state.landed:
                 drive.land()
         return self._result(session, State(session.events), diff, stopwatch.seconds())

@@ -15,6 +15,7 @@ import msgspec
 from weft.agent.checkpoints import Checkpoints
 from weft.agent.events import AnyEvent, Decided, SavedFile, ToolFinished, Verified
 from weft.agent.gate import Gate, NeedsPerson
+from weft.agent.interrupting import Interruption
 from weft.agent.models.protocol import ToolCall
 from weft.agent.offering import NOTHING, Elsewhere, Offers, Remedy
 from weft.agent.policy import Access, Resource
@@ -70,7 +71,9 @@ class CallRunner:
         stopwatch: Stopwatch,
         offers: Offers,
         elsewhere: Elsewhere,
+        interruption: Interruption,
     ) -> None:
+        self._interruption = interruption
         self._offers = offers
         self._elsewhere = elsewhere
         self._toolbox = toolbox
@@ -146,7 +149,11 @@ class CallRunner:
         """Run what has to succeed, and again with what it lacked, as calls are; `Verified` comes last."""
 
         def attempt(remedy: Remedy) -> _Tried:
-            with self._stopwatch.phase("verification"), self._elsewhere.box(remedy) as box:
+            with (
+                self._stopwatch.phase("verification"),
+                self._elsewhere.box(remedy) as box,
+                self._interruption.ending_commands(box),
+            ):
                 result = run_in(box, command, self._context.deadline_s)
             seen = ended(command, result, "")
             text = summarise(result.output, result.exit_code)
@@ -264,7 +271,7 @@ class CallRunner:
         context = msgspec.structs.replace(self._context, call=f"{step}.{ready.call.id}")
         with self._stopwatch.phase("tools") as span:
             try:
-                with self._elsewhere.box(remedy) as box:
+                with self._elsewhere.box(remedy) as box, self._interruption.ending_commands(box):
                     seen = ready.tool.run(ready.arguments, msgspec.structs.replace(context, box=box))
             except SandboxFailed:
                 raise

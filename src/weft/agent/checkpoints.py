@@ -12,8 +12,9 @@ import msgspec
 from weft.agent.events import SavedFile
 from weft.agent.sandbox import Change, Sandbox
 from weft.agent.sandbox.changes import Content, content_at, folder
+from weft.agent.sandbox.diff import unified
 from weft.agent.secrets import redact
-from weft.agent.session import Session
+from weft.agent.session import Session, SessionStore
 from weft.core.errors import Conflict, Unavailable
 
 _EXECUTABLE = 0o100
@@ -79,6 +80,20 @@ class Checkpoints:
             self._session.store.save_file(self._session.id, content.data)
             self._stored.add(digest)
         return digest
+
+
+def diff_of(store: SessionStore, session: str, saved: Iterable[SavedFile]) -> str:
+    """The saved changes as `git diff` writes them, without secrets."""
+
+    def content(digest: str | None, mode: int) -> Content | None:
+        return None if digest is None else Content(mode, store.file(session, digest))
+
+    return redact(
+        unified(
+            Change(file.path, content(file.before, file.before_mode), content(file.digest, file.mode))
+            for file in saved
+        )
+    )
 
 
 def shown(path: str) -> str:

@@ -172,7 +172,9 @@ class Drive:
         checkpoints = Checkpoints(session, setup.workspace)
         offers = Offers(gate, self._box, setup.workspace)
         elsewhere = Elsewhere(self._open_box, self._box, checkpoints, gate)
-        with CallRunner(toolbox, gate, context, checkpoints, stopwatch, offers, elsewhere) as runner:
+        with CallRunner(
+            toolbox, gate, context, checkpoints, stopwatch, offers, elsewhere, setup.interruption
+        ) as runner:
             asker = Asker(
                 router=setup.router,
                 toolbox=toolbox,

@@ -1,9 +1,14 @@
-"""How a person stops a session: at its next event, and at once where a model is waited for."""
+"""How a person stops a session: at its next event, and at once where a model or a command is waited for."""
 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from weft.agent.sandbox import Sandbox
 
 
 class Stop(Exception):  # an interruption is no error
@@ -49,3 +54,15 @@ class Interruption:
         finally:
             del self._ends[key]
         self.check()
+
+    @contextlib.contextmanager
+    def ending_commands(self, box: Sandbox) -> Iterator[None]:
+        """Close the sandbox as soon as a person asks to stop, with all that runs in it: what was half done
+        there is on no record, and a session that is resumed begins its call anew in another one."""
+
+        def end() -> None:
+            # Whoever asks may have interrupted the one who waits, and would wait for itself.
+            threading.Thread(target=box.close, name="weft-stop", daemon=True).start()
+
+        with self.ending(end):
+            yield

@@ -7,11 +7,6 @@ from typing import Annotated
 
 import typer
 
-from weft.agent.sandbox.changes import Change, Content
-from weft.agent.sandbox.diff import unified
-from weft.agent.secrets import redact
-from weft.agent.session import SessionStore
-from weft.agent.state import State
 from weft.agent.undo import START
 from weft.agent.undo import undo as undo_to
 from weft.cli.agent.options import Data, SessionName, open_sessions, session_id, settings_for, started
@@ -62,17 +57,3 @@ def undo(
     where = f"in the workspace: {', '.join(paths)}" if paths else "nothing had landed in the workspace"
     text = f"session {named} is as it was after step {undone.to_step}; {where}"
     emit(json, {"session": named, "to_step": undone.to_step, "written": paths}, text)
-
-
-def diff_of(store: SessionStore, session: str) -> str:
-    """What the session changed and has not landed."""
-    state = State(store.events(session))
-
-    def content(digest: str | None, mode: int) -> Content | None:
-        return None if digest is None else Content(mode, store.file(session, digest))
-
-    changes = [
-        Change(file.path, content(file.before, file.before_mode), content(file.digest, file.mode))
-        for file in state.saved
-    ]
-    return redact(unified(changes))

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from weft.agent import RunResult
+from weft.agent.checkpoints import diff_of
 from weft.agent.events import Mode
 from weft.agent.session import SessionStore
 from weft.agent.state import State
 from weft.agent.undo import START, undo
 from weft.cli.agent import telling
-from weft.cli.agent.changes import diff_of
 from weft.cli.agent.driving import Driver, opened, spent_text
 from weft.cli.agent.opening import Wanted, models_of
 from weft.cli.agent.options import (
@@ -168,7 +168,8 @@ class _Conversation:
             self._say(task)
 
     def _diff(self, rest: str) -> None:
-        text = diff_of(self._store, self._begun())
+        session = self._begun()
+        text = diff_of(self._store, session, State(self._store.events(session)).saved)
         self._screen.show(diff_lines(text) or [Line("nothing that has not landed")])
 
     def _land(self, rest: str) -> None:
