@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from weft.authz.schema.model import (
     AllowedSubject,
@@ -43,6 +43,17 @@ class Tuples:
     usersets: bool
 
 
+class Group(NamedTuple):
+    """A relation of the groups-only part. Equal for schemas that say the same of it."""
+
+    computed: tuple[str, ...]
+    """Relations of the same object whose users are in it."""
+    named: frozenset[AllowedSubject]
+    """Whom its own tuples may name; none for a permission."""
+    below: frozenset[Userset]
+    """Itself and all relations of the part that lead to its users."""
+
+
 Rule = Rewrite | Tuples
 NOBODY: Final = Nil()
 _ORDER: Final = {Tuples: 0, Self: 0, ComputedUserset: 1, TupleToUserset: 2}
@@ -67,6 +78,12 @@ class Plan:
         from weft.authz.conditions import Conditions
 
         return Conditions(self.schema)
+
+    @cached_property
+    def groups(self) -> dict[Userset, Group]:
+        """The groups-only part: relations that name users and groups alone, and are named as groups. Who is
+        in them is plain reachability, which an index can keep ready."""
+        return {} if self.untyped else _groups(self.schema)
 
     @cached_property
     def reverse(self) -> Reverse:
@@ -208,6 +225,66 @@ def _relations(schema: Schema) -> Iterator[tuple[str, Relation]]:
 
 def _kinds(allowed: tuple[AllowedSubject, ...]) -> list[Kind]:
     return list(dict.fromkeys((a.namespace, a.relation) for a in allowed if not a.wildcard))
+
+
+def _groups(schema: Schema) -> dict[Userset, Group]:
+    """See `Plan.groups`: the greatest fixed point, and of that what some tuple may name as a group."""
+    parts = {
+        (namespace, relation.name): parts
+        for namespace, relation in _relations(schema)
+        if (parts := _unions(relation.rewrite)) is not None
+    }
+    leads: dict[Userset, set[Userset]] = {}
+    for at, (direct, computed) in parts.items():
+        allowed = schema.relation(*at).allowed or () if direct else ()
+        leads[at] = {(at[0], name) for name in computed}
+        leads[at] |= {(subject.namespace, subject.relation) for subject in allowed if subject.relation}
+    while lost := [at for at, following in leads.items() if not following <= leads.keys()]:
+        for at in lost:
+            del leads[at]
+    named = {
+        (subject.namespace, subject.relation)
+        for _, relation in _relations(schema)
+        for subject in relation.allowed or ()
+    }
+    below = {at: _below(at, leads) for at in leads}
+    kept = {at for name in named & leads.keys() for at in below[name]}
+    return {
+        at: Group(
+            tuple(parts[at][1]),
+            frozenset(schema.relation(*at).allowed or ()) if parts[at][0] else frozenset(),
+            below[at],
+        )
+        for at in kept
+    }
+
+
+def _unions(rewrite: Rewrite) -> tuple[bool, list[str]] | None:
+    """Whether there are tuples in a union of tuples and relations of the same object, and those relations."""
+    match rewrite:
+        case This():
+            return True, []
+        case Nil():
+            return False, []
+        case ComputedUserset(name):
+            return False, [name]
+        case Union(children):
+            found = [_unions(child) for child in children]
+            kept = [each for each in found if each is not None]
+            if len(kept) == len(found):
+                return any(direct for direct, _ in kept), [name for _, names in kept for name in names]
+    return None
+
+
+def _below(start: Userset, leads: dict[Userset, set[Userset]]) -> frozenset[Userset]:
+    found: set[Userset] = set()
+    todo = [start]
+    while todo:
+        at = todo.pop()
+        if at not in found:
+            found.add(at)
+            todo += leads[at]
+    return frozenset(found)
 
 
 def _reach(schema: Schema) -> dict[Userset, frozenset[Kind]]:

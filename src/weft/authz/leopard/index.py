@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from pyroaring import BitMap
@@ -22,6 +22,8 @@ from weft.authz.leopard.closure import Closure
 
 _TUPLE: Final = 8
 """Up to here, trying each of the user's groups is faster than a bitmap."""
+_WALK: Final = 8
+"""Sets that are repaired in the time of one walk."""
 _OBJECT: Final = (1 << 64) - 1
 _SERIAL_BITS: Final = 48
 Direct = tuple[int, ...] | BitMap
@@ -49,12 +51,20 @@ class Index:
     """Answers at `revision`, None at any other.
 
     `computed` has, by kind of userset (its number without the serial), the relations of the same object that
-    hold its users, too. Changes are made by one thread at a time, under a lock; readers take none: they see
+    hold its users, too. `repair_soon` is called when hits are left open so often that `repair` is cheaper
+    than walking for them. Changes are made by one thread at a time, under a lock; readers take none: they see
     a change begin and end by `revision`, which is -1 between.
     """
 
-    def __init__(self, computed: Mapping[int, tuple[int, ...]] | None = None) -> None:
+    def __init__(
+        self,
+        computed: Mapping[int, Sequence[int]] | None = None,
+        repair_soon: Callable[[], None] = lambda: None,
+    ) -> None:
         self.revision = -1
+        self._repair_soon = repair_soon
+        self._lost = 0
+        """Hits that were left open since the last repair."""
         self._computed = dict(computed or {})
         self._computes: dict[int, list[int]] = defaultdict(list)
         """The reverse: by kind of userset, the relations of the same object that it is computed from."""
@@ -119,6 +129,7 @@ class Index:
         with self._writing:
             for closure in self._closures():
                 closure.repair()
+            self._lost = 0
 
     # questions
 
@@ -146,7 +157,7 @@ class Index:
         else:
             hit = below.intersect(mine)
         if hit:
-            answer = None if node in dirty else True
+            answer = True if node not in dirty else self._left_open()
         elif self._wildcards or self._maybe or self._possible is not None:
             answer = self._rare(user, mine, node)
         else:
@@ -187,11 +198,20 @@ class Index:
     ) -> Found | None:
         """Groups by number. What is reached from dirty nodes is no more than possible."""
         if not starts.isdisjoint(dirty):
+            self._left_open()
             possible |= sure
             sure = starts
         group = self._group
         found = Found([group[node] for node in sure], [group[node] for node in possible - sure])
         return found if self.revision == revision else None
+
+    def _left_open(self) -> bool | None:
+        """What a hit on dirty sets is. Often enough, and repair costs less than the walks."""
+        self._lost += 1
+        if self._lost * _WALK > len(self._sure.dirty_below) + len(self._sure.dirty_above):
+            self._lost = 0
+            self._repair_soon()
+        return None
 
     def _direct_of(self, user: int) -> Direct | None:
         """The nodes that name the user; of a userset its own node, None where it is in no tuple."""
@@ -212,7 +232,7 @@ class Index:
         others = self._direct.get(everybody, ()) if self._wildcards else ()
         dirty = self._sure.dirty_below
         if others and _meet(others, self._below.get(node), node):
-            return None if node in dirty else True
+            return True if node not in dirty else self._left_open()
         maybe = self._maybe.get(user, ()), self._maybe.get(everybody, ()) if self._wildcards else ()
         below = (self._possible or self._sure).below.get(node)
         starts = maybe if self._possible is None else (mine, others, *maybe)
