@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from weft.authz.mirror.numbers import Numbers
 from weft.authz.mirror.rows import (
+    FEW,
     NAMESPACE_SHIFT,
     USERSET_SHIFT,
     Kind,
@@ -38,7 +39,6 @@ class Loader:
         self._store = store
         self._name = numbers.name
         self._find = find
-        self._rows: dict[int, RelationRows] = {}
         self._shared: dict[int, int] = {}
         """Equal numbers as one object each."""
         self.count = 0
@@ -80,6 +80,7 @@ class Loader:
 
     def _forward(self, tails: bool) -> Iterator[None]:
         share = self._shared.setdefault
+        tables = _Tables(self._users_of)
         maybe: dict[RelationRows, list[Maybe]] = {}
         for keys, found in self._slices("forward", tails):
             if tails:
@@ -92,15 +93,17 @@ class Loader:
             members: list[int] = []
             for object_, pair, user in _KEY.iter_unpack(b"".join(keys)):
                 if object_ != last or pair != last_pair:
-                    _extend(table, last, members)
+                    if members:
+                        _extend(table, last, members)
+                        members = []
                     last, last_pair = share(object_, object_), pair
-                    members = []
                     userset = (pair & 0xFFFF) << USERSET_SHIFT
-                    rows = self._rows_of(object_ >> NAMESPACE_SHIFT, pair >> 16)
-                    table = rows.usersets if userset else rows.users
-                user |= userset
+                    table = tables[object_ >> NAMESPACE_SHIFT, pair]
+                if userset:
+                    user |= userset
                 members.append(share(user, user))
-            _extend(table, last, members)
+            if members:
+                _extend(table, last, members)
             yield
         for rows, found_maybe in maybe.items():
             rows.maybe = _grouped(found_maybe, 0)
@@ -109,6 +112,7 @@ class Loader:
 
     def _reverse(self, tails: bool) -> Iterator[None]:
         share = self._shared.setdefault
+        tables = _Tables(self._objects_of)
         for keys, found in self._slices("reverse", tails):
             if tails:
                 keys = [key for key, tail in zip(keys, found, strict=True) if tail == PLAIN]
@@ -117,14 +121,16 @@ class Loader:
             members: list[int] = []
             for user, pair, object_ in _KEY.iter_unpack(b"".join(keys)):
                 if user != last or pair != last_pair or object_ >> NAMESPACE_SHIFT != last_namespace:
-                    _extend(table, key, members)
+                    if members:
+                        _extend(table, key, members)
+                        members = []
                     last, last_pair, last_namespace = user, pair, object_ >> NAMESPACE_SHIFT
-                    members = []
                     key = user | (pair >> 16) << USERSET_SHIFT
                     key = share(key, key)
-                    table = self._rows_of(last_namespace, pair & 0xFFFF).objects
+                    table = tables[last_namespace, pair]
                 members.append(share(object_, object_))
-            _extend(table, key, members)
+            if members:
+                _extend(table, key, members)
             yield
 
     def _keep_maybe(self, maybe: dict[RelationRows, list[Maybe]], key: bytes, data: bytes) -> None:
@@ -136,21 +142,36 @@ class Loader:
         row = Maybe(share(object_, object_), share(user, user), *tail)
         maybe.setdefault(rows, []).append(row)
 
+    def _users_of(self, namespace: int, pair: int) -> dict[int, Members]:
+        rows = self._rows_of(namespace, pair >> 16)
+        return rows.usersets if pair & 0xFFFF else rows.users
+
+    def _objects_of(self, namespace: int, pair: int) -> dict[int, Members]:
+        return self._rows_of(namespace, pair & 0xFFFF).objects
+
     def _rows_of(self, namespace: int, relation: int) -> RelationRows:
-        rows = self._rows.get(namespace << 16 | relation)
-        if rows is None:
-            rows = self._find(self._name(namespace), self._name(relation))
-            self._rows[namespace << 16 | relation] = rows
-        return rows
+        return self._find(self._name(namespace), self._name(relation))
+
+
+class _Tables(dict[tuple[int, int], dict[int, Members]]):
+    """Tables by the number of a namespace and those of two relations, looked for once."""
+
+    def __init__(self, find: Callable[[int, int], dict[int, Members]]) -> None:
+        super().__init__()
+        self._find = find
+
+    def __missing__(self, key: tuple[int, int]) -> dict[int, Members]:
+        found = self[key] = self._find(*key)
+        return found
 
 
 def _extend(table: dict[int, Members], key: int, members: list[int]) -> None:
     """Put members beside those that an earlier slice found."""
-    there = table.get(key)
-    if there is None:
-        if members:
-            table[key] = packed(members)
-    elif isinstance(there, set):
+    if key not in table:
+        table[key] = tuple(members) if len(members) <= FEW else set(members)
+        return
+    there = table[key]
+    if isinstance(there, set):
         there.update(members)
     else:
         table[key] = packed([*there, *members])
