@@ -199,7 +199,8 @@ class Sandbox(Protocol):
     def commit(self) -> list[Change]:
         """Write the changes to the real workspace, all or none, and return them.
 
-        What lies in a `.git` folder stays inside: a hook or a setting there would be run outside by git.
+        What lies in a `.git` folder stays inside: a hook or a setting there would be run outside by git. So
+        does a `HEAD` that would make git take any other folder for a repository.
 
         `Conflict`, and nothing is written, where a file that would change was changed outside since the
         sandbox opened. A commit that a crash cuts short is completed when a sandbox next opens on the

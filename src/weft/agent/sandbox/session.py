@@ -165,7 +165,11 @@ class Session(Sandbox):
 
     def commit(self) -> list[Change]:
         with self._lock:
-            changes = [change for change in self.changes() if commit.lands(change.path)]
+            changes = [
+                change
+                for change in self.changes()
+                if commit.lands(change.path) and not commit.makes_repository(change)
+            ]
             for change in changes:
                 if self._changed_outside(change):
                     raise Conflict(
