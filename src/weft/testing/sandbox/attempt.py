@@ -56,6 +56,8 @@ class Attempt(msgspec.Struct, frozen=True):
     ground: Ground = Ground.BARE
     seen: Callable[[Any], bool] | None = None
     """Given the `Outside`: whether a trace is seen there afterwards; then the program's word is nothing."""
+    commit: bool = False
+    """Whether the owner commits, before a trace is looked for."""
 
     def program(self, python: str, values: Mapping[str, object]) -> list[str]:
         """The command that makes the attempt."""

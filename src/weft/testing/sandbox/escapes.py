@@ -24,14 +24,16 @@ class EscapeContract(SandboxFixtures):
             pytest.skip(f"{provider.name} does not promise that {attempt.promise.value}")
         arena.forget_broken()
         outside, box = arena.outside, arena.box(tight=attempt.promise is Promise.LIMITS)
-        before = outside.snapshot()
+        before = outside.snapshot(workspace=not attempt.commit)
         box.run(["mkdir", attempt.name])
         program = attempt.program(self.python, outside.values(box.workspace))
         result = box.run(program, folder=attempt.name, timeout_s=TIMEOUT_S)
+        if attempt.commit:
+            box.commit()
         how = verdict(outside, attempt, result.output)
         assert how in (Verdict.REFUSED, Verdict.ABSENT), result
         assert box.run("echo still alive").output == "still alive\n"
-        assert outside.snapshot() == before
+        assert outside.snapshot(workspace=not attempt.commit) == before
 
     def test_files_are_reached_only_inside(self, provider: SandboxProvider, arena: Arena) -> None:
         if Promise.SECRETS not in provider.promises:

@@ -64,10 +64,10 @@ class Outside(msgspec.Struct):
             "SHARED": str(self.shared),
         }
 
-    def snapshot(self) -> list[tuple[str, int, bytes]]:
-        """Names, modes and bytes of all that lies outside."""
+    def snapshot(self, *, workspace: bool = True) -> list[tuple[str, int, bytes]]:
+        """Names, modes and bytes of all that lies outside, the real workspace being part of it or not."""
         found = []
-        for top in (self.folder, self.tools, self.workspace):
+        for top in (self.folder, self.tools, *([self.workspace] if workspace else [])):
             for path in sorted(top.rglob("*")):
                 data = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
                 found.append((str(path), path.lstat().st_mode, data))
@@ -91,6 +91,7 @@ def outside_world(top: Path) -> Iterator[Outside]:
     tools.mkdir()
     _fill(folder, tools)
     fill_workspace(workspace, folder)
+    _make_repository(workspace)
     marker = new_marker()
     number = int.from_bytes(os.urandom(3), "big") + 1
     with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
@@ -146,6 +147,14 @@ def _fill(folder: Path, tools: Path) -> None:
     shutil.copy("/bin/cat", tools / "capable-cat")
     with contextlib.suppress(PermissionError):
         os.setxattr(tools / "capable-cat", "security.capability", _A_CAPABILITY)
+
+
+def _make_repository(root: Path) -> None:
+    """All that git needs."""
+    (root / ".git" / "objects").mkdir(parents=True)
+    (root / ".git" / "refs").mkdir()
+    (root / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+    (root / ".git" / "config").write_text("[core]\n")
 
 
 def _listeners(stack: contextlib.ExitStack) -> int:
