@@ -161,6 +161,15 @@ def test_in_place_of_a_place_the_command_may_run_outside(world: World) -> None:
     ]
 
 
+def test_what_is_put_back_elsewhere_is_put_back(world: World) -> None:
+    restore = f"cat {world.data} && echo kept > kept.txt && rm new.txt && mkdir a && echo a > a/b"
+    change = "echo changed > kept.txt; echo new > new.txt; chmod -x curl"
+    result = world.run(change, restore, answers=[ONCE])
+    saved = finished(result)[-1].saved
+    assert saved is not None
+    assert [(file.path, file.mode) for file in saved] == [("a/b", 0o100644), ("curl", 0o100644)]
+
+
 def test_a_refusal_leaves_everything_as_it_was(world: World) -> None:
     result = world.run(f"cat {world.data}", answers=[REFUSE])
     (seen,) = finished(result)

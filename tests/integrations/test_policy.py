@@ -186,6 +186,54 @@ def test_hosts_are_closed_until_the_user_may_visit_and_the_session_is_approved()
     assert isinstance(ask(judge, "connect", "example.org", session="s2"), Ask)
 
 
+def outside(judge: AuthzPolicy, command: str = "make get", *, session: str = "s1") -> object:
+    access = Access("run_outside", Resource("command", command))
+    return judge.decide(Question(session, "user:ann", "run_command", access))
+
+
+def test_who_may_not_run_a_command_may_not_run_it_outside() -> None:
+    judge = everything_granted()
+    assert isinstance(outside(judge), Deny)
+    judge.grant("user:ann", "outsider")
+    assert isinstance(outside(judge), Ask)
+    for who in ("user:ann", "session:s1"):
+        judge._authz.write(delete=[f"workspace:weft#runner@{who}"])
+        assert isinstance(outside(judge), Deny)
+        judge.grant(who, "runner")
+    judge.approve("s1", Access("run_outside", Resource("command", "make  get")), for_s=60)
+    assert isinstance(outside(judge), Allow)
+    judge._authz.write(delete=["workspace:weft#outsider@user:ann"])
+    assert isinstance(outside(judge), Deny), "what a person gave goes with what they have"
+
+
+@given(
+    st.lists(st.sampled_from(["srv", "srv2", "data", "d"]), min_size=1, max_size=4),
+    st.lists(st.sampled_from(["srv", "srv2", "data", "d"]), max_size=4),
+    st.lists(st.sampled_from(["srv", "srv2", "data", "d"]), max_size=4),
+)
+def test_a_place_is_seen_where_both_see_it_or_a_folder_above(
+    place: list[str], users: list[str], sessions: list[str]
+) -> None:
+    judge = everything_granted()
+    asked, mine, theirs = ("/" + "/".join(parts) for parts in (place, users, sessions))
+    judge._authz.write(touch=[f"place:{mine}#viewer@user:ann"])
+    judge.approve("s1", Access("see", Resource("place", theirs)), for_s=60)
+    decision = judge.decide(Question("s1", "user:ann", "t", Access("see", Resource("place", asked))))
+    user_may, session_may = (place[: len(parts)] == parts for parts in (users, sessions))
+    assert isinstance(decision, Allow) == (user_may and session_may)
+    assert isinstance(decision, Ask) == (user_may and not session_may)
+
+
+@pytest.mark.parametrize(
+    "name", ["srv", "../srv", "/srv/..", "/srv/", "//srv", "/srv/./a", "", "/" + "n" * 3_000]
+)
+def test_what_is_no_place_is_denied(name: str) -> None:
+    judge = everything_granted()
+    judge._authz.write(touch=["place:/#viewer@user:ann"])
+    access = Access("see", Resource("place", name))
+    assert isinstance(judge.decide(Question("s1", "user:ann", "t", access)), Deny)
+
+
 def test_a_denial_names_who_lacks_what() -> None:
     judge = everything_granted()
     judge.freeze("a.py")
