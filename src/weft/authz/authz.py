@@ -22,6 +22,7 @@ from weft.authz.writes import TupleText, build_write, listed
 from weft.authz.zookie import LATEST, Consistency, Zookie
 from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.core.limits import MAX_DEPTH, MAX_WRITES_PER_REQUEST
+from weft.core.telemetry import SILENT, Recorder
 
 _RACES: Final = 10
 """How often a write is worked out again because the schema changed under it."""
@@ -49,8 +50,16 @@ class Authz(Questions):
         max_depth: int = MAX_DEPTH,
         max_writes: int = MAX_WRITES_PER_REQUEST,
         serving: Serving = Serving(),  # noqa: B008
+        telemetry: Recorder = SILENT,
     ) -> None:
-        super().__init__(store, clock=clock, window_s=window_s, max_depth=max_depth, serving=serving)
+        super().__init__(
+            store,
+            clock=clock,
+            window_s=window_s,
+            max_depth=max_depth,
+            serving=serving,
+            telemetry=telemetry,
+        )
         self._max_writes = max_writes
         self._collected_s = -math.inf
 
@@ -66,6 +75,7 @@ class Authz(Questions):
         max_depth: int = MAX_DEPTH,
         max_writes: int = MAX_WRITES_PER_REQUEST,
         serving: Serving = Serving(),  # noqa: B008
+        telemetry: Recorder = SILENT,
     ) -> Self:
         """Open `memory:` or a directory, which is created when missing.
 
@@ -76,7 +86,13 @@ class Authz(Questions):
 
         store = open_store(url, clock=clock, rng=rng, retention_s=retention_s)
         return cls(
-            store, clock=clock, window_s=window_s, max_depth=max_depth, max_writes=max_writes, serving=serving
+            store,
+            clock=clock,
+            window_s=window_s,
+            max_depth=max_depth,
+            max_writes=max_writes,
+            serving=serving,
+            telemetry=telemetry,
         )
 
     @property

@@ -45,6 +45,7 @@ Judge = Callable[[TupleCondition], Value]
 """Whether a condition holds in the context of the request."""
 Steps = Generator[list[Read], list[Rows], Sequence[Value]]
 
+FOREVER_US: Final = 1 << 62
 ANY: Final = 0
 ALL: Final = 1
 NOT: Final = 2
@@ -135,6 +136,8 @@ class Evaluation:
         self._facts: Container[tuple[ObjectRef, str]] = ()
         self._asked: dict[Read, list[Callable[[Rows], None]]] = {}
         """What to read next, with who takes the rows; what a check leaves over, the next one sends."""
+        self.unchanged_us = (0, FOREVER_US)
+        """From and until when no expiry that was met changes anything."""
 
     def check(self, questions: Iterable[Question]) -> Steps:
         """The value of each question, in order; `LimitExceeded` when that takes longer paths than the depth.
@@ -282,7 +285,13 @@ class Evaluation:
 
     def _standing(self, row: RelationTuple) -> Value:
         """Whether a stored tuple counts at all: admitted by the schema, not expired, its condition met."""
-        if row.expired(self._now_us) or not self._plan.admits(row):
+        if row.expires_at_us is not None:
+            since_us, until_us = self.unchanged_us
+            if row.expires_at_us <= self._now_us:
+                self.unchanged_us = max(since_us, row.expires_at_us), until_us
+                return False
+            self.unchanged_us = since_us, min(until_us, row.expires_at_us)
+        if not self._plan.admits(row):
             return False
         return True if row.condition is None else self._judge(row.condition)
 

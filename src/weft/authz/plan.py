@@ -86,6 +86,11 @@ class Plan:
         return {} if self.untyped else _groups(self.schema)
 
     @cached_property
+    def context_names(self) -> frozenset[str]:
+        """The names of context that some condition takes; no others matter."""
+        return frozenset(p.name for condition in self.schema.conditions for p in condition.parameters)
+
+    @cached_property
     def reverse(self) -> Reverse:
         """The rewrites turned round, for lists of objects."""
         from weft.authz.reverse import Reverse

@@ -23,10 +23,12 @@ from weft.authz.lists import (
 from weft.authz.mirror.mirror import Mirror
 from weft.authz.moments import Moments, expired
 from weft.authz.plan import Plan, Userset
-from weft.authz.request import Request
+from weft.authz.request import Answers, Request
 from weft.authz.results import Check, ConditionalItem, Decision, Page, Permission, missing_names
 from weft.authz.schema import parse_schema
+from weft.authz.serving.hot import HotSets
 from weft.authz.serving.settings import Serving
+from weft.authz.serving.stored import StoreChecks
 from weft.authz.store import Head, Read, RevisionGone, Rows, TupleStore
 from weft.authz.tuples import (
     ObjectRef,
@@ -50,10 +52,12 @@ from weft.core.limits import (
     MAX_DEPTH,
     within,
 )
+from weft.core.telemetry import AUTHZ_LEFT, Recorder
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _NOTHING: Final[Mapping[str, Any]] = {}
+_NO_LAYERS: Final = Serving(cache=False, flights=False, hot=False)
 _MAX_PLANS: Final = 8
 _KEPT_FROM: Final = 1_000
 """Walks that found fewer are as well made again."""
@@ -81,9 +85,17 @@ class Questions:
     """What `Authz` answers; every method resolves its moment, then evaluates at that snapshot."""
 
     def __init__(
-        self, store: TupleStore, *, clock: Clock, window_s: float, max_depth: int, serving: Serving
+        self,
+        store: TupleStore,
+        *,
+        clock: Clock,
+        window_s: float,
+        max_depth: int,
+        serving: Serving,
+        telemetry: Recorder,
     ) -> None:
         self._store = store
+        self._telemetry = telemetry
         self._clock = clock
         self._max_depth = max_depth
         self._moments = Moments(store, clock, window_s)
@@ -93,6 +105,8 @@ class Questions:
         self._compiled: CompiledChecks | None = None
         if self._mirror is not None and serving.compiled:
             self._compiled = CompiledChecks(self._mirror, self._moments, self._plan, clock, max_depth)
+        self._stored = StoreChecks(serving if store.waits else _NO_LAYERS, telemetry)
+        self._answers: Answers = HotSets(store, telemetry) if serving.hot and store.waits else store
 
     def check(
         self,
@@ -125,9 +139,10 @@ class Questions:
         contextual_tuples: Sequence[TupleText],
     ) -> Decision:
         """The same by the evaluator, which has the last word."""
+        self._telemetry.count(AUTHZ_LEFT)
         request = self._request(at, context, contextual_tuples)
         question = self._question(request.plan, object, relation, user)
-        [value] = request.run(request.evaluation().check([question]))
+        [value] = self._stored.values(request, [question], context or _NOTHING)
         return Decision.of(value, self._moments.zookie(request.head))
 
     def check_many(
@@ -169,7 +184,7 @@ class Questions:
             request = self._request_at(head, now_us, merged, contextual)
             group = [asked[index] for index in indexes]
             questions = [self._question(request.plan, c.object, c.relation, c.user) for c in group]
-            values = request.run(request.evaluation().check(questions))
+            values = self._stored.values(request, questions, merged)
             for index, value in zip(indexes, values, strict=True):
                 decisions[index] = Decision.of(value, self._moments.zookie(head))
         return decisions  # type: ignore[return-value]
@@ -300,7 +315,8 @@ class Questions:
         else:
             ref = parse_object(object) if isinstance(object, str) else object
             names = [relation.name for relation in request.plan.schema.namespace(ref.namespace).relations]
-            values = request.run(request.evaluation().check([(whom, ref, name) for name in names]))
+            questions = [(whom, ref, name) for name in names]
+            values = self._stored.values(request, questions, context or _NOTHING)
             asked = list(zip(names, values, strict=True))
         return [Permission(name, Decision.of(value, zookie)) for name, value in asked if value]
 
@@ -360,7 +376,7 @@ class Questions:
         within("a request", len(contextual), MAX_CONTEXTUAL_TUPLES, "contextual tuples")
         for item in contextual:
             require_admitted(plan, item)
-        return Request(self._store, head, plan, now_us, _judge(plan, context), self._max_depth, contextual)
+        return Request(self._answers, head, plan, now_us, _judge(plan, context), self._max_depth, contextual)
 
     def _plan(self, head: Head) -> Plan:
         """The compiled schema that is in force at a head."""

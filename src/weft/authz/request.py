@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from weft.authz.evaluate import Evaluation, Judge
 from weft.authz.plan import Plan
-from weft.authz.store import Head, Lookup, Objects, Read, Rows, TupleStore, Users
+from weft.authz.store import Head, Lookup, Objects, Read, Rows, Users
 from weft.authz.tuples import RelationTuple
 
 T = TypeVar("T")
+
+
+class Answers(Protocol):
+    """What a request needs of a store; see `TupleStore`."""
+
+    def answer(self, reads: Sequence[Read], revision: int) -> list[Rows]: ...
 
 
 class Request:
@@ -19,7 +25,7 @@ class Request:
 
     def __init__(
         self,
-        store: TupleStore,
+        store: Answers,
         head: Head,
         plan: Plan,
         now_us: int,
@@ -33,7 +39,7 @@ class Request:
         self._store = store
         self._judge = judge
         self._max_depth = max_depth
-        self._contextual = {item.key: item for item in contextual}
+        self.contextual = {item.key: item for item in contextual}
 
     def evaluation(self, *, trace: bool = False) -> Evaluation:
         """A fresh evaluation of this snapshot."""
@@ -41,7 +47,7 @@ class Request:
 
     def with_tuple(self, item: RelationTuple) -> Request:
         """The same request with one more contextual tuple."""
-        contextual = [*self._contextual.values(), item]
+        contextual = [*self.contextual.values(), item]
         return Request(
             self._store, self.head, self.plan, self.now_us, self._judge, self._max_depth, contextual
         )
@@ -62,13 +68,13 @@ class Request:
 
     def _answer(self, reads: list[Read]) -> list[Rows]:
         answers = self._store.answer(reads, self.head.revision)
-        if not self._contextual:
+        if not self.contextual:
             return answers
         return [self._with_contextual(read, rows) for read, rows in zip(reads, answers, strict=True)]
 
     def _with_contextual(self, read: Read, rows: Rows) -> Rows:
-        kept = [row for row in rows if row.key not in self._contextual]
-        return kept + [item for item in self._contextual.values() if _asked_for(read, item)]
+        kept = [row for row in rows if row.key not in self.contextual]
+        return kept + [item for item in self.contextual.values() if _asked_for(read, item)]
 
 
 def _asked_for(read: Read, item: RelationTuple) -> bool:

@@ -52,6 +52,16 @@ AUTHZ_MIRROR_BYTES: Final = Metric("weft_authz_mirror_bytes", "gauge", "Memory t
 AUTHZ_MIRROR_EVENTS: Final = Metric(
     "weft_authz_mirror_events_total", "counter", "Mirrors loaded, lost, over budget and failed.", ("event",)
 )
+AUTHZ_LEFT: Final = Metric("weft_authz_left_total", "counter", "Checks that compiled plans did not decide.")
+AUTHZ_CACHE: Final = Metric(
+    "weft_authz_cache_total", "counter", "Look-ups of results of checks.", ("outcome",)
+)
+AUTHZ_FLIGHTS: Final = Metric(
+    "weft_authz_flights_total", "counter", "Work that others might share, by what became of it.", ("outcome",)
+)
+AUTHZ_HOT: Final = Metric(
+    "weft_authz_hot_total", "counter", "Hot sets fetched, and reads served from them.", ("outcome",)
+)
 
 METRICS: Final[tuple[Metric, ...]] = tuple(value for value in vars().values() if isinstance(value, Metric))
 
