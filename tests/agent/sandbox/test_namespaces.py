@@ -198,7 +198,7 @@ def test_closing_removes_state_and_groups(workspace: Path, state: Path) -> None:
     box = Namespaces(state=str(state)).open(workspace)
     box.run("mkdir -p d/e; chmod 0 d; touch f; ln -s /etc l")
     assert len(list(state.iterdir())) == 1
-    number = executor(box)._group.rpartition("-")[2]
+    number = executor(box)._groups[0].rpartition("-")[2]
     assert len(groups(os.getpid(), number)) == (2 if Promise.TOTAL_MEMORY in box.promises else 0)
     box.close()
     assert list(state.iterdir()) == []
@@ -246,7 +246,7 @@ def test_a_dead_executor_takes_everything_along(workspace: Path) -> None:
     with pytest.raises(SandboxFailed, match="closed"):
         box.run("true")
     assert not os.path.exists(os.path.dirname(box._pair.other))
-    assert not groups(os.getpid(), executor(box)._group.rpartition("-")[2])
+    assert not groups(os.getpid(), executor(box)._groups[0].rpartition("-")[2])
 
 
 def test_a_liar_inside_is_a_failed_sandbox(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

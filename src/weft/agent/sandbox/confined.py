@@ -9,7 +9,6 @@ import signal
 from collections.abc import Mapping
 
 from weft.agent.sandbox import template
-from weft.agent.sandbox.inside import cgroups
 from weft.agent.sandbox.inside.keeper import clean_up
 from weft.agent.sandbox.keeper import StartFailed
 from weft.agent.sandbox.provider import SandboxFailed
@@ -37,7 +36,7 @@ class Confined(Stream):
         super().__init__(blank.sock)
         self.pid, self.other, self.state = blank.pid, blank.other, state
         self.bounded = False
-        self._pidfd, self._group = blank.pidfd, blank.group
+        self._pidfd, self._groups = blank.pidfd, blank.groups
         self._closed = False
         try:
             os.mkdir(state, 0o700)
@@ -71,4 +70,4 @@ class Confined(Stream):
         ended.register(self._pidfd, select.POLLIN)
         ended.poll(GRACE_S * 1_000)
         os.close(self._pidfd)
-        clean_up({"cgroups": cgroups.named(self._group), "state": self.state})
+        clean_up({"cgroups": self._groups, "state": self.state})

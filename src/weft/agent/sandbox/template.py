@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from weft.agent.sandbox.inside import marks
+from weft.agent.sandbox.inside import cgroups, marks
 from weft.agent.sandbox.inside.template import CONTROL, KEEPER, MADE, MESSAGE_BYTES, WANTED
 
 # A fork takes less than a millisecond; a template that is silent for so long has been stopped.
@@ -41,8 +41,8 @@ class Blank(NamedTuple):
     """Of the first process inside: with it end all the others."""
     other: int | None
     """Whom the inside runs as, where not as its owner."""
-    group: str
-    """The name of its control groups."""
+    groups: list[str]
+    """Its control groups, as far as they are to be had."""
 
 
 class Forked:
@@ -133,6 +133,7 @@ class _Template:
                 setsigmask=[],
             )
         self._process = os.pidfd_open(self.pid)
+        self._places = cgroups.named("")
         # The death of the process, not of the thread that happens to be the first to open a sandbox, which is
         # what a parent-death signal would tell; and told also while a fork of the owner holds the socket.
         owner = os.pidfd_open(os.getpid())
@@ -159,8 +160,8 @@ class _Template:
         if pid < 0:
             raise CannotFork(f"clone: {os.strerror(-pid)}")
         sock, pidfd = fds
-        group = reply[MADE.size :].decode()
-        return Blank(pid, socket.socket(fileno=sock), pidfd, None if other < 0 else other, group)
+        groups = [place + reply[MADE.size :].decode() for place in self._places]
+        return Blank(pid, socket.socket(fileno=sock), pidfd, None if other < 0 else other, groups)
 
     def retire(self) -> None:
         """Ask for no more: the process ends once all its sandboxes have ended."""

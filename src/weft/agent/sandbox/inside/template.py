@@ -47,8 +47,8 @@ class _Box:
         self.other = other
         self.state = ""
 
-    def clean_up(self) -> None:
-        keeper.clean_up({"cgroups": cgroups.named(self.group), "state": self.state})
+    def clean_up(self, places: list[str]) -> None:
+        keeper.clean_up({"cgroups": [place + self.group for place in places], "state": self.state})
 
 
 def main() -> None:
@@ -57,6 +57,8 @@ def main() -> None:
     os.chdir("/")
     os.umask(0o022)
     os.set_inheritable(CONTROL, False)
+    with open("/proc/self/comm", "w") as name:
+        name.write("weft-sandboxes")
     control = _socket.socket(fileno=CONTROL)
     mark, fds = _receive(control)
     # One descriptor for each user's namespace, and one for each blank: their own limits are set in time.
@@ -80,6 +82,7 @@ class _Template:
         self._control: _socket.socket | None = control
         self._owner = owner
         self._mark = mark
+        self._places = cgroups.named("")
         self._made = 0
         self._maker = blank.Maker()
         self._users = Users()
@@ -243,7 +246,7 @@ class _Template:
             # The owner removes what it has; unless it ends first.
             self._ended.append(box)
             return
-        box.clean_up()
+        box.clean_up(self._places)
         for recipe, blanks in list(self._blanks.items()):
             if box in blanks:
                 # It could not be made: the next that is asked for tells why.
@@ -261,7 +264,7 @@ class _Template:
         for pid in self._boxes:
             os.waitpid(pid, 0)
         for box in (*self._boxes.values(), *self._ended):
-            box.clean_up()
+            box.clean_up(self._places)
 
 
 def _receive(control: _socket.socket) -> tuple[bytes, list[int]]:
