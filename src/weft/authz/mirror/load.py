@@ -4,6 +4,7 @@ what belongs together comes together."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
@@ -106,8 +107,8 @@ class Loader:
                 _extend(table, last, members)
             yield
         for rows, found_maybe in maybe.items():
-            rows.maybe = _grouped(found_maybe, 0)
-            rows.maybe_objects = _grouped(found_maybe, 1)
+            rows.maybe = _grouped(found_maybe, attrgetter("object"))
+            rows.maybe_objects = _grouped(found_maybe, attrgetter("user"))
             yield
 
     def _reverse(self, tails: bool) -> Iterator[None]:
@@ -177,8 +178,8 @@ def _extend(table: dict[int, Members], key: int, members: list[int]) -> None:
         table[key] = packed([*there, *members])
 
 
-def _grouped(rows: list[Maybe], place: int) -> dict[int, tuple[Maybe, ...]]:
+def _grouped(rows: list[Maybe], key_of: Callable[[Maybe], int]) -> dict[int, tuple[Maybe, ...]]:
     groups: dict[int, list[Maybe]] = {}
     for row in rows:
-        groups.setdefault(row[place], []).append(row)  # type: ignore[arg-type]
+        groups.setdefault(key_of(row), []).append(row)
     return {key: tuple(group) for key, group in groups.items()}

@@ -212,7 +212,10 @@ class Mirror:
 
     def _tell(self, commit: NumberedCommit) -> None:
         if self._listeners:
-            changes = [RowChange(*change[:5], change.tail is not None) for change in commit.changes]
+            changes = [
+                RowChange(c.touched, c.namespace, c.relation, c.object, c.user, c.tail is not None)
+                for c in commit.changes
+            ]
             for listener in self._listeners:
                 listener(commit.revision, changes)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import RLock
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
+
+import msgspec
 
 from weft.authz.mirror.rows import USERSET_SHIFT, Kind, Maybe, Members, RelationRows, Row
 
 T = TypeVar("T", bound=Members | tuple[Maybe, ...])
 
 
-class Undo(NamedTuple):
+class Undo(msgspec.Struct, frozen=True, gc=False):
     """One row that a commit changed, as it was before."""
 
     rows: RelationRows
@@ -89,14 +91,14 @@ class PastRows:
             lock, members(live.objects), lambda: live.objects, by_user, _members
         )
         self.maybe: Mapping[int, tuple[Maybe, ...]] = PastTable(
-            lock, live.maybe.get, lambda: live.maybe, by_object, lambda now, before: _maybe(now, before, 1)
+            lock, live.maybe.get, lambda: live.maybe, by_object, _maybe_users
         )
         self.maybe_objects: Mapping[int, tuple[Maybe, ...]] = PastTable(
             lock,
             live.maybe_objects.get,
             lambda: live.maybe_objects,
             by_user,
-            lambda now, before: _maybe(now, before, 0),
+            _maybe_objects,
         )
 
     @property
@@ -123,8 +125,13 @@ def _usersets(now: Members | None, before: dict[int, Row]) -> Members | None:
     return _members(now, {user: row for user, row in before.items() if user >> USERSET_SHIFT})
 
 
-def _maybe(now: tuple[Maybe, ...] | None, before: dict[int, Row], place: int) -> tuple[Maybe, ...] | None:
-    """`place` is where a row names the other side."""
-    kept = [row for row in now or () if row[place] not in before]
-    kept += [row for row in before.values() if isinstance(row, Maybe)]
-    return tuple(kept) or None
+def _maybe_users(now: tuple[Maybe, ...] | None, before: dict[int, Row]) -> tuple[Maybe, ...] | None:
+    return _maybe([row for row in now or () if row.user not in before], before)
+
+
+def _maybe_objects(now: tuple[Maybe, ...] | None, before: dict[int, Row]) -> tuple[Maybe, ...] | None:
+    return _maybe([row for row in now or () if row.object not in before], before)
+
+
+def _maybe(kept: list[Maybe], before: dict[int, Row]) -> tuple[Maybe, ...] | None:
+    return (*kept, *(row for row in before.values() if isinstance(row, Maybe))) or None

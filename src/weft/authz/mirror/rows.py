@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final, Literal, NamedTuple
 
+import msgspec
+
 from weft.authz.tuples import TupleCondition
 
 Members = tuple[int, ...] | set[int]
@@ -21,7 +23,7 @@ SERIAL_MASK: Final = (1 << 48) - 1
 NAMESPACE_SHIFT: Final = 48
 
 
-class Maybe(NamedTuple):
+class Maybe(msgspec.Struct, frozen=True, gc=False):
     """A row that does not count in every context or at every instant."""
 
     object: int

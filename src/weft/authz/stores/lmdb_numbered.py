@@ -8,6 +8,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from weft.authz.store import Head, RevisionGone, indexed_id
 from weft.authz.stores.lmdb_layout import (
     PLAIN,
@@ -31,7 +33,7 @@ class NumberedTail(NamedTuple):
     expires_at_us: int | None
 
 
-class NumberedChange(NamedTuple):
+class NumberedChange(msgspec.Struct, frozen=True, gc=False):
     """One row that a commit wrote or removed."""
 
     touched: bool
