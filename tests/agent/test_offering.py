@@ -229,6 +229,11 @@ def test_a_verification_gets_what_it_lacked_as_a_command_does(world: World) -> N
     assert "nobody is there to ask" in str(refused.events)
 
 
+def test_a_failure_that_a_pipe_hides_is_one(world: World) -> None:
+    result = world.run(f"cat {world.data} 2>&1 | tail -1", answers=[ONCE])
+    assert finished(result)[0].output.startswith("the data.csv\n")
+
+
 # The network, and what else only the outside has.
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weft.agent.commands import hosts, identity, network_programs, simple_commands
+from weft.agent.commands import has_pipe, hosts, identity, network_programs, simple_commands
 from weft.agent.policy import Access, Allow, Ask, Deny, Policy, Question, Resource, RulePolicy
 from weft.testing.agent import PolicyContract
 
@@ -106,6 +106,22 @@ def test_what_stands_in_substitutions_in_substitutions_is_seen() -> None:
 )
 def test_hosts_are_read_from_the_words(command: str, named: list[str]) -> None:
     assert sorted(hosts(command)) == sorted(named)
+
+
+@pytest.mark.parametrize(
+    ("command", "piped"),
+    [
+        ("a | b", True),
+        ("(a)|b", True),
+        ("a 2>&1 |& b", True),
+        ("a || b", False),
+        ("a && b; c &", False),
+        ("echo '|' \"|\"", False),
+        ("", False),
+    ],
+)
+def test_pipes_are_told_from_what_looks_like_them(command: str, piped: bool) -> None:
+    assert has_pipe(command) == piped
 
 
 # What an approval is for.

@@ -13,6 +13,7 @@ from typing import Final, Literal, Self
 import msgspec
 
 from weft.agent.checkpoints import Checkpoints
+from weft.agent.commands import has_pipe
 from weft.agent.events import AnyEvent, Decided, SavedFile, ToolFinished, Verified
 from weft.agent.gate import Gate, NeedsPerson
 from weft.agent.interrupting import Interruption
@@ -233,7 +234,9 @@ class CallRunner:
         tried, notes = attempt(remedy), list[str]()
         for _ in range(_MAX_TRIES):
             command, lacked = tried.seen.command, tried.seen.lacked
-            if tried.seen.ok or command is None or not lacked or remedy.outside:
+            if command is None or not lacked or remedy.outside:
+                break
+            if tried.seen.ok and not has_pipe(command.command):
                 break
             decided, more = self._offers.ask(step, call_id, tool, command.command, lacked, remedy)
             yield from decided

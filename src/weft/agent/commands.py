@@ -28,6 +28,8 @@ _MAX_NESTING: Final = 4
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_@%+=:,./&|; \t-]*")
 _HOST: Final = re.compile(r"(?:[a-z][a-z0-9+.-]*://(?:[^/@\s]*@)?|^[\w.-]+@)([A-Za-z0-9.-]*[A-Za-z0-9])")
 
+_PIPE: Final = re.compile(r"(?<!\|)\|(?!\|)")
+
 
 def identity(command: str) -> str:
     """The command in the form that an approval is for.
@@ -81,16 +83,25 @@ def simple_commands(command: str, nesting: int = 0) -> Iterator[list[str]]:
             yield from simple_commands(inner, nesting + 1)
 
 
-def _split(command: str) -> Iterator[list[str]]:
-    lexer = shlex.shlex(command.replace("\n", " ; "), posix=True, punctuation_chars=True)
+def has_pipe(command: str) -> bool:
+    """Whether a program's failure may be hidden behind the success of the one that reads from it."""
+    return any(set(token) <= set("();|&") and _PIPE.search(token) for token in _tokens(command, quotes=True))
+
+
+def _tokens(command: str, *, quotes: bool = False) -> list[str]:
+    """Words and operators; with `quotes`, those that stand in the command are left in its words."""
+    lexer = shlex.shlex(command.replace("\n", " ; "), posix=not quotes, punctuation_chars=True)
     lexer.whitespace_split = True
     lexer.commenters = ""
     try:
-        tokens = list(lexer)
+        return list(lexer)
     except ValueError:
-        tokens = command.split()
+        return command.split()
+
+
+def _split(command: str) -> Iterator[list[str]]:
     words: list[str] = []
-    for token in tokens:
+    for token in _tokens(command):
         if token in _ENDS or (token and set(token) <= set("();|&")):
             if words:
                 yield words

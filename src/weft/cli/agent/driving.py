@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from weft.agent import Agent, RunResult
-from weft.agent.events import AnyEvent, Interrupted, Landed, SessionEnded, Verified
+from weft.agent.events import AnyEvent, Decided, Interrupted, Landed, SessionEnded, Verified
 from weft.agent.models.prices import shown as shown_cost
 from weft.agent.models.protocol import Delta, ReasoningDelta, TextDelta
 from weft.agent.session import SessionStore
@@ -231,6 +231,8 @@ def _landed_files(state: State, result: RunResult) -> str:
 def _next(result: RunResult, changed: bool) -> list[str]:
     session = result.session
     lines = [f"session {session}: `weft agent show {session}`"]
+    if any(isinstance(event, Decided) and event.asked and event.answer is None for event in result.events):
+        lines.append("nobody was there to be asked: at a terminal you are")
     if result.landed:
         return [*lines, f"take it back: `weft agent undo {session}`"]
     if result.ok and changed:
