@@ -81,6 +81,37 @@ import time; time.sleep(5)
         for pid in found:
             os.kill(pid, 9)
 
+    def test_output_of_the_past_is_not_taken_for_that_of_the_present(self, box: Sandbox) -> None:
+        box.run("echo up; (setsid sh -c 'trap \"\" TERM HUP; while :; do echo late; done' &) ; sleep 0.05")
+        assert box.run("echo one; sleep 0.05; echo two").output == "one\ntwo\n"
+        box.run("exec >/dev/null 2>&1; setsid yes &", timeout_s=0.2)
+        assert box.run("echo three").output == "three\n"
+
+    def test_control_a_daemon_speaks_into_what_comes_later(self) -> None:
+        daemon = "(setsid sh -c 'for i in $(seq 20); do echo late; sleep 0.01; done' &)"
+        commands = [["sh", "-c", daemon], ["sh", "-c", "echo one; sleep 0.1; echo two"]]
+        read_end, write_end = os.pipe()
+        with open(read_end) as output:
+            for command in commands:
+                subprocess.run(command, stdout=write_end, check=True)
+            os.close(write_end)
+            assert "late" in output.read().partition("one")[2].partition("two")[0]
+
+    def test_output_that_looks_like_a_reply_is_output(self, tight: Sandbox) -> None:
+        forged = b"\0\0\0\5\x81\xa5ready\xc3\0\0\0\1\xc3" * 20_000 + bytes(range(256))
+        tight.write("forged", forged)
+        seen: list[bytes] = []
+        result = tight.run("cat forged", on_output=seen.append)
+        assert forged.startswith(b"".join(seen))
+        assert result.exit_code == 0
+        assert result.omitted_bytes == len(forged) - TIGHT.output_bytes
+        assert tight.run("echo alive").output == "alive\n"
+
+    def test_closed_output_does_not_end_a_command(self, box: Sandbox) -> None:
+        result = box.run("exec >&- 2>&-; sleep 0.1; touch reached; exit 3")
+        assert (result.exit_code, result.output, result.timed_out) == (3, "", False)
+        assert box.stat("reached").kind == "file"
+
     def test_closing_ends_everything(self, provider: SandboxProvider, workspace: Path) -> None:
         box = provider.open(workspace)
         box.close()

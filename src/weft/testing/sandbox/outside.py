@@ -142,6 +142,9 @@ def _fill(folder: Path, tools: Path) -> None:
     (folder / "secret").write_text(TREASURE)
     (folder / "notes").write_text("notes")
     (tools / "tool").write_text("tool")
+    # No owner and no mode protects them: the sandbox has to.
+    for path, mode in ((folder, 0o777), (tools, 0o777), (folder / "notes", 0o666), (tools / "tool", 0o666)):
+        path.chmod(mode)
     shutil.copy("/usr/bin/id", tools / "setuid-id")
     (tools / "setuid-id").chmod(0o4755)
     shutil.copy("/bin/cat", tools / "capable-cat")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 import textwrap
 import tracemalloc
 from pathlib import Path
@@ -13,6 +15,18 @@ import pytest
 from weft.agent.sandbox import Sandbox, SandboxProvider
 from weft.core.errors import Conflict, Invalid, LimitExceeded, NotFound
 from weft.testing.sandbox.fixtures import SandboxFixtures
+
+_CHANGE_PLACES = """
+import os, sys, time
+os.mkdir("one"); open("one/file", "w").write("mine"); os.symlink(sys.argv[1], "other")
+until = time.monotonic() + float(sys.argv[2])
+print("up", flush=True)
+while time.monotonic() < until:
+    for source, target in (("one", "held"), ("other", "one"), ("held", "other")):
+        os.rename(source, target)
+    for source, target in (("other", "held"), ("one", "other"), ("held", "one")):
+        os.rename(source, target)
+"""
 
 
 class WorkspaceContract(SandboxFixtures):
@@ -119,6 +133,42 @@ class WorkspaceContract(SandboxFixtures):
         with contextlib.suppress(Conflict, OSError):
             box.commit()
         assert list((tmp_path / "elsewhere").iterdir()) == []
+
+    def test_a_race_against_the_commit_leads_nowhere(
+        self, provider: SandboxProvider, workspace: Path, tmp_path: Path
+    ) -> None:
+        """A folder and a link to one outside change places all the while: what is outside is not told."""
+        outside = self._secret_folder(tmp_path)
+        with provider.open(workspace) as box:
+            job = box.start([self.python, "-c", _CHANGE_PLACES, str(outside), "1000"])
+            while b"up" not in job.poll(0.1).data:
+                pass
+            for _ in range(50):
+                with contextlib.suppress(OSError):
+                    assert "treasure" not in box.diff()
+            with contextlib.suppress(Conflict, OSError):
+                box.commit()
+        assert [path.name for path in outside.iterdir()] == ["file"]
+        assert (outside / "file").read_text() == "treasure"
+
+    def test_control_who_follows_links_loses_that_race(self, tmp_path: Path) -> None:
+        outside = self._secret_folder(tmp_path)
+        (tmp_path / "here").mkdir()
+        command = [sys.executable, "-c", _CHANGE_PLACES, str(outside), "20"]
+        with subprocess.Popen(command, cwd=tmp_path / "here", stdout=subprocess.DEVNULL) as racing:
+            said = ""
+            while said != "treasure" and racing.poll() is None:
+                with contextlib.suppress(OSError):
+                    place = tmp_path / "here" / "one"
+                    said = (place / "file").read_text() if not place.is_symlink() else ""
+            racing.kill()
+        assert said == "treasure"
+
+    def _secret_folder(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "elsewhere"
+        folder.mkdir()
+        (folder / "file").write_text("treasure")
+        return folder
 
     def test_commit_leaves_git_alone(self, box: Sandbox, workspace: Path) -> None:
         box.run(

@@ -88,6 +88,19 @@ FILES: Final = [
         """,
         Ground.ROOT,
     ),
+    Attempt(
+        "file_check_without_landlock",
+        Promise.LANDLOCK,
+        """
+        try:
+            os.mknod('disk', stat.S_IFBLK | 0o600, 0)
+        except OSError as error:
+            # Landlock would have refused it sooner than the lack of a capability does, and in other words.
+            if error.errno != errno.EPERM:
+                raise
+        """,
+        Ground.ROOT,
+    ),
     _file("make_whiteout", "os.mknod('whiteout', stat.S_IFCHR | 0o600, 0)"),
     _file(
         "trusted_attribute",
