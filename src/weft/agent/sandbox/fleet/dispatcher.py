@@ -75,6 +75,7 @@ class Dispatcher:
         self._pending: dict[int, Future[Grant]] = {}
         self._machines: dict[str, Orders] = {}
         self._places: dict[int, str] = {}
+        self._leased: set[int] = set()
         self._trouble = ""
         self._closed = False
         self._timer = threading.Thread(target=self._tick, name="weft-fleet-timer", daemon=True)
@@ -104,14 +105,20 @@ class Dispatcher:
     # Requests
 
     def request(
-        self, client: str, snapshot: str, memory_bytes: int, priority: Priority, deadline_s: float | None
+        self,
+        client: str,
+        snapshot: str,
+        memory_bytes: int,
+        priority: Priority,
+        deadline_s: float | None,
+        homes: tuple[str, ...] = (),
     ) -> tuple[int, Future[Grant]]:
         """Ask for a box: the request's number, and what becomes of it, a grant or `NoSandbox`."""
         with self.lock:
             number = next(self._numbers)
             outcome = self._pending[number] = Future()
             deadline_us = None if deadline_s is None else self._now_us() + int(deadline_s * 1e6)
-            self.feed(Request(number, client, snapshot, memory_bytes, priority, deadline_us))
+            self.feed(Request(number, client, snapshot, memory_bytes, priority, deadline_us, homes))
         return number, outcome
 
     def feed(self, event: Event) -> None:
@@ -133,6 +140,12 @@ class Dispatcher:
         """Boxes of any state."""
         with self.lock:
             return self._scheduler.boxes
+
+    @property
+    def leased(self) -> int:
+        """Boxes that somebody holds."""
+        with self.lock:
+            return len(self._leased)
 
     @property
     def waiting(self) -> int:
@@ -158,12 +171,14 @@ class Dispatcher:
             self._places.pop(event.box, None)
         elif isinstance(event, Held):
             self._places[event.box] = event.member
+            self._leased.add(event.box)
         for decision in self._scheduler.step(event, self._now_us()):
             self._carry_out(decision)
 
     def _carry_out(self, decision: Decision) -> None:
         match decision:
             case Grant():
+                self._leased.add(decision.box)
                 self._pending.pop(decision.request).set_result(decision)
             case Reject():
                 after_us = decision.retry_after_us
@@ -174,8 +189,10 @@ class Dispatcher:
                 self._places[decision.box] = decision.member
                 self._machines[decision.member].open(decision.box, decision.snapshot)
             case Recycle():
+                self._leased.discard(decision.box)
                 self._machines[self._places[decision.box]].reset(decision.box)
             case Retire():
+                self._leased.discard(decision.box)
                 machine = self._machines.get(self._places[decision.box])
                 if machine is None:
                     self.feed(Gone(decision.box))

@@ -34,6 +34,8 @@ class Request(msgspec.Struct, frozen=True):
     priority: Priority = Priority.NORMAL
     deadline_us: int | None = None
     """The instant from which on a grant is of no use."""
+    homes: tuple[str, ...] = ()
+    """Members that are known to have the snapshot: new boxes open there first."""
 
 
 class Cancel(msgspec.Struct, frozen=True):

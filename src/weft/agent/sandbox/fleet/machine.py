@@ -88,15 +88,17 @@ class Machine:
         """Close the box, whoever holds it; `Gone` follows."""
         with self._lock:
             box = self._boxes.get(number)
-            if box is not None and box.opening:
-                box.ending = True
-                return
             if box is None:
                 self._ended_first.add(number)
+            elif box.opening or box.ending:
+                box.ending = True
+                return
+            else:
+                box.ending = True
         if box is None:
             self._report(Gone(number))
         else:
-            self._workers.submit(self._close, number)
+            self._workers.submit(self._close, number, box)
 
     def sandbox(self, number: int) -> Sandbox | None:
         """The open sandbox of that number."""
@@ -133,7 +135,7 @@ class Machine:
         with self._lock:
             box.opening = False
         if box.ending:
-            self._close(number)
+            self._close(number, box)
         else:
             self._report(outcome)
 
@@ -151,15 +153,15 @@ class Machine:
         else:
             self._report(Ready(number))
 
-    def _close(self, number: int) -> None:
-        with self._lock:
-            box = self._boxes.pop(number, None)
+    def _close(self, number: int, box: _Box) -> None:
         try:
-            if box is not None and box.sandbox is not None:
+            if box.sandbox is not None:
                 box.sandbox.close()
         finally:
-            if box is not None and box.taken:
+            if box.taken:
                 self._grounds.give_back(box.snapshot)
+            with self._lock:
+                del self._boxes[number]
             self._report(Gone(number))
 
 

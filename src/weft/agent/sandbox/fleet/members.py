@@ -46,6 +46,13 @@ class Members:
         self.largest_bytes = max((each.memory_bytes for each in self._states.values()), default=0)
         return grown < 0
 
+    def is_home(self, name: str, snapshot: str) -> None:
+        """The member has the snapshot."""
+        homes = self._homes.setdefault(snapshot, [])
+        if name not in homes:
+            homes.insert(0, name)
+            del homes[_HOMES:]
+
     def forget(self, snapshot: str) -> None:
         """Nobody asks for the snapshot any longer."""
         self._homes.pop(snapshot, None)
@@ -72,10 +79,7 @@ class Members:
         state.free_bytes -= memory_bytes
         state.starts += 1
         self._offer(name)
-        homes = self._homes.setdefault(snapshot, [])
-        if name not in homes:
-            homes.insert(0, name)
-            del homes[_HOMES:]
+        self.is_home(name, snapshot)
 
     def starting(self, name: str) -> None:
         """A box is being reset, which takes as much as a start."""

@@ -157,6 +157,8 @@ class Scheduler:
             return
         wanted = self._wanted[request.request] = _Wanted(request, now_us)
         self._demand(wanted.shape, now_us).arrived(now_us)
+        for home in request.homes:
+            self._members.is_home(home, request.snapshot)
         cost = request.memory_bytes * self._hold_us.value
         wanted.entry = Entry(request.request, request.client, int(request.priority), cost)
         self._queue.add(wanted.entry, now_us)
