@@ -36,9 +36,10 @@ def _world() -> str:
 
 
 def _start_of(pid: int) -> str:
-    """When the process began, in the kernel's ticks; empty where there is none."""
+    """When the process began, in the kernel's ticks; empty where there is none, or nobody has reaped it."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[19]
+            fields = file.read().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return ""
+    return "" if fields[0] in "ZX" else fields[19]
