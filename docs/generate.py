@@ -19,7 +19,9 @@ says what to do about it, the message what is wrong, and `hint` the remedy.
 # Title, module, and names in the order shown.
 SECTIONS: Final = (
     ("Opening, writing, watching", "weft.authz.authz", "Authz"),
-    ("Questions", "weft.authz.questions", "Questions"),
+    ("Checks", "weft.authz.checks", "Checks"),
+    ("Further questions", "weft.authz.questions", "Questions"),
+    ("Serving layers", "weft.authz.serving.settings", "Serving"),
     ("For asyncio", "weft.authz.aio", "AsyncAuthz"),
     (
         "What the questions take and give",

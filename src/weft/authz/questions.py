@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from functools import wraps
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any, Final
 
-from weft.authz.compiled.checks import CompiledChecks
+from weft.authz.checks import Checks, keep_newest, retried
 from weft.authz.cursor import Place, digest_of, seal, unseal
-from weft.authz.evaluate import Cell, Failure, Judge, Question, Value
+from weft.authz.evaluate import Cell, Question, Value
 from weft.authz.expand import Expansion, Tree
 from weft.authz.explain import Explainer, Explanation, suggestions
 from weft.authz.lists import (
@@ -20,45 +19,28 @@ from weft.authz.lists import (
     named_users,
     reachable_objects,
 )
-from weft.authz.mirror.mirror import Mirror
-from weft.authz.moments import Moments, expired
 from weft.authz.plan import Plan, Userset
-from weft.authz.request import Answers, Request
-from weft.authz.results import Check, ConditionalItem, Decision, Page, Permission, missing_names
-from weft.authz.schema import parse_schema
-from weft.authz.serving.hot import HotSets
+from weft.authz.request import Request
+from weft.authz.results import ConditionalItem, Decision, Page, Permission, missing_names
 from weft.authz.serving.settings import Serving
-from weft.authz.serving.stored import StoreChecks
-from weft.authz.store import Head, Read, RevisionGone, Rows, TupleStore
+from weft.authz.store import Read, Rows, TupleStore
 from weft.authz.tuples import (
     ObjectRef,
     RelationTuple,
-    TupleCondition,
     TupleFilter,
     User,
-    canonical_json,
-    check_user,
     parse_object,
     parse_tuple,
-    parse_user,
 )
-from weft.authz.writes import TupleText, read_tuple, require_admitted
-from weft.authz.zookie import EXACT, Consistency
+from weft.authz.writes import TupleText, read_tuple
+from weft.authz.zookie import Consistency
 from weft.core.clock import Clock
-from weft.core.errors import Invalid, LimitExceeded
+from weft.core.errors import Invalid
 from weft.core.limits import (
-    MAX_CHECKS_PER_REQUEST,
-    MAX_CONTEXTUAL_TUPLES,
     MAX_DEPTH,
-    within,
 )
-from weft.core.telemetry import AUTHZ_LEFT, Recorder
+from weft.core.telemetry import Recorder
 
-P = ParamSpec("P")
-T = TypeVar("T")
-_NOTHING: Final[Mapping[str, Any]] = {}
-_NO_LAYERS: Final = Serving(cache=False, flights=False, hot=False)
-_MAX_PLANS: Final = 8
 _KEPT_FROM: Final = 1_000
 """Walks that found fewer are as well made again."""
 _MAX_WALKS: Final = 8
@@ -66,22 +48,7 @@ _MAX_SUGGESTIONS: Final = 20
 """Each costs a check."""
 
 
-def _retried(method: Callable[Concatenate[Questions, P], T]) -> Callable[Concatenate[Questions, P], T]:
-    """Ask again, once, where history was collected under a request that is not bound to one revision."""
-
-    @wraps(method)
-    def ask(self: Questions, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return method(self, *args, **kwargs)
-        except RevisionGone as error:
-            if isinstance(kwargs.get("at"), EXACT) or kwargs.get("cursor") is not None:
-                raise expired(error) from error
-        return method(self, *args, **kwargs)
-
-    return ask
-
-
-class Questions:
+class Questions(Checks):
     """What `Authz` answers; every method resolves its moment, then evaluates at that snapshot."""
 
     def __init__(
@@ -94,102 +61,17 @@ class Questions:
         serving: Serving,
         telemetry: Recorder,
     ) -> None:
-        self._store = store
-        self._telemetry = telemetry
-        self._clock = clock
-        self._max_depth = max_depth
-        self._moments = Moments(store, clock, window_s)
-        self._plans: dict[int, Plan] = {}
-        self._walks: dict[tuple[int, bytes], Candidates] = {}
-        self._mirror = Mirror.of(store, serving)
-        self._compiled: CompiledChecks | None = None
-        if self._mirror is not None and serving.compiled:
-            self._compiled = CompiledChecks(self._mirror, self._moments, self._plan, clock, max_depth)
-        self._stored = StoreChecks(serving if store.waits else _NO_LAYERS, telemetry)
-        self._answers: Answers = HotSets(store, telemetry) if serving.hot and store.waits else store
-
-    def check(
-        self,
-        object: str | ObjectRef,  # noqa: A002
-        relation: str,
-        user: str | User,
-        *,
-        at: Consistency = None,
-        context: Mapping[str, Any] | None = None,
-        contextual_tuples: Sequence[TupleText] = (),
-    ) -> Decision:
-        """Whether the user is in the relation (or has the permission) on the object."""
-        if self._compiled is not None and not contextual_tuples:
-            proven = self._compiled.check(self._moments.head(at), object, relation, user, context or _NOTHING)
-            if proven is not None:
-                return proven
-        return self._walked_check(
-            object, relation, user, at=at, context=context, contextual_tuples=contextual_tuples
+        super().__init__(
+            store,
+            clock=clock,
+            window_s=window_s,
+            max_depth=max_depth,
+            serving=serving,
+            telemetry=telemetry,
         )
+        self._walks: dict[tuple[int, bytes], Candidates] = {}
 
-    @_retried
-    def _walked_check(
-        self,
-        object: str | ObjectRef,  # noqa: A002
-        relation: str,
-        user: str | User,
-        *,
-        at: Consistency,
-        context: Mapping[str, Any] | None,
-        contextual_tuples: Sequence[TupleText],
-    ) -> Decision:
-        """The same by the evaluator, which has the last word."""
-        self._telemetry.count(AUTHZ_LEFT)
-        request = self._request(at, context, contextual_tuples)
-        question = self._question(request.plan, object, relation, user)
-        [value] = self._stored.values(request, [question], context or _NOTHING)
-        return Decision.of(value, self._moments.zookie(request.head))
-
-    def check_many(
-        self,
-        checks: Iterable[Check],
-        *,
-        at: Consistency = None,
-        context: Mapping[str, Any] | None = None,
-        contextual_tuples: Sequence[TupleText] = (),
-    ) -> list[Decision]:
-        """The decisions on many checks, in order, at one snapshot; what they share is evaluated once."""
-        asked = list(checks)
-        within("a request", len(asked), MAX_CHECKS_PER_REQUEST, "checks")
-        return self._check_all(asked, at=at, context=context or {}, contextual_tuples=contextual_tuples)
-
-    @_retried
-    def _check_all(
-        self,
-        asked: Sequence[Check],
-        *,
-        at: Consistency,
-        context: Mapping[str, Any],
-        contextual_tuples: Sequence[TupleText],
-    ) -> list[Decision]:
-        head = self._moments.head(at)
-        now_us = self._clock.now_us()
-        decisions: list[Decision | None] = [None] * len(asked)
-        if self._compiled is not None and not contextual_tuples:
-            decisions = self._compiled.check_many(head, asked, context, now_us)
-        left = [index for index, decision in enumerate(decisions) if decision is None]
-        groups: dict[tuple[str, tuple[RelationTuple, ...]], list[int]] = {}
-        for index in left:
-            check = asked[index]
-            whole = canonical_json({**context, **check.context})
-            contextual = tuple(map(read_tuple, (*contextual_tuples, *check.contextual_tuples)))
-            groups.setdefault((whole, contextual), []).append(index)
-        for (_, contextual), indexes in groups.items():
-            merged = {**context, **asked[indexes[0]].context}
-            request = self._request_at(head, now_us, merged, contextual)
-            group = [asked[index] for index in indexes]
-            questions = [self._question(request.plan, c.object, c.relation, c.user) for c in group]
-            values = self._stored.values(request, questions, merged)
-            for index, value in zip(indexes, values, strict=True):
-                decisions[index] = Decision.of(value, self._moments.zookie(head))
-        return decisions  # type: ignore[return-value]
-
-    @_retried
+    @retried
     def expand(
         self,
         object: str | ObjectRef,  # noqa: A002
@@ -204,7 +86,7 @@ class Questions:
         object_ = self._object(request.plan, object, relation)
         return request.run(Expansion(request.plan, request.standing, depth).expand(object_, relation))
 
-    @_retried
+    @retried
     def explain(
         self,
         object: str | ObjectRef,  # noqa: A002
@@ -226,7 +108,7 @@ class Questions:
         would_allow = [] if value else self._that_would_allow(request, question, root)
         return Explanation(decision, explainer.reason(), tuple(would_allow), explainer.loop())
 
-    @_retried
+    @retried
     def list_objects(
         self,
         namespace: str,
@@ -241,7 +123,7 @@ class Questions:
     ) -> Page[str]:
         """Objects of the namespace that the user is in the relation with, ordered by id."""
         place = self._place(cursor, at, "list_objects", namespace, relation, str(user), contextual_tuples)
-        request = self._request(at, context, contextual_tuples, place)
+        request = self._page_request(at, context, contextual_tuples, place)
         request.plan.schema.relation(namespace, relation)
         whom = self._user(request.plan, user)
         target = namespace, relation
@@ -253,7 +135,7 @@ class Questions:
         listed = request.run(steps)
         return self._page(listed, request, place, lambda id_: str(ObjectRef(namespace, id_)))
 
-    @_retried
+    @retried
     def list_subjects(
         self,
         object: str | ObjectRef,  # noqa: A002
@@ -271,7 +153,7 @@ class Questions:
         A wildcard among the items means everybody of the kind but the page's `excluded`.
         """
         place = self._place(cursor, at, "list_subjects", str(object), relation, kind, contextual_tuples)
-        request = self._request(at, context, contextual_tuples, place)
+        request = self._page_request(at, context, contextual_tuples, place)
         object_ = self._object(request.plan, object, relation)
         user_namespace, _, user_relation = kind.partition("#")
         self._user(request.plan, User(user_namespace, "any", user_relation))
@@ -291,7 +173,7 @@ class Questions:
             wildcard=f"{user_namespace}:*",
         )
 
-    @_retried
+    @retried
     def list_permissions(
         self,
         object: str | ObjectRef | None,  # noqa: A002
@@ -315,16 +197,16 @@ class Questions:
         else:
             ref = parse_object(object) if isinstance(object, str) else object
             names = [relation.name for relation in request.plan.schema.namespace(ref.namespace).relations]
-            questions = [(whom, ref, name) for name in names]
-            values = self._stored.values(request, questions, context or _NOTHING)
-            asked = list(zip(names, values, strict=True))
+            decisions = self._decide(request, ref, names, whom, context or {})
+            found = zip(names, decisions, strict=True)
+            return [Permission(name, one) for name, one in found if one.allowed or one.conditional]
         return [Permission(name, Decision.of(value, zookie)) for name, value in asked if value]
 
     def _on_any(self, request: Request, target: Userset, user: User) -> Value:
         candidates = request.run(reachable_objects(request.plan, target, user))
         return request.run(any_object(request.evaluation(), target, user, candidates))
 
-    @_retried
+    @retried
     def read(
         self,
         object: str | None = None,  # noqa: A002
@@ -343,7 +225,7 @@ class Questions:
         """
         filter_ = where or TupleFilter.of(object, relation, user)
         place = self._place(cursor, at, "read", filter_)
-        request = self._request(at, None, (), place)
+        request = self._page_request(at, None, (), place)
         _require_known(request.plan, filter_)
         revision = request.head.revision
         page = self._store.scan(filter_, revision, limit=_checked_limit(limit), after=place.after or None)
@@ -351,60 +233,6 @@ class Questions:
         items = [item for item in page.items if request.standing(item)]
         following = None if page.next is None else self._cursor(request, page.next, place)
         return Page(items, following, zookie)
-
-    # requests
-
-    def _request(
-        self,
-        at: Consistency,
-        context: Mapping[str, Any] | None,
-        contextual_tuples: Sequence[TupleText],
-        place: Place | None = None,
-    ) -> Request:
-        head = (
-            self._moments.head(at)
-            if place is None or not place.after
-            else self._moments.exact(place.revision)
-        )
-        contextual = tuple(map(read_tuple, contextual_tuples))
-        return self._request_at(head, self._clock.now_us(), context or {}, contextual)
-
-    def _request_at(
-        self, head: Head, now_us: int, context: Mapping[str, Any], contextual: Sequence[RelationTuple]
-    ) -> Request:
-        plan = self._plan(head)
-        within("a request", len(contextual), MAX_CONTEXTUAL_TUPLES, "contextual tuples")
-        for item in contextual:
-            require_admitted(plan, item)
-        return Request(self._answers, head, plan, now_us, _judge(plan, context), self._max_depth, contextual)
-
-    def _plan(self, head: Head) -> Plan:
-        """The compiled schema that is in force at a head."""
-        if not head.schema_revision:
-            raise Invalid("the store has no schema yet", hint="write one with write_schema")
-        return self._plan_of(head.schema_revision)
-
-    def _plan_of(self, revision: int) -> Plan:
-        plan = self._plans.get(revision)
-        if plan is None:
-            stored = self._store.read_schema(revision)
-            plan = Plan(parse_schema(stored.text, stored.language), revision)  # type: ignore[arg-type]
-            self._plans[revision] = plan
-            _keep_newest(self._plans, _MAX_PLANS)
-        return plan
-
-    def _question(self, plan: Plan, object_: str | ObjectRef, relation: str, user: str | User) -> Question:
-        return self._user(plan, user), self._object(plan, object_, relation), relation
-
-    def _object(self, plan: Plan, object_: str | ObjectRef, relation: str) -> ObjectRef:
-        ref = parse_object(object_) if isinstance(object_, str) else object_
-        plan.schema.relation(ref.namespace, relation)
-        return ref
-
-    def _user(self, plan: Plan, user: str | User) -> User:
-        whom = parse_user(user) if isinstance(user, str) else check_user(user)
-        plan.require_user(whom)
-        return whom
 
     def _that_would_allow(self, request: Request, question: Question, root: Cell) -> Iterator[str]:
         for text in suggestions(request.plan, root, _MAX_SUGGESTIONS):
@@ -424,8 +252,20 @@ class Questions:
             found = request.run(walk)
             if len(found.ids) >= _KEPT_FROM:
                 self._walks[key] = found
-                _keep_newest(self._walks, _MAX_WALKS)
+                keep_newest(self._walks, _MAX_WALKS)
         return found
+
+    def _page_request(
+        self,
+        at: Consistency,
+        context: Mapping[str, Any] | None,
+        contextual_tuples: Sequence[TupleText],
+        place: Place,
+    ) -> Request:
+        """The request of a page, at the revision of the one before if there was one."""
+        head = self._moments.exact(place.revision) if place.after else self._moments.head(at)
+        contextual = tuple(map(read_tuple, contextual_tuples))
+        return self._request_at(head, self._clock.now_us(), context or {}, contextual)
 
     def _place(self, cursor: str | None, at: Consistency, *question: Any) -> Place:
         """Where a list begins or goes on."""
@@ -458,12 +298,6 @@ class Questions:
         return Page(items, cursor, self._moments.zookie(request.head), conditional, excluded)
 
 
-def _keep_newest(kept: dict[Any, Any], count: int) -> None:
-    """Drop the oldest entries; other threads may do so at the same time."""
-    for key in list(kept)[:-count]:
-        kept.pop(key, None)
-
-
 def _checked_limit(limit: int) -> int:
     if limit < 1:
         raise Invalid(f"a page of `{limit}` items cannot be made", hint="ask for at least one")
@@ -481,21 +315,3 @@ def _require_known(plan: Plan, filter_: TupleFilter) -> None:
     if plan.schema.relation(filter_.namespace, filter_.relation).is_permission:
         what = f"{filter_.namespace}#{filter_.relation}"
         raise Invalid(f"`{what}` is computed: no tuple is stored for it", hint="use check or list_subjects")
-
-
-def _judge(plan: Plan, context: Mapping[str, Any]) -> Judge:
-    """Whether conditions hold in the context; each is evaluated once."""
-    known: dict[TupleCondition, Value] = {}
-
-    def judge(condition: TupleCondition) -> Value:
-        value = known.get(condition)
-        if value is None:
-            try:
-                found = plan.conditions.evaluate(condition, context)
-                value = found if isinstance(found, bool) else found.names
-            except (Invalid, LimitExceeded) as error:
-                value = frozenset({Failure.of(error)})
-            known[condition] = value
-        return value
-
-    return judge

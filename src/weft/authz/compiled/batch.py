@@ -28,8 +28,6 @@ def prove(point: Point, checks: Sequence[Check], context: Mapping[str, Any], now
     """What can be proven of each check."""
     if not checks:
         return []
-    if context:
-        canonical_json({**context})
     if any(map(_CONTEXTUAL, checks)) or any(map(_CONTEXT, checks)):
         return _prove_each(point, checks, context, now_us)
     if len(set(map(_OBJECT, checks))) == len(set(map(_RELATION, checks))) == 1:

@@ -26,6 +26,8 @@ class StoreChecks:
         self, request: Request, questions: Sequence[Question], context: Mapping[str, Any]
     ) -> list[Value]:
         """The value of each question, in order; what they share is evaluated once."""
+        if not questions:
+            return []
         if request.contextual or (self._cache is None and self._flights is None):
             return _evaluate(request, questions)[0]
         keys = [key_of(request.plan, question, request.head.revision, context) for question in questions]
