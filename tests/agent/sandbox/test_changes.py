@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import random
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weft.agent.sandbox import changes, commit, diff
@@ -142,3 +145,40 @@ def test_a_path_may_have_so_many_folders_and_no_more(tmp_path: Path) -> None:
     (other / "/".join("d" * MAX_FOLDERS_DEEP) / "d" / "f").write_text("f")
     with pytest.raises(LimitExceeded, match="folders"):
         pair.changes()
+
+
+LINES = st.lists(st.sampled_from(["a\n", "b\n", "c\n", "\n", "no end"]), max_size=30).map("".join)
+
+
+@settings(max_examples=40, deadline=None)
+@given(LINES, LINES, LINES, LINES, st.sampled_from([0, 4, 100]))
+def test_git_applies_every_diff(head: str, old: str, new: str, tail: str, compared_lines: int) -> None:
+    before, after = f"{head}{old}{tail}".encode(), f"{head}{new}{tail}".encode()
+    if before == after:
+        return
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(diff, "_MAX_COMPARED_LINES", compared_lines)
+        text = diff.unified([Change("f", Content(FILE, before), Content(FILE, after))])
+        Path(folder, "f").write_bytes(before)
+        subprocess.run(["git", "apply", "--whitespace=nowarn"], cwd=folder, input=text.encode(), check=True)
+        assert Path(folder, "f").read_bytes() == after
+
+
+def test_a_diff_shows_no_more_than_the_standard_librarys(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = [f"{n}\n" for n in range(50)], [f"{n}\n" for n in range(50) if n not in (3, 25, 26, 49)]
+    text = diff.unified(
+        [Change("f", Content(FILE, "".join(old).encode()), Content(FILE, "".join(new).encode()))]
+    )
+    expected = "".join(list(difflib.unified_diff(old, new))[2:])
+    assert text.endswith(expected)
+    assert len(text.splitlines()) == len(expected.splitlines()) + 3
+
+
+def test_a_diff_of_text_made_to_be_slow_ends() -> None:
+    rng = random.Random(7)
+    old, new = ("".join(f"{rng.randrange(110)}\n" for _ in range(60_000)).encode() for _ in range(2))
+    began = time.monotonic()
+    text = diff.unified([Change("f", Content(FILE, b"same\n" + old), Content(FILE, b"same\n" + new))])
+    # It would be minutes.
+    assert time.monotonic() - began < 10
+    assert "\n@@ -1,60" in text

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from weft.agent.sandbox.changes import LINK, Change, Content
 
 _CONTEXT_LINES = 3
+# On both sides; a second or two at worst, and what differs in more is nothing that a person reads.
+_MAX_COMPARED_LINES = 16_000
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 
 
@@ -41,8 +44,55 @@ def _one(change: Change) -> str:
     if old_lines is None or new_lines is None:
         return "\n".join([*head, f"Binary files {source} and {target} differ"]) + "\n"
     head += [f"--- {source}" + _tab(source), f"+++ {target}" + _tab(target)]
-    hunks = list(difflib.unified_diff(old_lines, new_lines, n=_CONTEXT_LINES, lineterm="\n"))[2:]
-    return "\n".join(head) + "\n" + "".join(_terminated(line) for line in hunks)
+    return "\n".join(head) + "\n" + "".join(map(_terminated, _hunks(old_lines, new_lines)))
+
+
+class _Matcher(difflib.SequenceMatcher[str]):
+    """Compares what lies between the lines that both texts begin and end with, and that only up to a bound.
+
+    Text can be made for which the comparison takes the cube of its length.
+    """
+
+    def __init__(self, old: list[str], new: list[str]) -> None:
+        shorter = min(len(old), len(new))
+        same = zip(old, new, strict=False)
+        head = next((at for at, (one, other) in enumerate(same) if one != other), shorter)
+        same = zip(reversed(old[head:]), reversed(new[head:]), strict=False)
+        tail = next((at for at, (one, other) in enumerate(same) if one != other), shorter - head)
+        self._frame = (head, len(old) - tail, len(new) - tail, tail)
+        between = old[head : len(old) - tail], new[head : len(new) - tail]
+        self._bounded = sum(map(len, between)) <= _MAX_COMPARED_LINES
+        super().__init__(None, *(between if self._bounded else ([], [])))
+
+    def get_opcodes(self) -> list[Any]:
+        head, old_end, new_end, tail = self._frame
+        codes = [(tag, i + head, j + head, k + head, m + head) for tag, i, j, k, m in super().get_opcodes()]
+        if not self._bounded:
+            codes = [("replace", head, old_end, head, new_end)]
+        framed = [
+            ("equal", 0, head, 0, head),
+            *codes,
+            ("equal", old_end, old_end + tail, new_end, new_end + tail),
+        ]
+        return [code for code in framed if code[1] < code[2] or code[3] < code[4]]
+
+
+def _hunks(old: list[str], new: list[str]) -> Iterator[str]:
+    for group in _Matcher(old, new).get_grouped_opcodes(_CONTEXT_LINES):
+        (_, from_old, _, from_new, _), (_, _, to_old, _, to_new) = group[0], group[-1]
+        yield f"@@ -{_range(from_old, to_old)} +{_range(from_new, to_new)} @@\n"
+        for tag, i, j, k, m in group:
+            if tag == "equal":
+                yield from (" " + line for line in old[i:j])
+            else:
+                yield from ("-" + line for line in old[i:j])
+                yield from ("+" + line for line in new[k:m])
+
+
+def _range(start: int, end: int) -> str:
+    """As POSIX has it: an empty range is named by the line before it, and a single line needs no length."""
+    length = end - start
+    return f"{start + 1}" if length == 1 else f"{start + (length > 0)},{length}"
 
 
 def _data(content: Content | None) -> bytes:
