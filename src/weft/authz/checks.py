@@ -77,7 +77,7 @@ class Checks:
         self._max_depth = max_depth
         self._moments = Moments(store, clock, window_s)
         self._plans: dict[int, Plan] = {}
-        self._mirror = Mirror.of(store, serving)
+        self._mirror = Mirror.of(store, serving, telemetry)
         self._compiled: CompiledChecks | None = None
         if self._mirror is not None and serving.compiled:
             self._compiled = CompiledChecks(self._mirror, self._moments, self._plan, clock, max_depth)

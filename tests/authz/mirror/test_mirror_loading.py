@@ -14,6 +14,7 @@ import pytest
 from weft.authz import Authz
 from weft.authz.mirror import load
 from weft.authz.mirror.mirror import Mirror, RowChange, View
+from weft.authz.serving.settings import Serving
 from weft.authz.store import Write
 from weft.authz.stores.lmdb import LmdbStore
 from weft.authz.stores.lmdb_numbered import NumberedStore
@@ -253,15 +254,17 @@ def test_over_its_budget_it_frees_itself_as_it_grows(store: LmdbStore) -> None:
     assert told[-1] is None
 
 
-def test_authz_hands_its_budget_on(tmp_path: Path) -> None:
-    from weft.authz.serving.settings import Serving
-
-    with Authz.open(tmp_path / "authz", serving=Serving(mirror_bytes=1_000)) as authz:
+def test_authz_hands_its_budget_on_and_tells_of_it(tmp_path: Path) -> None:
+    telemetry = Telemetry()
+    serving = Serving(mirror_bytes=1_000)
+    with Authz.open(tmp_path / "authz", serving=serving, telemetry=telemetry) as authz:
         authz.write_schema("definition user {} definition doc { relation viewer: user }")
         authz.write(touch=[f"doc:{number}#viewer@user:ann" for number in range(100)])
         assert authz.check("doc:7", "viewer", "user:ann").allowed
         assert authz._mirror is not None
         assert authz._mirror.stats().state == "off"
+    assert b'weft_authz_mirror_events_total{event="over_budget"} 1.0' in telemetry.exposition()
+    assert b"weft_authz_mirror_bytes 0.0" in telemetry.exposition()
 
 
 def test_the_meter_is_near_what_the_interpreter_counts(store: LmdbStore) -> None:

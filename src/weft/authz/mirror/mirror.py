@@ -97,11 +97,11 @@ class Mirror:
         self._stop = Event()
 
     @classmethod
-    def of(cls, store: TupleStore, serving: Serving) -> Mirror | None:
+    def of(cls, store: TupleStore, serving: Serving, telemetry: Recorder) -> Mirror | None:
         """The mirror of a store that can have one, unless it is switched off."""
         if not serving.mirror or not isinstance(store, Mirrored):
             return None
-        return cls(store.numbered(), budget_bytes=serving.mirror_bytes)
+        return cls(store.numbered(), budget_bytes=serving.mirror_bytes, telemetry=telemetry)
 
     @property
     def bytes_used(self) -> int:
