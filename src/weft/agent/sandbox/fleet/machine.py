@@ -126,10 +126,7 @@ class Machine:
         try:
             ground = self._grounds.take(box.snapshot)
             box.taken = True
-            box.sandbox = sandbox = self._provider.open(
-                ground.folder, limits=self._limits, toolchain=ground.toolchain, hidden=ground.hidden
-            )
-            box.fresh = look(sandbox) if can_reset(sandbox) else None
+            box.sandbox, box.fresh = self._opened(ground)
         except Exception as error:
             outcome = Failed(number, _sentence(error))
         with self._lock:
@@ -138,6 +135,16 @@ class Machine:
             self._close(number, box)
         else:
             self._report(outcome)
+
+    def _opened(self, ground: Ground) -> tuple[Sandbox, Look | None]:
+        sandbox = self._provider.open(
+            ground.folder, limits=self._limits, toolchain=ground.toolchain, hidden=ground.hidden
+        )
+        try:
+            return sandbox, look(sandbox) if can_reset(sandbox) else None
+        except BaseException:
+            sandbox.close()
+            raise
 
     def _reset(self, number: int) -> None:
         with self._lock:
