@@ -221,7 +221,7 @@ def test_a_restored_copy_has_it_loaded_anew(tmp_path: Path, further: int) -> Non
         mirror.catch_up()
         assert mirror.numbers.user("user:bob") is not None
         for number in range(further):
-            touch(copy, f"doc:1#viewer@user:other{number}")
+            touch(copy, f"doc:other{number}#viewer@user:ann")
         mirror._store = mirror.numbers._store = copy.numbered()
         mirror.catch_up()
         assert mirror.head_revision == copy.head().revision == 1 + further
