@@ -247,6 +247,10 @@ class TupleStore(Protocol):
         """The text of all tuples live at `revision` and behind `after`, in the order of `canonical_key`,
         which is the same in every store."""
 
+    def places(self, objects: Sequence[ObjectRef]) -> list[bytes | None]:
+        """What lists are ordered by, in this store's own order, which never changes; None for an object that
+        was never written. The places of one namespace's objects compare like their order."""
+
     def write(self, write: Write) -> Head:
         """Apply a write; the head that it left. A repeated idempotency key gives the head of the first time.
 

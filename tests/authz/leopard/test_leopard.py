@@ -92,8 +92,8 @@ def _tuples(draw: st.DrawFn) -> str:
     return f"group:{draw(st.sampled_from(IDS))}#{relation}@{user}{tail}"
 
 
-@settings(max_examples=20)
-@given(commits=st.lists(st.lists(_tuples(), min_size=1, max_size=5), min_size=1, max_size=6))
+@settings(max_examples=10)
+@given(commits=st.lists(st.lists(_tuples(), min_size=1, max_size=5), min_size=1, max_size=4))
 def test_what_the_index_says_is_what_walking_says(
     tmp_path_factory: pytest.TempPathFactory, commits: list[list[str]]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from weft.authz.mirror.rows import NAMESPACE_SHIFT, SERIAL_MASK, USERSET_SHIFT
@@ -105,6 +106,10 @@ class Numbers:
     def id_of(self, number: int) -> str:
         """The id of an object, or of a userset's object; `*` for a wildcard."""
         return self._store.id_of(number & ((1 << USERSET_SHIFT) - 1)) if number & SERIAL_MASK else "*"
+
+    def ids_of(self, numbers: Sequence[int]) -> list[str]:
+        """The ids of distinct objects, read together."""
+        return self._store.ids_of(numbers)
 
     def forget(self) -> None:
         """The store may have become another one."""

@@ -32,7 +32,7 @@ from weft.authz.stores.lmdb_layout import (
 from weft.authz.stores.lmdb_numbered import NumberedStore
 from weft.authz.stores.lmdb_read import View, read_commit, read_log
 from weft.authz.stores.lmdb_write import Writer
-from weft.authz.tuples import RelationTuple, TupleFilter
+from weft.authz.tuples import ObjectRef, RelationTuple, TupleFilter
 from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.core.codec import decode, pack_u64, unpack_u64
 from weft.core.errors import Invalid, NotFound
@@ -138,6 +138,12 @@ class LmdbStore:
 
     def export(self, revision: int, *, after: RelationTuple | None = None) -> Iterator[str]:
         return Export(lambda: self._view(revision)).lines(after)
+
+    def places(self, objects: Sequence[ObjectRef]) -> list[bytes | None]:
+        """By number: objects come in the order in which they were first written, those of one write by id."""
+        with self._env.read() as txn:
+            interner = Interner(txn, self._db, self._cache)
+            return [interner.object(object_) for object_ in objects]
 
     def write(self, write: Write) -> Head:
         return self._write(lambda writer: writer.write(write))

@@ -5,6 +5,7 @@ An object's number is its key read as one integer; a userset's has its relation'
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -113,6 +114,15 @@ class NumberedStore:
                 return WILDCARD
             raise Corrupt(f"number `{key.hex()}` has no text", hint="restore the store from a backup")
         return bytes(data).decode()
+
+    def ids_of(self, numbers: Sequence[int]) -> list[str]:
+        """The ids of distinct objects, without their namespaces."""
+        keys = [b"#" + number.to_bytes(8, "big") for number in numbers]
+        with self._env.read() as txn, txn.cursor(db=self._db["objects"]) as cursor:
+            ids = [bytes(data).decode() for _, data in cursor.getmulti(keys)]
+        if len(ids) < len(keys):
+            return [self.id_of(number) for number in numbers]
+        return ids
 
     def shapes(self) -> list[NumberedShape]:
         """The kinds of rows that are live."""

@@ -34,7 +34,7 @@ from weft.authz.store import (
     describe_precondition,
     require_schema,
 )
-from weft.authz.tuples import RelationTuple, TupleFilter
+from weft.authz.tuples import ObjectRef, RelationTuple, TupleFilter
 from weft.core.clock import SYSTEM_CLOCK, Clock
 from weft.core.errors import Invalid, NotFound
 from weft.core.randomness import system_random
@@ -138,6 +138,9 @@ class MemoryStore:
             self._require(revision)
             rows = sorted(self._live(self._rows, revision), key=canonical_key)
         return (str(item) for item in rows if after is None or canonical_key(item) > canonical_key(after))
+
+    def places(self, objects: Sequence[ObjectRef]) -> list[bytes | None]:
+        return [object_.id.encode() for object_ in objects]
 
     def write(self, write: Write) -> Head:
         with self._open():
