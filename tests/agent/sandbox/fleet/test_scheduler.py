@@ -16,6 +16,7 @@ from weft.agent.sandbox.fleet.events import (
     Finished,
     Gone,
     Grant,
+    Held,
     Member,
     Priority,
     Queued,
@@ -126,6 +127,18 @@ class Shell:
         self.step(self.waiting[number])
         return number
 
+    def held(self, member: str, **request: object) -> int:
+        """A machine says that somebody holds a box since before the scheduler began."""
+        number = next(self.numbers)
+        wanted = Request(number, **{"client": "ann", "snapshot": "s", "memory_bytes": 1} | request)  # type: ignore[arg-type]
+        box = -number
+        self.boxes[box] = Start(box, member, wanted.snapshot, wanted.memory_bytes)
+        self.state[box] = "leased"
+        self.leases[number] = box
+        self.outcomes[number] = Grant(number, box)
+        self.step(Held(wanted, box, member))
+        return number
+
     def ready(self, box: int) -> None:
         self.state[box] = "opened" if self.state[box] == "opening" else "idle"
         self.step(Ready(box))
@@ -192,6 +205,12 @@ class Histories(RuleBasedStateMachine):
         number = self.shell.request(**request, deadline_us=deadline_us)  # type: ignore[arg-type]
         if self.closed:
             assert self.shell.outcomes[number].reason is Reason.CLOSING  # type: ignore[union-attr]
+
+    @precondition(lambda self: any(each.memory_bytes for each in self.shell.capacity.values()))
+    @rule(request=requests, data=st.data())
+    def held(self, request: dict[str, object], data: st.DataObject) -> None:
+        up = [name for name, each in self.shell.capacity.items() if each.memory_bytes]
+        self.shell.held(data.draw(st.sampled_from(sorted(up))), **request)
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
@@ -472,3 +491,28 @@ def test_a_start_that_fails_on_a_machine_that_shrank_holds_nobody_up() -> None:
     [box] = shell.inside("opening")
     shell.step(Failed(box, "broken"))
     assert shell.outcomes[number] == Reject(number, Reason.TOO_LARGE, None)
+
+
+def test_what_was_held_before_it_began_counts_and_comes_back() -> None:
+    shell = Shell()
+    shell.member("m", 2)
+    old = shell.held("m", memory_bytes=2)
+    new = shell.request(memory_bytes=2)
+    shell.settle_boxes()
+    assert not shell.granted, "the machine is full"
+    shell.finish(old)
+    shell.settle_boxes()
+    assert shell.granted == [new]
+
+
+def test_machines_that_have_the_snapshot_come_first() -> None:
+    shell = Shell()
+    for name in "abc":
+        shell.member(name, 2)
+    for _ in range(4):
+        number = next(shell.numbers)
+        shell.waiting[number] = Request(number, "ann", "s", 1, homes=("b", "c"))
+        shell.step(shell.waiting[number])
+    assert sorted(box.member for box in shell.boxes.values()) == ["b", "b", "c", "c"]
+    shell.request()
+    assert "a" in {box.member for box in shell.boxes.values()}, "where there is room"
