@@ -225,6 +225,7 @@ def test_a_restored_copy_has_it_loaded_anew(tmp_path: Path, further: int) -> Non
         mirror._store = mirror.numbers._store = copy.numbered()
         mirror.catch_up()
         assert mirror.head_revision == copy.head().revision == 1 + further
+        assert mirror.numbers.user("user:bob") is None
         shows(mirror, copy)
 
 

@@ -11,6 +11,7 @@ from weft.authz.mirror.numbers import Numbers
 from weft.authz.mirror.rows import NAMESPACE_SHIFT, SERIAL_MASK, USERSET_SHIFT
 from weft.authz.store import Write
 from weft.authz.stores.lmdb import LmdbStore
+from weft.authz.stores.lmdb_numbered import NumberedStore
 from weft.authz.tuples import ObjectRef, RelationTuple, User, parse_object, parse_tuple, parse_user
 from weft.core.errors import Invalid, LimitExceeded
 from weft.testing.authz_store import IDENTITIES
@@ -24,6 +25,19 @@ def store(tmp_path: Path) -> Iterator[LmdbStore]:
 
 def write(store: LmdbStore, *texts: str) -> None:
     store.write(Write(touch=[parse_tuple(text) for text in texts]))
+
+
+def ids_asked_for(numbered: NumberedStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids that the store will be asked for."""
+    asked: list[str] = []
+    look_up = numbered.object
+
+    def object_(namespace: str, id_: str) -> int | None:
+        asked.append(id_)
+        return look_up(namespace, id_)
+
+    monkeypatch.setattr(numbered, "object", object_)
+    return asked
 
 
 def test_numbers_say_namespace_serial_and_relation(store: LmdbStore) -> None:
@@ -93,14 +107,7 @@ def test_what_is_unknown_may_be_written_next(store: LmdbStore) -> None:
 def test_the_unknown_is_looked_up_once_a_commit(store: LmdbStore, monkeypatch: pytest.MonkeyPatch) -> None:
     write(store, "doc:1#viewer@user:ann")
     numbered = store.numbered()
-    asked: list[str] = []
-    look_up = numbered.object
-
-    def object_(namespace: str, id_: str) -> int | None:
-        asked.append(id_)
-        return look_up(namespace, id_)
-
-    monkeypatch.setattr(numbered, "object", object_)
+    asked = ids_asked_for(numbered, monkeypatch)
     numbers = Numbers(numbered)
     for _ in range(3):
         assert numbers.user("user:bob") is None
@@ -110,9 +117,13 @@ def test_the_unknown_is_looked_up_once_a_commit(store: LmdbStore, monkeypatch: p
     assert asked == ["bob", "bob"]
 
 
-def test_texts_are_bounded_and_what_is_asked_for_stays(store: LmdbStore) -> None:
+def test_texts_are_bounded_and_what_is_asked_for_stays(
+    store: LmdbStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(store, *(f"doc:{number}#viewer@user:ann" for number in range(40)))
-    numbers = Numbers(store.numbered(), most=10)
+    numbered = store.numbered()
+    asked = ids_asked_for(numbered, monkeypatch)
+    numbers = Numbers(numbered, most=10)
     first = numbers.object_("doc:0")
     for number in range(1, 40):
         numbers.object_(f"doc:{number}")
@@ -120,6 +131,7 @@ def test_texts_are_bounded_and_what_is_asked_for_stays(store: LmdbStore) -> None
         assert len(numbers.object_texts) <= 10
         assert len(numbers.object_texts._before) <= 10
         assert "doc:0" in numbers.object_texts
+    assert asked.count("0") == 1
 
 
 @pytest.mark.parametrize("text", ["doc", "doc:", "doc:1#viewer", "doc:*", "*", ""])

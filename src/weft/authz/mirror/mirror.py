@@ -31,7 +31,7 @@ _SLICE_ROWS: Final = 1_000
 """Applied at once: a question that comes meanwhile waits for a few milliseconds."""
 _SMALL_ROWS: Final = 2_000
 """A store that is loaded in milliseconds, by the first question itself."""
-_PAUSE_S: Final = 0.002
+_PAUSE_S: Final = 0.001
 """How long the background leaves the interpreter to questions, after a slice in which there were some."""
 
 
