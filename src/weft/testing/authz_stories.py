@@ -73,21 +73,29 @@ def opened(kind: str, clock: VirtualClock, serving: Serving = ALL_ON) -> Iterato
             yield authz
 
 
-def play(authz: Authz, history: History) -> list[tuple[Zookie, dict[object, RelationTuple]]]:
-    """Write the history; each zookie with the tuples that are there at it."""
-    state: dict[object, RelationTuple] = {}
+State = dict[object, RelationTuple]
+"""The tuples that are there, by key."""
+
+
+def steps(authz: Authz, history: History) -> Iterator[tuple[Zookie, State]]:
+    """Write the history, a commit at a time; after each its zookie, and the tuples that are there."""
+    state: State = {}
     text = print_schema(history.schema, history.language)
-    moments = [(authz.write_schema(text, history.language), dict(state))]
+    yield authz.write_schema(text, history.language), state
     for commit in history.commits:
         delete = [item for item in commit if state.get(item.key) == item]
         touch = [item for item in commit if state.get(item.key) != item]
         state = {key: item for key, item in state.items() if item not in delete}
         state.update({item.key: item for item in touch})
-        moments.append((authz.write(touch=touch, delete=delete), dict(state)))
-    return moments
+        yield authz.write(touch=touch, delete=delete), state
 
 
-def oracle_of(history: History, state: dict[object, RelationTuple], now_us: int) -> Oracle:
+def play(authz: Authz, history: History) -> list[tuple[Zookie, State]]:
+    """Write the history; each zookie with the tuples that are there at it."""
+    return list(steps(authz, history))
+
+
+def oracle_of(history: History, state: State, now_us: int) -> Oracle:
     """What set algebra says about a state."""
     known = history.schema.by_name
     users = [user for user in ASKED if user.namespace in known]

@@ -95,7 +95,10 @@ def _prove_users(
     number = numbers.object_texts.get(object_)  # type: ignore[arg-type]
     users = list(map(numbers.user_texts.get, map(_USER, checks)))  # type: ignore[arg-type]
     if number is None or None in users:
-        return _prove_each(point, checks, context, now_us)
+        both = [point.numbers(object_, check.user) for check in checks]
+        if None in both:
+            return _prove_each(point, checks, context, now_us)
+        number, users = both[0][0], [user for _, user in both]  # type: ignore[index, misc]
     known = cast(list[int], users)
     kind = min(known) >> NAMESPACE_SHIFT
     if max(known) >> NAMESPACE_SHIFT != kind:

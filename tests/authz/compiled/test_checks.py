@@ -1,0 +1,329 @@
+"""What compiled checks must prove, what they must leave over, and that they never mix two revisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+
+from weft.authz import EXACT, LATEST, Authz, Check, Decision
+from weft.authz.compiled.point import Point
+from weft.authz.compiled.program import Program
+from weft.authz.serving.settings import Serving
+from weft.authz.store import Write
+from weft.authz.tuples import ObjectRef, User, parse_tuple
+from weft.core.errors import Invalid, LimitExceeded, NotFound
+from weft.testing.clock import START_US, VirtualClock
+
+SCHEMA = """
+use expiration
+use self
+caveat tier(level int, least int) { level >= least }
+definition user {}
+definition group {
+  relation member: user | user:* | group#member | user with expiration | group#member with expiration
+}
+definition folder {
+  relation parent: folder
+  relation viewer: user | group#member
+  permission view = viewer + parent->view
+}
+definition doc {
+  relation folder: folder
+  relation reader: user | user:* | group#member | user with tier
+  relation banned: user | group#member
+  permission view = reader + folder->view
+  permission both = reader & banned
+  permission but = reader - banned
+  permission every = folder.all(view)
+  permission own = self
+}
+definition other { relation reader: user }
+"""
+TUPLES = [
+    "doc:1#reader@group:a#member",
+    "group:a#member@group:b#member",
+    "group:b#member@group:c#member",
+    "group:c#member@group:a#member",
+    "group:c#member@user:ann",
+    "doc:1#banned@user:bob",
+    "doc:1#reader@user:bob",
+    "doc:1#folder@folder:x",
+    "doc:1#folder@folder:y",
+    "folder:x#parent@folder:z",
+    "folder:z#viewer@user:cat",
+    "folder:y#viewer@group:b#member",
+    'doc:1#reader@user:dan[tier:{"least":3}]',
+    "doc:2#reader@user:*",
+    "group:d#member@user:eve[expiration:2026-01-01T00:00:10Z]",
+    "group:e#member@group:d#member[expiration:2026-01-01T00:00:20Z]",
+    "doc:3#reader@group:e#member",
+]
+COMPILED = Serving(leopard=False, cache=False, flights=False, hot=False)
+PROVEN = {
+    "doc:1#view@user:ann": True,
+    "doc:1#view@user:bob": True,
+    "doc:1#view@user:cat": True,
+    "doc:1#view@user:nobody": False,
+    "doc:1#view@user:*": False,
+    "doc:1#view@group:c#member": True,
+    "group:c#member@group:c#member": True,
+    "doc:1#both@user:bob": True,
+    "doc:1#both@user:ann": False,
+    "doc:1#but@user:bob": False,
+    "doc:1#but@user:ann": True,
+    "doc:1#every@user:cat": False,
+    "doc:1#every@user:ann": False,
+    "doc:1#own@doc:1": True,
+    "doc:1#own@doc:2": False,
+    "doc:2#view@user:nobody": True,
+    "doc:2#view@user:ann": True,
+    "doc:2#view@user:*": True,
+    "doc:9#view@user:ann": False,
+    "doc:3#view@user:eve": True,
+    "doc:3#view@user:ann": False,
+}
+
+
+@contextmanager
+def authz_with(folder: Path, schema: str, *tuples: str, **options: Any) -> Iterator[Authz]:
+    options = {"clock": VirtualClock(), "serving": COMPILED, **options}
+    with Authz.open(folder / "authz", **options) as authz:
+        authz.write_schema(schema)
+        if tuples:
+            authz.write(touch=tuples)
+        yield authz
+
+
+@pytest.fixture
+def authz(tmp_path: Path) -> Iterator[Authz]:
+    with authz_with(tmp_path, SCHEMA, *TUPLES) as authz:
+        yield authz
+
+
+def proven(authz: Authz, question: str, context: dict[str, Any] | None = None) -> bool | None:
+    """What the programs alone say of `doc:1#view@user:ann`."""
+    asked = parse_tuple(question)
+    decision = compiled(authz, asked.object, asked.relation, asked.user, context or {})
+    return None if decision is None else decision.allowed
+
+
+def compiled(authz: Authz, object_: Any, relation: str, user: Any, context: Any) -> Decision | None:
+    assert authz._compiled is not None
+    return authz._compiled.check(authz._store.head(), object_, relation, user, context)
+
+
+@pytest.mark.parametrize("question", PROVEN)
+def test_it_is_proven(authz: Authz, question: str) -> None:
+    assert proven(authz, question) is PROVEN[question]
+    asked = parse_tuple(question)
+    assert compiled(authz, str(asked.object), asked.relation, str(asked.user), {}) is not None
+
+
+def test_conditions_and_expiries_are_held_against_the_request(authz: Authz) -> None:
+    clock: Any = authz._clock
+    assert proven(authz, "doc:1#view@user:dan", {"level": 3}) is True
+    assert proven(authz, "doc:1#view@user:dan", {"level": 2}) is False
+    assert proven(authz, "doc:1#view@user:dan") is None
+    assert proven(authz, "doc:1#view@user:dan", {"level": "high"}) is None
+    assert authz.check("doc:1", "view", "user:dan").missing == ("level",)
+    with pytest.raises(Invalid, match="`level`"):
+        authz.check("doc:1", "view", "user:dan", context={"level": "high"})
+    clock.set(START_US + 9_999_999)
+    assert proven(authz, "doc:3#view@user:eve") is True
+    clock.set(START_US + 10_000_000)
+    assert proven(authz, "doc:3#view@user:eve") is False
+
+
+def test_a_definite_part_settles_what_missing_context_cannot_change(authz: Authz) -> None:
+    authz.write(touch=["doc:1#banned@user:dan"])
+    assert proven(authz, "doc:1#but@user:dan") is False
+    assert proven(authz, "doc:1#both@user:dan") is None
+    authz.write(touch=["folder:x#viewer@user:dan"])
+    assert proven(authz, "doc:1#view@user:dan") is True
+
+
+def test_what_depends_on_itself_through_an_exclusion_is_left_over(tmp_path: Path) -> None:
+    schema = """
+    definition user {}
+    definition club {
+      relation guest: user
+      relation barred: club#enter
+      permission enter = guest - barred
+    }
+    """
+    tuples = ["club:a#guest@user:ann", "club:a#barred@club:b#enter", "club:b#barred@club:a#enter"]
+    with authz_with(tmp_path, schema, *tuples, "club:b#guest@user:ann", "club:c#guest@user:ann") as authz:
+        assert proven(authz, "club:a#enter@user:ann") is None
+        assert proven(authz, "club:c#enter@user:ann") is True
+        assert not authz.check("club:a", "enter", "user:ann")
+
+
+def test_a_path_that_is_too_deep_is_left_over(tmp_path: Path) -> None:
+    schema = "definition user {} definition group { relation member: user | group#member }"
+    chain = [f"group:{n}#member@group:{n + 1}#member" for n in range(9)]
+    with authz_with(tmp_path, schema, *chain, "group:9#member@user:ann", max_depth=5) as authz:
+        assert proven(authz, "group:5#member@user:ann") is True
+        assert proven(authz, "group:5#member@user:bob") is False
+        for question in ("group:4#member@user:ann", "group:4#member@user:bob"):
+            assert proven(authz, question) is None
+        with pytest.raises(LimitExceeded):
+            authz.check("group:4", "member", "user:bob")
+        with pytest.raises(LimitExceeded):
+            authz.check_many([Check("group:4", "member", "user:ann")] * 5)
+
+
+def test_rows_that_the_schema_does_not_admit_prove_nothing(authz: Authz) -> None:
+    assert proven(authz, "doc:1#view@user:ann") is True
+    authz._store.write(
+        Write(touch=[parse_tuple("doc:1#reader@other:1"), parse_tuple("other:1#reader@user:*")])
+    )
+    assert proven(authz, "doc:1#view@user:ann") is None
+    assert proven(authz, "other:1#reader@user:ann") is None
+    assert not authz.check("other:1", "reader", "user:ann")
+    assert not authz.check("doc:1", "reader", "other:1")
+    assert authz.check("doc:1", "view", "user:ann")
+
+
+def test_rows_of_a_new_kind_are_seen(tmp_path: Path) -> None:
+    schema = """
+    definition user {}
+    definition group { relation member: user | user:* | group#member }
+    definition doc { relation reader: user | user:* | group#member }
+    """
+    with authz_with(tmp_path, schema, "doc:1#reader@user:bob") as authz:
+        assert proven(authz, "doc:1#reader@user:bob") is True
+        authz.write(touch=["doc:1#reader@group:a#member", "group:a#member@user:ann"])
+        assert proven(authz, "doc:1#reader@user:ann") is True
+        authz.write(touch=["group:b#member@user:cat", "group:a#member@group:b#member"])
+        assert proven(authz, "doc:1#reader@user:cat") is True
+        authz.write(touch=["group:b#member@user:*"])
+        assert proven(authz, "doc:1#reader@user:dan") is True
+
+
+def test_a_new_schema_is_gone_by_at_once_and_the_old_one_at_its_moments(authz: Authz) -> None:
+    before = authz.write(touch=["doc:1#reader@user:zoe"])
+    assert authz.check("doc:1", "view", "user:zoe")
+    authz.write_schema(SCHEMA.replace("view = reader + folder->view", "view = folder->view"))
+    assert proven(authz, "doc:1#view@user:zoe") is False
+    assert not authz.check("doc:1", "view", "user:zoe", at=before)
+    assert authz.check("doc:1", "view", "user:zoe", at=EXACT(before))
+
+
+def test_bad_questions_fail_as_ever(authz: Authz) -> None:
+    with pytest.raises(NotFound, match="`vieww`"):
+        authz.check("doc:1", "vieww", "user:ann")
+    with pytest.raises(NotFound, match="`usr`"):
+        authz.check("doc:1", "view", "usr:ann")
+    for object_, user in [
+        ("group:a#member", "user:ann"),
+        ("user:*", "user:ann"),
+        ("doc:1", "user"),
+        ("1", "user:ann"),
+    ]:
+        authz.check("doc:1", "view", "group:a#member")
+        with pytest.raises(Invalid):
+            authz.check(object_, "view", user)
+    with pytest.raises(Invalid):
+        authz.check("doc:1", "view", User("group", "*", "member"))
+    assert not authz.check(ObjectRef("doc", "*"), "view", "user:ann")
+    with pytest.raises(Invalid):
+        authz.check("doc:*", "view", "user:ann")
+
+
+def test_two_that_were_never_written_may_be_the_same(authz: Authz) -> None:
+    assert authz.check("doc:new", "own", "doc:new")
+    assert authz.check("group:new", "member", "group:new#member")
+    assert not authz.check("doc:new", "own", "doc:newer")
+    assert authz.check_many([Check("doc:new", "own", "doc:new"), Check("doc:new", "own", "doc:other")])[
+        0
+    ].allowed
+
+
+def test_a_mirror_that_goes_on_in_mid_check_changes_nothing(
+    authz: Authz, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is that of the head that the check began with."""
+    ask = Point.ask
+    left = [1]
+
+    def moving(self: Point, *arguments: Any) -> Any:
+        if left:
+            left.pop()
+            authz.write(touch=["doc:7#reader@user:ann"], delete=["doc:1#reader@user:bob"])
+            assert authz.check("doc:7", "view", "user:ann")
+        return ask(self, *arguments)
+
+    monkeypatch.setattr(Point, "ask", moving)
+    assert authz.check("doc:1", "reader", "user:bob")
+    assert not authz.check("doc:1", "reader", "user:bob")
+    left.append(1)
+    authz.write(delete=["doc:7#reader@user:ann"])
+    assert not authz.check("doc:7", "reader", "user:ann")
+
+
+def test_a_mirror_that_goes_on_in_mid_batch_changes_nothing(
+    authz: Authz, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = Program.users
+    left = [1]
+
+    def moving(self: Program, *arguments: Any) -> Any:
+        if left:
+            left.pop()
+            authz.write(delete=["doc:1#reader@user:bob"])
+            authz.check("doc:1", "reader", "user:ann", at=LATEST)
+        return users(self, *arguments)
+
+    monkeypatch.setattr(Program, "users", moving)
+    asked = [Check("doc:1", "reader", f"user:{name}") for name in ("bob", "ann", "dan", "eve", "bob")]
+    authz.write(delete=["doc:1#reader@user:dan"])
+    assert [d.allowed for d in authz.check_many(asked)] == [True, True, False, False, True]
+    assert not left
+    assert [d.allowed for d in authz.check_many(asked)] == [False, True, False, False, False]
+
+
+def test_while_others_write_each_answer_is_of_one_revision(tmp_path: Path) -> None:
+    """A writer moves ann between two groups, in one commit each time: she is in exactly one at any moment."""
+    schema = """
+    definition user {}
+    definition group { relation member: user }
+    definition doc {
+      relation left: group
+      relation right: group
+      permission either = left->member + right->member
+      permission both = left->member & right->member
+    }
+    """
+    ends = ["doc:1#left@group:l", "doc:1#right@group:r"]
+    with authz_with(tmp_path, schema, *ends, "group:l#member@user:ann") as authz:
+        stop, wrong = Event(), []
+
+        def write() -> None:
+            sides = ["l", "r"]
+            for _ in range(150):
+                old, new = sides
+                authz.write(delete=[f"group:{old}#member@user:ann"], touch=[f"group:{new}#member@user:ann"])
+                sides.reverse()
+            stop.set()
+
+        def read() -> None:
+            while not stop.is_set():
+                either, both = (
+                    authz.check("doc:1", "either", "user:ann"),
+                    authz.check("doc:1", "both", "user:ann"),
+                )
+                many = authz.check_many([Check("doc:1", name, "user:ann") for name in ("either", "both")])
+                if [either.allowed, both.allowed, *(d.allowed for d in many)] != [True, False] * 2:
+                    wrong.append((either, both, many))
+
+        threads = [Thread(target=write), *(Thread(target=read) for _ in range(2))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong
