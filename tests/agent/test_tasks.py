@@ -55,9 +55,8 @@ def run(task: RecordedTask, workspace: Path, wire: Any = None) -> Outcome:
     events: list[AnyEvent] = []
 
     def approve(question: Question, reason: str) -> Answer:
-        assert question.access.action == "land"
         assert contents(workspace) == before, "the workspace was changed before the landing"
-        return Answer.ONCE
+        return Answer.ONCE if question.access.action == "land" else Answer.REFUSE
 
     with ExitStack() as stack:
         model: Model = InTurn(task.steps)
