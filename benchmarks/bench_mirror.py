@@ -129,7 +129,7 @@ def while_loading_s(folder: Path, scale: float) -> tuple[list[float], list[float
 
 def caught_up_s(store: LmdbStore, mirror: Mirror, number: int, size: int) -> tuple[float, float]:
     """Following `number` changes in commits of `size`; and reading the same change log alone."""
-    lines = (f"doc:d{index % 5_000}#viewer@user:new{index // 50}" for index in range(number))
+    lines = (f"doc:d{index % 5_000}#viewer@user:new{size}-{index // 50}" for index in range(number))
     after = store.head()
     while batch := list(islice(lines, size)):
         store.write(Write(touch=[parse_tuple(line) for line in batch]))

@@ -168,23 +168,33 @@ def test_threads_read_what_was_committed_while_another_commits(store: LmdbStore,
 
 def swap_for_ever(report: Callable[[Any], None], folder: str) -> None:
     with LmdbStore(folder) as store:
-        for number in count(3):
+        for number in count(store.head().revision + 1):
             report(store.write(swap(number)).revision)
 
 
 @pytest.mark.slow
-def test_another_process_writes_meanwhile(store: LmdbStore, mirror: Mirror, tmp_path: Path) -> None:
-    """What it acknowledged is seen at once, and each revision shows what the store answers for it."""
+def test_other_processes_write_meanwhile_and_are_killed(
+    store: LmdbStore, mirror: Mirror, tmp_path: Path
+) -> None:
+    """What one acknowledged is seen at once, and each revision shows what the store answers for it."""
     users = parse_user("user:ann"), parse_user("user:bob")
     reads = [Lookup(parse_object(f"doc:{doc}"), "viewer", users) for doc in range(DOCS)]
-    with child_process(swap_for_ever, str(tmp_path / "authz")) as child:
-        for _ in range(150):
-            acknowledged = child.next_report()
-            revision = store.head().revision
-            assert revision >= acknowledged
-            assert mirror.read(revision, holders) == expected(revision)
-            answers = store.answer(reads, revision)
-            assert [row.user.id == "ann" for [row] in answers] == expected(revision)[::2]
+
+    def agrees(acknowledged: int) -> None:
+        revision = store.head().revision
+        assert revision >= acknowledged
+        assert mirror.read(revision, holders) == expected(revision)
+        answers = store.answer(reads, revision)
+        assert [row.user.id == "ann" for [row] in answers] == expected(revision)[::2]
+
+    for _ in range(3):
+        with child_process(swap_for_ever, str(tmp_path / "authz")) as child:
+            for _ in range(50):
+                agrees(child.next_report())
+            child.kill()
+            agrees(max(child.reports(), default=0))
+        own = store.write(swap(store.head().revision + 1))
+        agrees(own.revision)
 
 
 def test_closing_ends_the_views(tmp_path: Path) -> None:
