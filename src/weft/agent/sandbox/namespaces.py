@@ -234,28 +234,19 @@ def _layers(owner: os.stat_result, root: str, state: str, uid: int | None) -> Pa
 
 def copies(root: str, state: str, uid: int | None) -> Pair:
     """One copy to work on and one to remember, since the real workspace may change meanwhile."""
-    for name in ("base", "copy"):
-        source = root if name == "base" else f"{state}/base"
-        copied = subprocess.run(
-            [
-                "cp",
-                "-R",
-                "--preserve=mode,timestamps,links",
-                "--no-dereference",
-                "--reflink=auto",
-                source,
-                f"{state}/{name}",
-            ],
-            capture_output=True,
-            text=True,
-        )
-        if copied.returncode:
-            raise Unavailable(
-                f"cannot copy the workspace: {copied.stderr.strip()[:300]}", hint="free some space"
-            )
+    copy_tree(root, f"{state}/base")
+    copy_tree(f"{state}/base", f"{state}/copy")
     if uid is not None:
         subprocess.run(["chown", "-hR", f"{uid}:{uid}", f"{state}/copy"], check=True)
     return Pair(f"{state}/base", f"{state}/copy", layer=False)
+
+
+def copy_tree(source: str, target: str) -> None:
+    """A copy that shares what it holds, where the file system can."""
+    options = ("-R", "--preserve=mode,timestamps,links", "--no-dereference", "--reflink=auto")
+    copied = subprocess.run(["cp", *options, source, target], capture_output=True, text=True)
+    if copied.returncode:
+        raise Unavailable(f"cannot copy the workspace: {copied.stderr.strip()[:300]}", hint="free some space")
 
 
 def start_or_unavailable(python: str, spec: Mapping[str, object]) -> Keeper:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _TICK_S = 0.02
+# A longer one cannot be opened (PATH_MAX, less a name).
+_MAX_PATH_BYTES = 4_095 - 256
 
 
 class Workspace:
@@ -48,53 +50,74 @@ class Workspace:
 
     def _mark(self, request: Any) -> dict[str, object]:
         """Remember the workspace as it is. Nobody can set back the time of a file's last change."""
-        self._marks = dict(self._walk())
+        self._marks = {path: _mark(found) for path, found in self._walk(request["folders_deep"])}
         # That time is as coarse as the kernel's tick; what is written from now on gets a later one.
         time.sleep(_TICK_S)
-        return {"count": len(self._marks)}
+        return {}
 
     def _changed(self, request: Any) -> dict[str, object]:
         """Every path that may differ from what was marked; of what is gone the kind says so."""
-        now = dict(self._walk())
-        found = [self._entry(path) for path, mark in now.items() if self._marks.get(path) != mark]
-        gone = [
-            {"name": path, "kind": "gone", "size_bytes": 0, "mode": 0}
-            for path in self._marks.keys() - now.keys()
+        there = dict(self._walk(request["folders_deep"]))
+        changed = [
+            executor.described(path, found)
+            for path, found in there.items()
+            if self._marks.get(path) != _mark(found)
         ]
-        return {"entries": [*found, *gone]}
+        return {"entries": [*changed, *map(_gone, self._marks.keys() - there.keys())]}
 
     def _fetch(self, request: Any) -> dict[str, object]:
         """What the paths hold, one after the other; the entries tell where each ends."""
-        entries, parts, total = [], [], 0
+        entries, parts, left = [], [], request["limit_bytes"]
         for path in request["paths"]:
-            entry = self._entry(path)
-            total += entry["size_bytes"]
-            if total > request["limit_bytes"]:
-                raise executor.Refused("limit_exceeded", f"more than {request['limit_bytes']:,} bytes")
-            data = self._content(path, entry["kind"])
-            entries.append({**entry, "size_bytes": len(data)})
+            entry, data = self._content(path, left)
+            left -= len(data)
+            entries.append(entry)
             parts.append(data)
         return {"entries": entries, "data": b"".join(parts)}
 
-    def _entry(self, path: bytes) -> dict[str, Any]:
-        return executor.described(path, os.lstat(os.path.join(self._root, path)))
-
-    def _content(self, path: bytes, kind: str) -> bytes:
+    def _content(self, path: bytes, limit_bytes: int) -> tuple[dict[str, Any], bytes]:
+        """A file's bytes or a link's target. It may have become something else since it was told of."""
         where = os.path.join(self._root, path)
-        if kind == "link":
-            return os.readlink(where)
-        with open(os.open(where, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            return file.read()
+        try:
+            found = os.lstat(where)
+            if stat.S_ISLNK(found.st_mode):
+                data = os.readlink(where)
+            elif not stat.S_ISREG(found.st_mode):
+                return _gone(path), b""
+            else:
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                with open(os.open(where, flags), "rb") as file:
+                    data = file.read(limit_bytes + 1)
+        except (FileNotFoundError, NotADirectoryError):
+            return _gone(path), b""
+        if len(data) > limit_bytes:
+            raise executor.Refused("limit_exceeded", f"`{os.fsdecode(path)}` grows while it is read")
+        return {**executor.described(path, found), "size_bytes": len(data)}, data
 
-    def _walk(self) -> Iterator[tuple[bytes, tuple[int, ...]]]:
-        """Files and links, each with what tells whether it is still the same."""
-        folders = [self._root]
+    def _walk(self, folders_deep: int) -> Iterator[tuple[bytes, os.stat_result]]:
+        """Files and links below."""
+        folders = [(self._root, 0)]
         while folders:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    found = entry.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(found.st_mode):
-                        folders.append(entry.path)
-                    elif stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode):
-                        told = (found.st_ino, found.st_ctime_ns, found.st_size, found.st_mode)
-                        yield entry.path[len(self._root) + 1 :], told
+            folder, depth = folders.pop()
+            if depth > folders_deep or len(folder) > _MAX_PATH_BYTES:
+                raise executor.Refused("limit_exceeded", f"folders lie more than {folders_deep} deep")
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        found = entry.stat(follow_symlinks=False)
+                        if stat.S_ISDIR(found.st_mode):
+                            folders.append((entry.path, depth + 1))
+                        elif stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode):
+                            yield entry.path[len(self._root) + 1 :], found
+            except (FileNotFoundError, NotADirectoryError):
+                # Deleted meanwhile, by a command that still runs.
+                continue
+
+
+def _mark(found: os.stat_result) -> tuple[int, ...]:
+    """What tells whether a file is still the same."""
+    return found.st_ino, found.st_ctime_ns, found.st_size, found.st_mode
+
+
+def _gone(path: bytes) -> dict[str, Any]:
+    return {"name": path, "kind": "gone", "size_bytes": 0, "mode": 0}
