@@ -301,6 +301,7 @@ def test_what_a_dead_client_held_is_taken_back(nodes: Nodes, fleet: Fleet, snaps
         assert fleet.state()["leased"] == 1, "it lives, and says so, for longer than a lease"
         client.kill()
     settled(fleet)
+    assert "weft_sandbox_leaked_total 1.0" in fleet.metrics()
 
 
 def test_a_coordinator_that_is_killed_forgets_no_lease(nodes: Nodes, fleet: Fleet, snapshot: str) -> None:

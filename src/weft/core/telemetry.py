@@ -63,6 +63,21 @@ AUTHZ_HOT: Final = Metric(
     "weft_authz_hot_total", "counter", "Hot sets fetched, and reads served from them.", ("outcome",)
 )
 
+SANDBOX_QUEUE_SECONDS: Final = Metric(
+    "weft_sandbox_queue_seconds", "histogram", "How long a request waited for its sandbox.", ("priority",)
+)
+SANDBOX_START_SECONDS: Final = Metric(
+    "weft_sandbox_start_seconds", "histogram", "How long a sandbox took to open or to reset.", ("how",)
+)
+SANDBOXES: Final = Metric("weft_sandboxes", "gauge", "Sandboxes that are alive, idle, leased.", ("state",))
+SANDBOX_RECYCLED: Final = Metric("weft_sandbox_recycled_total", "counter", "Resets that were proved.")
+SANDBOX_FAILED: Final = Metric(
+    "weft_sandbox_failed_total", "counter", "Sandboxes that did not open, did not reset, or broke."
+)
+SANDBOX_LEAKED: Final = Metric(
+    "weft_sandbox_leaked_total", "counter", "Leases that were taken back, since nobody gave them back."
+)
+
 METRICS: Final[tuple[Metric, ...]] = tuple(value for value in vars().values() if isinstance(value, Metric))
 
 

@@ -8,6 +8,7 @@ import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from weft.agent.sandbox.fleet.events import (
+    LEAKED,
     Cancel,
     Close,
     Decision,
@@ -415,7 +416,7 @@ def test_a_lease_that_is_never_given_back_is_taken_back() -> None:
     shell.settle_boxes()
     shell.wait(1_000 * SECOND_US)
     [box] = shell.inside("closing")
-    assert Retire(box, "held for too long") in shell.decisions
+    assert Retire(box, LEAKED) in shell.decisions
     shell.gone(box)
     again = shell.request()
     shell.settle_boxes()

@@ -26,10 +26,12 @@ from weft.agent.sandbox.fleet.events import (
     Start,
     Tick,
 )
+from weft.agent.sandbox.fleet.meter import Meter
 from weft.agent.sandbox.fleet.policy import Policy
 from weft.agent.sandbox.fleet.scheduler import Scheduler
 from weft.core.clock import Clock
 from weft.core.errors import Unavailable
+from weft.core.telemetry import SILENT, Recorder
 
 
 class NoSandbox(Unavailable):
@@ -63,11 +65,12 @@ class Orders(Protocol):
 class Dispatcher:
     """Runs a scheduler over machines. Any thread may call; each request has a future of its box."""
 
-    def __init__(self, policy: Policy, clock: Clock, *, first: int = 1) -> None:
+    def __init__(self, policy: Policy, clock: Clock, *, first: int = 1, recorder: Recorder = SILENT) -> None:
         """Boxes and requests are numbered from `first`."""
         self.lock = threading.RLock()
         self.moved = threading.Condition(self.lock)
         self._scheduler = Scheduler(policy, first_box=first)
+        self._meter = Meter(recorder)
         self._clock = clock
         self._numbers = itertools.count(first)
         self._events: deque[Event] = deque()
@@ -75,7 +78,6 @@ class Dispatcher:
         self._pending: dict[int, Future[Grant]] = {}
         self._machines: dict[str, Orders] = {}
         self._places: dict[int, str] = {}
-        self._leased: set[int] = set()
         self._trouble = ""
         self._closed = False
         self._timer = threading.Thread(target=self._tick, name="weft-fleet-timer", daemon=True)
@@ -133,6 +135,7 @@ class Dispatcher:
                     self._step(self._events.popleft())
             finally:
                 self._busy = False
+            self._meter.show()
             self.moved.notify_all()
 
     @property
@@ -145,7 +148,7 @@ class Dispatcher:
     def leased(self) -> int:
         """Boxes that somebody holds."""
         with self.lock:
-            return len(self._leased)
+            return len(self._meter.leased)
 
     @property
     def waiting(self) -> int:
@@ -171,14 +174,15 @@ class Dispatcher:
             self._places.pop(event.box, None)
         elif isinstance(event, Held):
             self._places[event.box] = event.member
-            self._leased.add(event.box)
-        for decision in self._scheduler.step(event, self._now_us()):
+        now_us = self._now_us()
+        self._meter.told(event, now_us)
+        for decision in self._scheduler.step(event, now_us):
+            self._meter.decided(decision, now_us)
             self._carry_out(decision)
 
     def _carry_out(self, decision: Decision) -> None:
         match decision:
             case Grant():
-                self._leased.add(decision.box)
                 self._pending.pop(decision.request).set_result(decision)
             case Reject():
                 after_us = decision.retry_after_us
@@ -189,10 +193,8 @@ class Dispatcher:
                 self._places[decision.box] = decision.member
                 self._machines[decision.member].open(decision.box, decision.snapshot)
             case Recycle():
-                self._leased.discard(decision.box)
                 self._machines[self._places[decision.box]].reset(decision.box)
             case Retire():
-                self._leased.discard(decision.box)
                 machine = self._machines.get(self._places[decision.box])
                 if machine is None:
                     self.feed(Gone(decision.box))

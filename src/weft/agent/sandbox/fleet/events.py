@@ -146,6 +146,9 @@ class Recycle(msgspec.Struct, frozen=True):
     box: int
 
 
+LEAKED = "its holder did not give it back in time"
+
+
 class Retire(msgspec.Struct, frozen=True):
     """Close the box, whoever holds it; answer `Gone`."""
 

@@ -17,6 +17,7 @@ from weft.agent.sandbox.fleet.machine import Ground, Machine, answers
 from weft.agent.sandbox.fleet.policy import Policy
 from weft.agent.sandbox.provider import DEFAULT_LIMITS, Limits, Sandbox, SandboxFailed, SandboxProvider
 from weft.core.clock import SYSTEM_CLOCK, Clock
+from weft.core.telemetry import SILENT, Recorder
 
 __all__ = ["BOX_BYTES", "NoSandbox", "Pool", "Wanted"]
 
@@ -54,12 +55,13 @@ class Pool:
         policy: Policy | None = None,
         limits: Limits = DEFAULT_LIMITS,
         clock: Clock = SYSTEM_CLOCK,
+        recorder: Recorder = SILENT,
     ) -> None:
         """`memory_bytes` is for all sandboxes, `box_bytes` what one of them takes, as measured."""
         self._box_bytes = box_bytes
         self._clock = clock
         self._generations: dict[str, int] = {}
-        self._dispatcher = Dispatcher(policy or Policy(), clock)
+        self._dispatcher = Dispatcher(policy or Policy(), clock, recorder=recorder)
         self._machine = Machine(
             provider, _Here(), self._dispatcher.feed, starts_at_once=starts_at_once, limits=limits
         )

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from typing import assert_never
 
 from weft.agent.sandbox.fleet.events import (
+    LEAKED,
     Cancel,
     Close,
     Decision,
@@ -39,6 +40,7 @@ _STARTS_PER_REQUEST = 3
 _SHORTEST_RETRY_US = 100_000
 _LONGEST_RETRY_US = 600_000_000
 _AFTER_FAILURES_US = 10_000_000
+_OVERDUE = {"leased": LEAKED, "starting": "did not open", "recycling": "did not reset"}
 # What is outdated (alarms, demand) is swept out once it outnumbers what is not, and at least by so much.
 _SPARE = 1_024
 
@@ -477,12 +479,7 @@ class Scheduler:
         if what == "warm":
             self._retire(number, "nobody wanted it", now_us)
         else:
-            reasons = {
-                "leased": "held for too long",
-                "starting": "did not open",
-                "recycling": "did not reset",
-            }
-            self._failed(number, reasons[what], now_us)
+            self._failed(number, _OVERDUE[what], now_us)
 
     def _count_waiting(self, wanted: _Wanted, change: int) -> None:
         _add(self._waiting, wanted.shape, change)

@@ -174,6 +174,10 @@ class Fleet:
         found: dict[str, Any] = self._ask(self._coordinator.state.remote())
         return found
 
+    def metrics(self) -> str:
+        """The fleet's metrics in Prometheus' text format."""
+        return bytes(self._ask(self._coordinator.metrics.remote())).decode()
+
     def close(self) -> None:
         """Disconnect; the fleet goes on. Leases that are held are given back."""
         self._closed.set()

@@ -21,6 +21,7 @@ from weft.agent.sandbox.fleet.on_ray.daemon import Daemon, Roll, Snapshot
 from weft.agent.sandbox.fleet.on_ray.settings import NAMESPACE, RESOURCE, FleetSettings, require_ray
 from weft.core.clock import SYSTEM_CLOCK
 from weft.core.errors import NotFound, Unavailable
+from weft.core.telemetry import Telemetry
 
 # A machine that does not answer the roll call by then is asked again later.
 _ROLL_CALL_S = 30.0
@@ -75,7 +76,10 @@ class Coordinator:
     def __init__(self, settings: FleetSettings) -> None:
         self.incarnation = SYSTEM_CLOCK.now_us()
         self._settings = settings
-        self._dispatcher = Dispatcher(settings.policy, SYSTEM_CLOCK, first=self.incarnation)
+        self._telemetry = Telemetry()
+        self._dispatcher = Dispatcher(
+            settings.policy, SYSTEM_CLOCK, first=self.incarnation, recorder=self._telemetry
+        )
         self._machines: dict[str, _Far] = {}
         self._holders: dict[str, dict[str, None]] = {}
         self._complete = threading.Event()
@@ -137,6 +141,10 @@ class Coordinator:
                 "waiting": self._dispatcher.waiting,
                 "snapshots": {name: sorted(nodes) for name, nodes in self._holders.items()},
             }
+
+    async def metrics(self) -> bytes:
+        """In Prometheus' text format, since this coordinator began."""
+        return self._telemetry.exposition()
 
     async def stop(self) -> None:
         """Close all sandboxes and end the daemons; nothing is left on the machines."""

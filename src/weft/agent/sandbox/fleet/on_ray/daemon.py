@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from weft.agent.sandbox import state
-from weft.agent.sandbox.fleet.events import Event, Failed, Finished, Gone, Request
+from weft.agent.sandbox.fleet.events import LEAKED, Event, Failed, Finished, Gone, Request
 from weft.agent.sandbox.fleet.machine import Ground, Machine
 from weft.agent.sandbox.fleet.on_ray.leases import Lease, Leases
 from weft.agent.sandbox.fleet.on_ray.settings import COORDINATOR, NAMESPACE, FleetSettings, require_ray
@@ -201,7 +201,7 @@ class Daemon:
             with self._lock:
                 over = self._leases.expire(SYSTEM_CLOCK.monotonic_s())
             for lease in over:
-                self._report(Failed(lease.box, f"its client `{lease.request.client}` is no longer there"))
+                self._report(Failed(lease.box, LEAKED))
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
