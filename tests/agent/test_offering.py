@@ -32,7 +32,8 @@ from weft.testing.clock import VirtualClock
 
 pytestmark = pytest.mark.sandbox
 
-ONCE, SESSION, OUTSIDE, REFUSE = Answer.ONCE, Answer.SESSION, Answer.OUTSIDE, Answer.REFUSE
+ONCE, SESSION, REFUSE = Answer.ONCE, Answer.SESSION, Answer.REFUSE
+OUTSIDE, OUTSIDE_SESSION = Answer.OUTSIDE, Answer.OUTSIDE_SESSION
 
 
 class World:
@@ -238,10 +239,10 @@ def test_a_failure_that_a_pipe_hides_is_one(world: World) -> None:
 
 
 def test_a_program_that_needs_the_network_may_run_outside_before_it_has_failed(world: World) -> None:
-    result = world.run("./curl https://example.org/x", "cat fetched.txt", answers=[ONCE])
+    result = world.run("./curl https://example.org/x", "cat fetched.txt", answers=[OUTSIDE])
     assert [each.outcome for each in finished(result)] == ["ok", "ok"]
     assert world.called.exists()
-    assert world.asked[0].answers == (ONCE, SESSION, REFUSE)
+    assert world.asked[0].answers == (OUTSIDE, OUTSIDE_SESSION, REFUSE)
     assert "it lacked the network (example.org)" in world.reasons[0]
 
 
@@ -255,14 +256,23 @@ REACH = "python3 -c 'import socket; socket.socket()'"
 
 
 def test_a_refused_call_is_offered_outside_and_for_the_session_to_this_command_alone(world: World) -> None:
-    result = world.run(REACH, REACH, f"{REACH} # again", f"({REACH})", answers=[SESSION, REFUSE, REFUSE])
+    result = world.run(
+        REACH, REACH, f"{REACH} # again", f"({REACH})", answers=[OUTSIDE_SESSION, REFUSE, REFUSE]
+    )
     assert [each.outcome for each in finished(result)] == ["ok", "ok", "failed", "failed"]
     assert [name for _, name in world.wanted] == [REACH, f"{REACH} # again", f"({REACH})"]
 
 
+@pytest.mark.parametrize("answer", [ONCE, SESSION])
+def test_a_consent_that_was_not_meant_for_it_never_leaves_the_sandbox(world: World, answer: Answer) -> None:
+    result = world.run(REACH, "./curl x", answers=[answer] * 2)
+    assert [each[2:] for each in decided(result)] == [("deny", REFUSE)] * 2
+    assert not world.called.exists()
+
+
 def test_answers_that_were_not_offered_are_refusals(world: World) -> None:
-    result = world.run(REACH, answers=[OUTSIDE])
-    assert decided(result) == [("run_outside", REACH, "deny", REFUSE)]
+    result = world.run(f"cat {world.data}", answers=[OUTSIDE_SESSION])
+    assert decided(result) == [("see", str(world.data), "deny", REFUSE)]
 
 
 def test_a_write_outside_is_offered_outside_only(world: World) -> None:
@@ -310,7 +320,7 @@ def test_a_plan_gets_nothing() -> None:
 
 
 def test_a_replay_asks_nobody_sees_again_and_runs_nothing_outside(world: World) -> None:
-    result = world.run(f"cat {world.data}", "./curl x", answers=[SESSION, ONCE])
+    result = world.run(f"cat {world.data}", "./curl x", answers=[SESSION, OUTSIDE])
     world.called.unlink()
     agent = Agent.open(world.root, model=scripted(), session_store=world.store, approve=None)
     again = agent.replay(result.session)
@@ -329,7 +339,7 @@ def test_a_fork_is_asked_anew(world: World) -> None:
 
 
 def test_what_ran_outside_is_undone_in_the_copy(world: World) -> None:
-    result = world.run("./curl x", answers=[ONCE])
+    result = world.run("./curl x", answers=[OUTSIDE])
     assert "fetched.txt" in result.diff
     undo(world.store, result.session, 0, world.root)
     events = world.store.events(result.session)
@@ -412,7 +422,7 @@ def test_what_is_revoked_is_gone_at_the_next_command(world: World) -> None:
 def test_running_outside_takes_the_persons_right_to_it(world: World) -> None:
     rights = Rights()
     rights.authz.write(touch=["workspace:work#outsider@user:ann"])
-    result = world.run(REACH, REACH, answers=[SESSION], **rights.options())
+    result = world.run(REACH, REACH, answers=[OUTSIDE_SESSION], **rights.options())
     assert [each.outcome for each in finished(result)] == ["ok", "ok"]
     rights.policy.grant("session:another", "reader", "runner")
     other = Question("another", "user:ann", "run_command", world.asked[0].access)

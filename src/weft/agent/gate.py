@@ -8,6 +8,7 @@ from weft.agent.events import Decided
 from weft.agent.policy import (
     CONSENT,
     SESSION_APPROVAL_S,
+    TO_LEAVE,
     Access,
     Allow,
     Answer,
@@ -60,8 +61,9 @@ class Gate:
         answers: tuple[Answer, ...] | None = None,
     ) -> Decided:
         """The final answer to one access, as an event; `NeedsPerson` where that takes a person who may not be
-        asked. A person is told what for, and `because`, and gives one of the `answers`, `CONSENT` if None."""
-        question = Question(self._session, self._user, tool, access, answers or CONSENT)
+        asked. A person is told what for, and `because`, and gives one of the `answers`."""
+        consents = TO_LEAVE if access.action == "run_outside" else CONSENT
+        question = Question(self._session, self._user, tool, access, answers or consents)
         with self._stopwatch.phase("policy"):
             decision = self._policy.decide(question)
         answer, effect, reason = None, isinstance(decision, Allow), decision.reason
@@ -69,7 +71,7 @@ class Gate:
             if not may_ask:
                 raise NeedsPerson
             answer = self._ask(question, decision.reason + because)
-            effect = answer in (Answer.ONCE, Answer.SESSION)
+            effect = answer is not Answer.REFUSE and answer in consents
             reason = _said(decision.reason, answer)
         return Decided(
             step=step,
@@ -110,7 +112,7 @@ class Gate:
         answer = self._approve(question, what)
         if answer not in question.answers:
             return Answer.REFUSE
-        if answer is Answer.SESSION:
+        if answer in (Answer.SESSION, Answer.OUTSIDE_SESSION):
             self._policy.approve(question.session, question.access, SESSION_APPROVAL_S)
         return answer
 

@@ -42,11 +42,14 @@ class Answer(enum.Enum):
     ONCE = "allow once"
     SESSION = "allow for the session"
     OUTSIDE = "run it outside"
-    """Not what was asked for, but the whole command outside the sandbox, once."""
+    """The command outside the sandbox, once; also where something less was asked for."""
+    OUTSIDE_SESSION = "run it outside for the session"
     REFUSE = "refuse"
 
 
 CONSENT: Final = (Answer.ONCE, Answer.SESSION, Answer.REFUSE)
+TO_LEAVE: Final = (Answer.OUTSIDE, Answer.OUTSIDE_SESSION, Answer.REFUSE)
+"""What may be said to `run_outside`: a consent that was not meant for it never leaves the sandbox."""
 
 
 class Question(msgspec.Struct, frozen=True):

@@ -11,12 +11,17 @@ from typing import Final
 from weft.agent.policy import Answer, Question
 from weft.cli.agent.screen import Line, Screen
 
-_KEYS: Final = {"y": Answer.ONCE, "s": Answer.SESSION, "o": Answer.OUTSIDE, "n": Answer.REFUSE}
-_WORDS: Final = {
-    Answer.ONCE: "[y] once",
-    Answer.SESSION: "[s] for the session",
-    Answer.OUTSIDE: "[o] run it outside the sandbox",
-    Answer.REFUSE: "[n] refuse",
+_KEYS: Final = {
+    "y": (Answer.ONCE, "once"),
+    "s": (Answer.SESSION, "for the session"),
+    "o": (Answer.OUTSIDE, "run it outside the sandbox"),
+    "n": (Answer.REFUSE, "refuse"),
+}
+# What a command runs may change after it was approved.
+_KEYS_TO_LEAVE: Final = {
+    "y": (Answer.OUTSIDE, "once"),
+    "s": (Answer.OUTSIDE_SESSION, "for the session, whatever its files then say"),
+    "n": (Answer.REFUSE, "refuse"),
 }
 _POLL_S: Final = 0.05
 
@@ -34,12 +39,13 @@ class Person:
     def approve(self, question: Question, reason: str) -> Answer:
         """Ask for consent, until the answer is one of those offered."""
         _forget_typed_ahead()
-        offered = ", ".join(map(_words(question).__getitem__, question.answers))
+        known = _KEYS_TO_LEAVE if question.access.action == "run_outside" else _KEYS
+        keys = {key: found for key, found in known.items() if found[0] in question.answers}
+        offered = ", ".join(f"[{key}] {words}" for key, (_, words) in keys.items())
         while True:
             line = self._ask(f"May it {reason}? {offered}:")
-            answer = _KEYS.get("n" if line is None else line.strip().lower()[:1])
-            if answer in question.answers:
-                return answer
+            if found := keys.get("n" if line is None else line.strip().lower()[:1]):
+                return found[0]
 
     def answer(self, question: str, options: tuple[str, ...]) -> str | None:
         """What the person says to the agent's question; an option may be given by its number."""
@@ -65,13 +71,6 @@ class Person:
                 raise KeyboardInterrupt
         line = sys.stdin.readline()
         return line.rstrip("\r\n") if line else None
-
-
-def _words(question: Question) -> dict[Answer, str]:
-    """The answers, in words; what a command runs may change after it was approved, and that is told."""
-    if question.access.action != "run_outside":
-        return _WORDS
-    return _WORDS | {Answer.SESSION: "[s] for the session, whatever its files then say"}
 
 
 def _forget_typed_ahead() -> None:
