@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from weft.agent.sandbox.changes import Change, Content
-from weft.core.errors import Conflict, Corrupt, Denied
+from weft.core.errors import Conflict, Corrupt, Denied, Unavailable
 
 NAME: Final = ".weft-commit"
 _UNDER_WAY: Final = ".weft-commit.new"
@@ -30,13 +30,25 @@ def noted(root: str, changes: Sequence[Change]) -> Iterator[None]:
             raise Conflict(
                 f"an earlier commit to `{root}` was cut short", hint="open a new sandbox, which completes it"
             )
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(_UNDER_WAY, flags, 0o600, dir_fd=fd), "wb") as file:
-            # A path may hold bytes that are no text.
-            file.write(msgspec.msgpack.encode([(os.fsencode(c.path), c.before, c.after) for c in changes]))
-        os.rename(_UNDER_WAY, NAME, src_dir_fd=fd, dst_dir_fd=fd)
+        try:
+            _note(fd, changes)
+        except OSError as error:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(_UNDER_WAY, dir_fd=fd)
+            raise Unavailable(
+                f"cannot note in `{root}` what is to be committed: {error.strerror}",
+                hint="free some space there, and see that its folder may be written to",
+            ) from error
         yield
         os.unlink(NAME, dir_fd=fd)
+
+
+def _note(root: int, changes: Sequence[Change]) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(_UNDER_WAY, flags, 0o600, dir_fd=root), "wb") as file:
+        # A path may hold bytes that are no text.
+        file.write(msgspec.msgpack.encode([(os.fsencode(c.path), c.before, c.after) for c in changes]))
+    os.rename(_UNDER_WAY, NAME, src_dir_fd=root, dst_dir_fd=root)
 
 
 @contextlib.contextmanager
