@@ -18,6 +18,7 @@ from weft.authz import Authz, Decision, Zookie
 from weft.authz.schema import Language, parse_schema, print_schema
 from weft.authz.schema.cel_types import SCALARS
 from weft.authz.schema.model import Rewrite, Schema, TupleToUserset, ValueType, walk
+from weft.authz.serving.settings import Serving
 from weft.authz.store import Write
 from weft.authz.tuples import parse_tuple
 from weft.core.errors import Invalid
@@ -46,11 +47,19 @@ def async_face(authz: Authz) -> Iterator[Authz]:
         loop.close()
 
 
-@pytest.mark.parametrize("store", ["memory", "lmdb"])
+STORES = {
+    "memory": Serving(),
+    "lmdb": Serving(),
+    "lmdb without a mirror": Serving(mirror=False),
+    "lmdb without layers": Serving(mirror=False, cache=False, flights=False, hot=False),
+}
+
+
+@pytest.mark.parametrize("store", STORES)
 @cases
 def test_every_question_agrees(case: Case, store: str, tmp_path: Path) -> None:
     url = "memory:" if store == "memory" else str(tmp_path / "authz")
-    with open_stage(url, case) as stage, async_face(stage.authz) as face:
+    with open_stage(url, case, STORES[store]) as stage, async_face(stage.authz) as face:
         assert run_case(case, stage, face) == []
 
 

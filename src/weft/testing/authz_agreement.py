@@ -19,6 +19,7 @@ from weft.authz.evaluate import Value
 from weft.authz.results import Page
 from weft.authz.schema import Language, parse_schema
 from weft.authz.schema.model import Schema
+from weft.authz.serving.settings import Serving
 from weft.authz.store import TupleStore, Write
 from weft.authz.tuples import ObjectRef, RelationTuple, User, parse_instant, parse_tuple, parse_user
 from weft.core.errors import WeftError
@@ -80,13 +81,13 @@ class Moment(NamedTuple):
 
 
 @contextmanager
-def open_stage(url: str, case: Case) -> Iterator[Stage]:
+def open_stage(url: str, case: Case, serving: Serving = Serving()) -> Iterator[Stage]:  # noqa: B008
     """A stage for the case over `memory:` or an empty directory."""
     from weft.authz.stores import open_store
 
     clock = VirtualClock()
     store = open_store(url, clock=clock)
-    with Authz(store, clock=clock, max_depth=case.max_depth) as authz:
+    with Authz(store, clock=clock, max_depth=case.max_depth, serving=serving) as authz:
         yield Stage(store, clock, authz)
 
 
