@@ -246,6 +246,19 @@ def test_a_program_that_needs_the_network_may_run_outside_before_it_has_failed(w
     assert "it lacked the network (example.org)" in world.reasons[0]
 
 
+def test_what_the_session_made_of_a_link_does_not_reach_where_it_led(world: World) -> None:
+    (world.root / "link").symlink_to(world.data)
+    (world.root / "folder").symlink_to(world.place)
+    (world.root / "other").symlink_to("kept.txt")
+    turn = (
+        "rm link folder other; echo evil > link; mkdir folder; echo evil > folder/more.csv; echo own > other"
+    )
+    result = world.run(turn, "./curl x", "cat link folder/more.csv other kept.txt", answers=[OUTSIDE])
+    assert finished(result)[-1].output.startswith("evil\nevil\nown\nkept\n")
+    assert world.data.read_text() == "the data.csv\n"
+    assert world.more.read_text() == "the more.csv\n"
+
+
 def test_a_program_that_needs_the_network_stays_denied_where_a_person_refuses(world: World) -> None:
     (seen,) = finished(world.run("./curl https://example.org/x", answers=[REFUSE]))
     assert seen.outcome == "denied"
@@ -305,7 +318,6 @@ def test_where_nobody_is_there_it_is_denied_and_on_record(world: World) -> None:
     assert result.ok
     assert decided(result) == [
         ("see", str(world.data), "deny", None),
-        ("run_outside", f"cat {world.data}", "deny", None),
         ("run_outside", "./curl x", "deny", None),
     ]
     assert all("nobody is there to ask" in each.output for each in finished(result))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
@@ -15,7 +16,7 @@ from weft.agent.sandbox.changes import Content, content_at, folder
 from weft.agent.sandbox.diff import unified
 from weft.agent.secrets import redact
 from weft.agent.session import Session, SessionStore
-from weft.core.errors import Conflict, Unavailable
+from weft.core.errors import Conflict, NotFound, Unavailable
 
 _EXECUTABLE = 0o100
 _LINK = 0o120000
@@ -135,6 +136,10 @@ def _put(box: Sandbox, path: str, mode: int, data: bytes) -> None:
     if mode & 0o170000 == _LINK:
         command = ["ln", "-sfn", "--", data.decode("utf-8", "surrogateescape"), path]
     else:
+        with contextlib.suppress(NotFound):
+            # What is written to a link is written to where it leads, be that outside.
+            if box.stat(path).kind == "link":
+                box.delete(path)
         box.write(path, data)
         command = ["chmod", "+x" if mode & _EXECUTABLE else "-x", "--", path]
     result = box.run(command, timeout_s=10.0)

@@ -70,7 +70,7 @@ class Offers:
         self, step: int, call: str, tool: str, command: str, lacked: Sequence[Denial], had: Remedy
     ) -> tuple[list[Decided], Remedy | None]:
         """What was decided, and what the command may have in its next try; None where that is no more than
-        it had. A person who refuses one thing is not asked for another."""
+        it had. Where a person refuses one thing, or is not there, no other is asked for."""
         outside = Access("run_outside", Resource("command", command))
         answers = _OR_OUTSIDE if self._gate.may_allow(tool, outside) else None
         decided: list[Decided] = []
@@ -84,10 +84,10 @@ class Offers:
                 reason = f"asked for `{place}`, a person said: {found.answer.value}"
                 allowed = msgspec.structs.replace(found, access=outside, effect="allow", reason=reason)
                 return [*decided, allowed], Remedy(outside=True)
-            if found.answer is Answer.REFUSE:
-                return decided, None
             if found.effect == "allow":
                 places.append(place)
+            elif found.asked:
+                return decided, None
         if len(places) > len(had.places):
             aliases = (alias for place in places for alias in wanted.get(place, ()))
             return decided, Remedy(tuple(places), (*had.aliases, *aliases))
