@@ -281,6 +281,21 @@ def test_the_meter_is_near_what_the_interpreter_counts(store: LmdbStore) -> None
     assert 0.7 < mirror.bytes_used / traced < 1.4
 
 
+def test_what_it_frees_is_free_whoever_holds_a_view(store: LmdbStore) -> None:
+    fill(store, MANY)
+    mirror = Mirror(store.numbered())
+    mirror.catch_up()
+    touch(store, "doc:1#viewer@user:ann")
+    newest, older = mirror.view(2), mirror.view(1)
+    assert newest is not None
+    assert older is not None
+    held = newest.rows("doc", "viewer").users
+    mirror.close()
+    assert not held
+    assert not newest.intact
+    assert not older.intact
+
+
 # what expired
 
 

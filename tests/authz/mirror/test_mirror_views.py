@@ -99,6 +99,8 @@ def test_views_show_what_was_live(steps: list[tuple[str, Any]]) -> None:
                 assert store.write_schema(change) == oracle.write_schema(change)
             elif step == "reload":
                 mirror.close()
+                assert not any(view.intact for view in held)
+                held = []
                 mirror = Mirror(store.numbered())
                 loaded_at = store.head().revision
                 mirror.catch_up()

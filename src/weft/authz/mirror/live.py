@@ -11,7 +11,16 @@ from weakref import WeakSet
 
 from weft.authz.mirror.numbers import Numbers
 from weft.authz.mirror.past import Undo
-from weft.authz.mirror.rows import NAMESPACE_SHIFT, SERIAL_MASK, USERSET_SHIFT, Kind, Maybe, RelationRows, Row
+from weft.authz.mirror.rows import (
+    NAMESPACE_SHIFT,
+    SERIAL_MASK,
+    USERSET_SHIFT,
+    Kind,
+    Maybe,
+    RelationRows,
+    Row,
+    Tables,
+)
 from weft.authz.mirror.views import PastView, View
 
 if TYPE_CHECKING:
@@ -33,27 +42,16 @@ class Live:
         self.wall_us = wall_us
         self.count = 0
         """Of rows."""
-        self.view = View(revision, numbers, self.rows)
+        self.tables = Tables()
+        self.view = View(revision, numbers, self.tables)
         self._numbers = numbers
         self._lock = lock
-        self._rows: dict[tuple[str, str], RelationRows] = {}
         self._undone: deque[tuple[int, list[Undo]]] = deque()
         self._undone_rows = 0
         self._recent: dict[int, PastView] = {}
         self._past: WeakSet[PastView] = WeakSet()
         self._to_sweep: Iterator[tuple[RelationRows, int]] = iter(())
         self._forgotten_us = 0
-
-    def rows(self, namespace: str, relation: str) -> RelationRows:
-        """The rows of a relation."""
-        rows = self._rows.get((namespace, relation))
-        if rows is None:
-            rows = self._rows.setdefault((namespace, relation), RelationRows())
-        return rows
-
-    def all_rows(self) -> list[RelationRows]:
-        """The rows of all relations."""
-        return list(self._rows.values())
 
     def apply(self, commit: NumberedCommit) -> None:
         """Bring the rows forward by one revision."""
@@ -71,7 +69,7 @@ class Live:
     def stand(self) -> None:
         """Show the rows as they are: nothing is applied for now."""
         if not self.view.intact:
-            self.view = View(self.revision, self._numbers, self.rows)
+            self.view = View(self.revision, self._numbers, self.tables)
 
     def past(self, revision: int) -> View | None:
         """The rows as they were; None for what cannot be undone any more, or is yet to come."""
@@ -79,7 +77,7 @@ class Live:
             return None
         past = self._recent.get(revision)
         if past is None:
-            past = PastView(revision, self._numbers, self._lock, self.rows)
+            past = PastView(revision, self._numbers, self.tables, self._lock)
             for at, undone in self._undone:
                 if at > revision:
                     past.note(undone)
@@ -94,6 +92,13 @@ class Live:
         self._undone.clear()
         self._undone_rows = 0
 
+    def clear(self) -> None:
+        """Free the rows; what is read of any view from now on is void."""
+        for view in (self.view, *self._past):
+            view.intact = False
+        for rows in list(self.tables.values()):
+            rows.clear()
+
     def forget_expired(self, until_us: int) -> None:
         """Rows that expired until then are gone from the store, which takes no revision. Nobody counts them;
         drop them with the commits to come, some with each."""
@@ -101,7 +106,7 @@ class Live:
             self._forgotten_us = until_us
             self._to_sweep = (
                 (rows, object_)
-                for rows in self.all_rows()
+                for rows in list(self.tables.values())
                 if any(kind.expires for kind in rows.kinds)
                 for object_ in list(rows.maybe)
             )
@@ -115,7 +120,7 @@ class Live:
 
     def _change(self, change: NumberedChange) -> Undo:
         name = self._numbers.name
-        rows = self.rows(name(change.namespace), name(change.relation))
+        rows = self.tables[name(change.namespace), name(change.relation)]
         row: Row = None
         if change.touched:
             row = Maybe(change.object, change.user, *change.tail) if change.tail else True

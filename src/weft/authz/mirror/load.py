@@ -17,6 +17,7 @@ from weft.authz.mirror.rows import (
     Maybe,
     Members,
     RelationRows,
+    Tables,
     packed,
 )
 from weft.authz.stores.lmdb_layout import PLAIN
@@ -29,17 +30,16 @@ SLICE_ROWS: Final = 1_000
 _KEY: Final = Struct(">QIQ")
 """An object, two relations and an object: forward, the second relation is the userset's; in reverse, the
 first."""
-FindRows = Callable[[str, str], RelationRows]
 
 
 class Loader:
     """One load. Rows that change meanwhile may be loaded as they were or as they became, in either direction;
     what the change log says of them must be put in afterwards."""
 
-    def __init__(self, store: NumberedStore, numbers: Numbers, find: FindRows) -> None:
+    def __init__(self, store: NumberedStore, numbers: Numbers, tables: Tables) -> None:
         self._store = store
         self._name = numbers.name
-        self._find = find
+        self._tables = tables
         self._shared: dict[int, int] = {}
         """Equal numbers as one object each."""
         self.count = 0
@@ -65,7 +65,7 @@ class Loader:
                 name(shape.condition),
                 shape.expires,
             )
-            self._find(name(shape.namespace), name(shape.relation)).kinds.add(kind)
+            self._tables[name(shape.namespace), name(shape.relation)].kinds.add(kind)
         return any(shape.condition or shape.expires for shape in shapes)
 
     def _slices(self, database: str, tails: bool) -> Iterator[tuple[list[bytes], list[bytes]]]:
@@ -81,7 +81,7 @@ class Loader:
 
     def _forward(self, tails: bool) -> Iterator[None]:
         share = self._shared.setdefault
-        tables = _Tables(self._users_of)
+        tables = _Found(self._users_of)
         maybe: dict[RelationRows, list[Maybe]] = {}
         for keys, found in self._slices("forward", tails):
             if tails:
@@ -113,7 +113,7 @@ class Loader:
 
     def _reverse(self, tails: bool) -> Iterator[None]:
         share = self._shared.setdefault
-        tables = _Tables(self._objects_of)
+        tables = _Found(self._objects_of)
         for keys, found in self._slices("reverse", tails):
             if tails:
                 keys = [key for key, tail in zip(keys, found, strict=True) if tail == PLAIN]
@@ -151,10 +151,10 @@ class Loader:
         return self._rows_of(namespace, pair & 0xFFFF).objects
 
     def _rows_of(self, namespace: int, relation: int) -> RelationRows:
-        return self._find(self._name(namespace), self._name(relation))
+        return self._tables[self._name(namespace), self._name(relation)]
 
 
-class _Tables(dict[tuple[int, int], dict[int, Members]]):
+class _Found(dict[tuple[int, int], dict[int, Members]]):
     """Tables by the number of a namespace and those of two relations, looked for once."""
 
     def __init__(self, find: Callable[[int, int], dict[int, Members]]) -> None:

@@ -107,7 +107,7 @@ class Mirror:
     def bytes_used(self) -> int:
         """About what the rows take; the texts of `numbers` and what leads back to the past come on top."""
         live = self._live
-        return 0 if live is None else self._meter.bytes_of(live.all_rows(), live.count)
+        return 0 if live is None else self._meter.bytes_of(list(live.tables.values()), live.count)
 
     def stats(self) -> MirrorStats:
         with self._lock:
@@ -132,7 +132,7 @@ class Mirror:
             live = self._live
             if live is not None and live.revision < revision:
                 live = self._follow()
-            if live is None or live.revision < revision:
+            if live is None:
                 return None
             return live.view if live.revision == revision else live.past(revision)
 
@@ -225,11 +225,11 @@ class Mirror:
 
     def _drop(self, state: State, event: str | None = None) -> None:
         """Free the rows."""
-        if self._live is not None:
-            self._live.view.intact = False
+        live, self._live, self._view = self._live, None, None
         self.state = state
         self.head_revision = -1
-        self._live = self._view = None
+        if live is not None:
+            live.clear()
         self._record(event)
         for listener in self._listeners:
             listener(-1, None)
@@ -297,9 +297,9 @@ class Mirror:
     def _loaded(self) -> Live | None:
         head = self._store.head()
         live = Live(head.revision, head.wall_us, self.numbers, self._lock)
-        meter, loader = Meter(), Loader(self._store, self.numbers, live.rows)
+        meter, loader = Meter(), Loader(self._store, self.numbers, live.tables)
         for _ in loader.steps():
-            if meter.bytes_of(live.all_rows(), loader.passed) > self.budget_bytes:
+            if meter.bytes_of(list(live.tables.values()), loader.passed) > self.budget_bytes:
                 with self._lock:
                     self._drop("off", "over_budget")
                 return None

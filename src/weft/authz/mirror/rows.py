@@ -95,6 +95,11 @@ class RelationRows:
         """The dict from objects to users of that sort."""
         return self.usersets if user >> USERSET_SHIFT else self.users
 
+    def clear(self) -> None:
+        """Free everything, whoever still holds the tables."""
+        for table in (self.users, self.usersets, self.objects, self.maybe, self.maybe_objects):
+            table.clear()
+
     def lend(self, members: Members) -> Members:
         """The members themselves, which are never changed from now on: replaced instead."""
         if isinstance(members, set):
@@ -117,6 +122,13 @@ class RelationRows:
             table[key] = changed
         else:
             del table[key]
+
+
+class Tables(dict[tuple[str, str], RelationRows]):
+    """The rows of all relations, by namespace and relation; one that is new has none."""
+
+    def __missing__(self, key: tuple[str, str]) -> RelationRows:
+        return self.setdefault(key, RelationRows())
 
 
 def packed(members: Collection[int]) -> Members:
