@@ -13,11 +13,13 @@ from weft.agent.sandbox.shown import below_any
 
 _MAX_DENIALS: Final = 20
 _MAX_LINE_CHARS: Final = 300
-# A word that each of the patterns below has.
-_HINT: Final = re.compile(
-    r"[Pp]ermi|[Uu]nreachable|[Rr]esol|not known|EAI_AGAIN|getaddrinfo|dial |[Rr]ead-only|Errno|EACCES|EROFS"
-    r"|EPERM|[Nn]o such file|nonexistent|ENOENT"
+# One of these is in whatever a pattern below finds, as programs write it. Most outputs have none, and are
+# read no further.
+_HINTS: Final = (
+    *("ermi", "nreachable", "esol", "not known", "EAI_AGAIN", "getaddrinfo", "dial ", "ead-only", "[Errno"),
+    *("EACCES", "EROFS", "EPERM", "o such file", "nonexistent", "ENOENT"),
 )
+_HINT: Final = re.compile("|".join(map(re.escape, _HINTS)))
 # A line of a binary or a log may be as long as the whole output.
 _READ_CHARS: Final = 2_000
 
@@ -65,7 +67,9 @@ def denials(output: str, *, workspace: str = "/", shown: Sequence[str] = ("/",))
 
 
 def _telling(output: str) -> Iterator[str]:
-    """The lines that may say that something was refused; most outputs have none, and are read once."""
+    """The lines that may say that something was refused."""
+    if not any(hint in output for hint in _HINTS):
+        return
     at = 0
     while hint := _HINT.search(output, at):
         start = output.rfind("\n", at, hint.start()) + 1 or at
