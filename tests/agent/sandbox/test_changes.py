@@ -134,15 +134,16 @@ def test_a_long_file_is_no_change_while_it_is_as_it_was(
         pair.changes()
 
 
-def test_a_path_may_have_so_many_folders_and_no_more(tmp_path: Path) -> None:
-    base, other = tmp_path / "base", tmp_path / "other"
-    base.mkdir()
+@pytest.mark.parametrize("known", [False, True])
+def test_a_path_may_have_so_many_folders_and_no_more(tmp_path: Path, known: bool) -> None:
+    base, other, deep = tmp_path / "base", tmp_path / "other", "/".join("d" * MAX_FOLDERS_DEEP)
     pair = Pair(str(base), str(other), layer=True)
-    (other / "/".join("d" * MAX_FOLDERS_DEEP)).mkdir(parents=True)
-    (other / "/".join("d" * MAX_FOLDERS_DEEP) / "f").write_text("f")
-    assert len(pair.changes()) == 1
-    (other / "/".join("d" * MAX_FOLDERS_DEEP) / "d").mkdir()
-    (other / "/".join("d" * MAX_FOLDERS_DEEP) / "d" / "f").write_text("f")
+    (base / deep / "d" if known else base).mkdir(parents=True)
+    (other / deep).mkdir(parents=True)
+    (other / deep / "f").write_text("f")
+    assert [change.path for change in pair.changes()] == [f"{deep}/f"]
+    (other / deep / "d").mkdir()
+    (other / deep / "d" / "f").write_text("f")
     with pytest.raises(LimitExceeded, match="folders"):
         pair.changes()
 

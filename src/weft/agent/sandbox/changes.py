@@ -157,6 +157,7 @@ def _touched(upper: int, base: int, above: str) -> Iterator[str]:
         found = os.stat(name, dir_fd=upper, follow_symlinks=False)
         merged = stat.S_ISDIR(found.st_mode) and _is_folder(base, name) and not _opaque(upper, name)
         if merged:
+            _check_depth(path)
             with folder(upper, name) as upper_below, folder(base, name) as base_below:
                 yield from _touched(upper_below, base_below, path + "/")
         else:
@@ -170,17 +171,21 @@ def _files(root: int, above: str) -> Iterator[str]:
 
 
 def _at_or_below(root: int, name: str, path: str) -> Iterator[str]:
+    _check_depth(path)
+    if _is_folder(root, name):
+        with folder(root, name) as below:
+            yield from _files(below, path + "/")
+    else:
+        yield path
+
+
+def _check_depth(path: str) -> None:
     if path.count("/") > MAX_FOLDERS_DEEP or len(os.fsencode(path)) > MAX_PATH_BYTES:
         raise LimitExceeded(
             f"`{path[:100]}...` lies below more than {MAX_FOLDERS_DEEP} folders, or its path is longer than "
             f"{MAX_PATH_BYTES:,} bytes",
             hint="delete in the sandbox what the command left behind",
         )
-    if _is_folder(root, name):
-        with folder(root, name) as below:
-            yield from _files(below, path + "/")
-    else:
-        yield path
 
 
 def _is_folder(root: int, name: str) -> bool:
