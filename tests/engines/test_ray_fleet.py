@@ -29,6 +29,7 @@ from weft.agent.sandbox.fleet.on_ray import Fleet, FleetSettings
 from weft.agent.sandbox.fleet.on_ray.client import MachineLost
 from weft.agent.sandbox.fleet.on_ray.settings import COORDINATOR, NAMESPACE, RESOURCE
 from weft.agent.sandbox.fleet.policy import Policy
+from weft.agent.sandbox.fleet.pool import BOX_BYTES
 from weft.agent.sandbox.inside import kernel
 from weft.core.errors import Denied, NotFound
 
@@ -95,7 +96,7 @@ class Nodes:
             num_cpus=1,
             object_store_memory=80 << 20,
             node_ip_address=address,
-            resources={RESOURCE: 16 * BOXES},
+            resources={RESOURCE: BOXES * (BOX_BYTES >> 20)},
         )
 
     def kill(self, address: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import threading
@@ -20,6 +21,7 @@ from weft.agent.sandbox.fleet.reset import can_reset, look, reset
 from weft.agent.sandbox.namespaces import Namespaces
 from weft.agent.sandbox.unconfined import Unconfined
 from weft.core.errors import Unavailable
+from weft.core.telemetry import Telemetry
 
 pytestmark = pytest.mark.sandbox
 
@@ -324,3 +326,75 @@ def test_a_reset_that_leaves_a_trace_is_found(workspace: Path) -> None:
         job = box.start("sleep 600")
         assert look(box) != fresh, "a process too many"
         job.stop()
+
+
+def test_a_sandbox_whose_reset_does_not_hold_is_replaced(
+    namespaces: Counting, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telemetry = Telemetry()
+    with one(namespaces, recorder=telemetry) as pool:
+        with pool.lease(workspace, client="ann") as box:
+            box.run("echo for the next holder > /tmp/left; echo x > a")
+            tampered = namespaces.opened[0]
+            monkeypatch.setattr(tampered, "discard", lambda: None)
+            following = pool.request(workspace, client="bob")
+        again = following.result(30)
+        assert len(namespaces.opened) == 2, "another took its place"
+        assert not tampered._open
+        assert again.run("cat a; cat /tmp/left 2>/dev/null").output == "a\n"
+        following.finish()
+    told = telemetry.exposition().decode()
+    assert "weft_sandbox_failed_total 1.0" in told
+    assert "weft_sandbox_recycled_total 0.0" in told
+
+
+def test_it_tells_how_long_requests_waited_and_starts_took(namespaces: Counting, workspace: Path) -> None:
+    telemetry = Telemetry()
+    policy = Policy(lease_us=200_000)
+    with one(namespaces, recorder=telemetry, policy=policy) as pool:
+        with pool.lease(workspace, client="ann", priority=Priority.BATCH):
+            following = pool.request(workspace, client="bob")
+            assert 'weft_sandboxes{state="leased"} 1.0' in telemetry.exposition().decode()
+        following.result(30)
+        with pool.lease(workspace, client="cid") as box:  # once what bob never gives back is taken back
+            assert box.read("a") == b"a\n"
+    told = telemetry.exposition().decode()
+    for line in (
+        'weft_sandbox_queue_seconds_count{priority="normal"} 2.0',
+        'weft_sandbox_queue_seconds_count{priority="batch"} 1.0',
+        'weft_sandbox_start_seconds_count{how="open"} 2.0',
+        'weft_sandbox_start_seconds_count{how="reset"} 1.0',
+        "weft_sandbox_recycled_total 1.0",
+        "weft_sandbox_leaked_total 1.0",
+        "weft_sandbox_failed_total 0.0",
+        'weft_sandboxes{state="alive"} 0.0',
+        'weft_sandboxes{state="idle"} 0.0',
+        'weft_sandboxes{state="leased"} 0.0',
+    ):
+        assert line in told
+    waited = re.search(r'queue_seconds_sum{priority="normal"} ([0-9.]+)', told)
+    assert waited is not None
+    assert 0.2 <= float(waited[1]) < 20, "cid waited for the lease to be taken back"
+
+
+def test_what_is_hidden_from_one_is_not_hidden_from_another(provider: Counting, workspace: Path) -> None:
+    (workspace / "secret").write_text("s\n")
+    with Pool(provider, memory_bytes=4 * BOX_BYTES, policy=Policy(warm_share=1.0)) as pool:
+        for _ in range(3):
+            with pool.lease(workspace, client="ann", hidden=["secret"]) as box:
+                assert box.run("cat secret 2>/dev/null").output == ""
+            with pool.lease(workspace, client="ann") as box:
+                assert box.read("secret") == b"s\n"
+
+
+def test_a_toolchain_is_shown_to_who_asks_for_it(
+    namespaces: Counting, workspace: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "tool").write_text("tool\n")
+    show = f"cat {tmp_path}/tools/tool"
+    with Pool(namespaces, memory_bytes=4 * BOX_BYTES) as pool:
+        with pool.lease(workspace, client="ann", toolchain=[tmp_path / "tools"]) as box:
+            assert box.run(show).output == "tool\n"
+        with pool.lease(workspace, client="ann") as box:
+            assert box.run(show).exit_code != 0

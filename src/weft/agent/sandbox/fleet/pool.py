@@ -22,8 +22,9 @@ from weft.core.telemetry import SILENT, Recorder
 __all__ = ["BOX_BYTES", "NoSandbox", "Pool", "Wanted"]
 
 _MEMBER = "here"
-# The keeper, the executor and the kernel's part of namespaces and mounts; what commands use comes on top.
-BOX_BYTES = 16 << 20
+# Of a thousand at once each takes 2.3 MiB: the executor, and the kernel's part of namespaces and mounts. What
+# commands use comes on top.
+BOX_BYTES = 4 << 20
 # Holders may finish a longer command before the pool closes below them.
 _CLOSE_S = 60.0
 
