@@ -57,6 +57,7 @@ def executor_of(box: Sandbox) -> Confined:
 
 
 def children(pid: int) -> list[int]:
+    """The mould first, then sandboxes and blanks."""
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
@@ -92,14 +93,27 @@ def test_a_killed_template_takes_its_sandboxes_along_and_is_replaced(workspace: 
             assert works(after)
 
 
+def test_a_killed_mould_is_replaced_and_nothing_else_ends(workspace: Path, fresh: None) -> None:
+    with Sandbox.open(workspace) as before:
+        eventually("blanks are there", lambda: len(children(template_pid())) == 4)
+        template_before, mould = template_pid(), children(template_pid())[0]
+        os.kill(mould, signal.SIGKILL)
+        eventually("the mould is reaped", lambda: mould not in children(template_before))
+        for _ in range(4):
+            with Sandbox.open(workspace) as after:
+                assert works(after)
+        assert works(before)
+        assert template_pid() == template_before
+
+
 def test_a_retired_template_lasts_as_long_as_its_sandboxes(workspace: Path, fresh: None) -> None:
     with Sandbox.open(workspace) as before:
         retired = template_pid()
-        eventually("blanks are there", lambda: len(children(retired)) == 3)
+        eventually("blanks are there", lambda: len(children(retired)) == 4)
         template._retire()
         with Sandbox.open(workspace) as after:
             assert template_pid() != retired
-            eventually("blanks are gone", lambda: children(retired) == [executor_of(before).pid])
+            eventually("blanks are gone", lambda: children(retired)[1:] == [executor_of(before).pid])
             assert works(before)
             assert works(after)
     eventually("the template is gone", lambda: gone(retired))
@@ -219,7 +233,7 @@ def descriptors(pid: int) -> int:
 @pytest.mark.slow
 def test_nothing_is_left_of_two_hundred_sandboxes(workspace: Path, fresh: None) -> None:
     def left() -> tuple[int, int, int]:
-        eventually("two blanks are there", lambda: len(children(template_pid())) == 2)
+        eventually("two blanks are there", lambda: len(children(template_pid())) == 3)
         mounts = Path("/proc/self/mountinfo").read_text().count("\n")
         return descriptors(os.getpid()), descriptors(template_pid()), mounts
 
@@ -237,7 +251,16 @@ def test_nothing_is_left_of_two_hundred_sandboxes(workspace: Path, fresh: None) 
 
 
 def processes(box: Sandbox) -> dict[str, int]:
-    return {"template": template_pid(), "executor": executor_of(box).pid}
+    own = template_pid()
+    return {"template": own, "mould": children(own)[0], "executor": executor_of(box).pid}
+
+
+_HELD = {
+    "template": {"anon_inode", "pipe", "socket", "user", "mountinfo"},
+    "mould": {"anon_inode", "socket"},
+    "executor": {"socket"},
+}
+"""Kinds of descriptors beside /dev/null: pidfds, the namespaces of users, what tells of changed mounts."""
 
 
 def test_nothing_of_the_owner_is_inherited(
@@ -254,10 +277,9 @@ def test_nothing_of_the_owner_is_inherited(
             for name, pid in processes(box).items():
                 assert Path(f"/proc/{pid}/environ").read_bytes() == b"", name
                 held = [os.readlink(f"/proc/{pid}/fd/{each}") for each in os.listdir(f"/proc/{pid}/fd")]
-                kinds = {each.partition(":")[0] for each in held if each != "/dev/null"}
-                own = {"anon_inode", "pipe", "socket", "user", f"/proc/{template_pid()}/mountinfo"}
-                assert kinds <= (own if name == "template" else {"socket"}), held
-                assert name == "template" or len(held) == 5, held
+                kinds = {each.partition(":")[0].rpartition("/")[2] for each in held if each != "/dev/null"}
+                assert kinds <= _HELD[name], held
+                assert name != "executor" or len(held) == 5, held
             assert "treasure" not in box.run("env; ls -l /proc/self/fd; cat /proc/*/environ").output
     finally:
         os.close(fd)
@@ -285,7 +307,7 @@ def test_no_sandbox_has_another_or_the_owner_in_its_memory(tmp_path: Path, fresh
         contents = {name: memory(pid) for name, pid in processes(second).items()}
         assert marks[0].encode() in memory(processes(first)["executor"])
     assert marks[1].encode() in contents["executor"]
-    assert marks[1].encode() not in contents["template"]
+    assert marks[1].encode() not in contents["template"] + contents["mould"]
     for name, content in contents.items():
         assert marks[0].encode() not in content, name
         assert marks[2].encode() not in content, name

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 from collections.abc import Mapping
+from typing import Any
 
 from weft.agent.sandbox import template
 from weft.agent.sandbox.inside.keeper import clean_up
@@ -23,19 +24,18 @@ class Confined(Stream):
         python: str,
         recipe: bytes,
         state: str,
-        first: int | None = None,
-        owner: tuple[int, int] | None = None,
+        **wanted: Any,
     ) -> None:
         """As `template.take_blank`, or `StartFailed`. Makes the folder `state`, which goes with it."""
         try:
-            blank = template.take_blank(python, recipe, state, first, owner)
+            blank = template.take_blank(python, recipe, state, **wanted)
         except template.CannotFork as error:
             raise StartFailed("namespaces", f"{error}") from error
         except OSError as error:
             raise StartFailed("template", f"{error}") from error
         super().__init__(blank.sock)
         self.pid, self.other, self.state = blank.pid, blank.other, state
-        self.bounded = False
+        self.bounded = blank.bounded
         self._pidfd, self._groups = blank.pidfd, blank.groups
         self._closed = False
         try:
@@ -55,7 +55,6 @@ class Confined(Stream):
         if not reply.ready:
             self.close()
             raise StartFailed(reply.failed or "executor", reply.reason)
-        self.bounded = reply.bounded
 
     def close(self) -> None:
         """Kill all that is inside, wait for its end, and remove its state."""

@@ -99,8 +99,10 @@ class Namespaces:
             sys.executable,
             kit.recipe(),
             state.new(self._state),
-            first,
-            None if as_copy or first is None else (owner.st_uid, owner.st_gid),
+            memory_bytes=kit.limits.memory_bytes,
+            processes=kit.limits.processes,
+            first=first,
+            owner=None if as_copy or first is None else (owner.st_uid, owner.st_gid),
         )
         try:
             if as_copy:
@@ -140,8 +142,6 @@ class _Kit(msgspec.Struct, frozen=True):
                 "readable": self.readable,
                 "hidden": shown.HIDDEN,
                 "tmp_bytes": self.limits.tmp_bytes,
-                "memory_bytes": self.limits.memory_bytes,
-                "processes": self.limits.processes,
                 "rlimits": rlimits(self.limits),
                 "seen": [_identity(path) for path in (*self.readable, *shown.HIDDEN)],
             }

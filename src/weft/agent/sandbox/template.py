@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from weft.agent.sandbox.inside import cgroups, marks
+from weft.agent.sandbox.inside import marks
 from weft.agent.sandbox.inside.template import CONTROL, KEEPER, MADE, MESSAGE_BYTES, WANTED
 
 # A fork takes less than a millisecond; a template that is silent for so long has been stopped.
@@ -43,6 +43,8 @@ class Blank(NamedTuple):
     """Whom the inside runs as, where not as its owner."""
     groups: list[str]
     """Its control groups, as far as they are to be had."""
+    bounded: bool
+    """Whether one of them bounds the memory of all processes together."""
 
 
 class Forked:
@@ -77,17 +79,25 @@ def fork_keeper(python: str) -> Forked:
 
 
 def take_blank(
-    python: str, recipe: bytes, state: str, first: int | None, owner: tuple[int, int] | None
+    python: str,
+    recipe: bytes,
+    state: str,
+    *,
+    memory_bytes: int,
+    processes: int,
+    first: int | None,
+    owner: tuple[int, int] | None,
 ) -> Blank:
     """A blank made by the recipe, ahead of need if it was asked for before.
 
     `state` is the folder that goes with it, `first` the lowest id that root's inside may run as, `owner` who
-    its workspace belongs to, where that matters. `CannotFork` where the kernel refuses the namespaces,
-    `OSError` where there is no template to be had.
+    its workspace belongs to, where that matters; the bounds are those of its control groups. `CannotFork`
+    where the kernel refuses the namespaces, `OSError` where there is no template to be had.
     """
     uid, gid = owner or (-1, -1)
     named = os.fsencode(state)
-    message = WANTED.pack(-1 if first is None else first, uid, gid, len(named)) + named + recipe
+    first = -1 if first is None else first
+    message = WANTED.pack(first, uid, gid, memory_bytes, processes, len(named)) + named + recipe
     return _of_running(python, lambda template: template.take_blank(message))
 
 
@@ -133,7 +143,6 @@ class _Template:
                 setsigmask=[],
             )
         self._process = os.pidfd_open(self.pid)
-        self._places = cgroups.named("")
         # The death of the process, not of the thread that happens to be the first to open a sandbox, which is
         # what a parent-death signal would tell; and told also while a fork of the owner holds the socket.
         owner = os.pidfd_open(os.getpid())
@@ -156,12 +165,12 @@ class _Template:
         """A blank; `ConnectionError` where the template has gone."""
         self._control.send(message)
         reply, fds, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, 2)
-        pid, other = MADE.unpack_from(_alive(reply))
+        pid, other, bounded = MADE.unpack_from(_alive(reply))
         if pid < 0:
             raise CannotFork(f"clone: {os.strerror(-pid)}")
         sock, pidfd = fds
-        groups = [place + reply[MADE.size :].decode() for place in self._places]
-        return Blank(pid, socket.socket(fileno=sock), pidfd, None if other < 0 else other, groups)
+        groups = list(filter(None, reply[MADE.size :].decode().split("\0")))
+        return Blank(pid, socket.socket(fileno=sock), pidfd, None if other < 0 else other, groups, bounded)
 
     def retire(self) -> None:
         """Ask for no more: the process ends once all its sandboxes have ended."""

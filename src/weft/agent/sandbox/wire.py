@@ -23,7 +23,6 @@ class Reply(msgspec.Struct):
     """Every field that a reply may have. The inside is not trusted: what does not fit is a broken sandbox."""
 
     ready: bool = False
-    bounded: bool = False
     failed: str | None = None
     reason: str = ""
     error: str | None = None

@@ -23,33 +23,50 @@ _NAMESPACES = (
 
 
 class Maker:
-    """Who makes blanks: the template, as each of them needs to know it."""
+    """The template, as each blank needs to know it."""
 
     def __init__(self) -> None:
         self.uid, self.gid = os.getuid(), os.getgid()
         self.pidfd = os.pidfd_open(os.getpid())
 
 
-def fork(as_other: bool) -> int:
-    """A child in new namespaces, the first process of its own; root's needs none of users until it leaves."""
-    return kernel.clone(_NAMESPACES | (0 if as_other else kernel.CLONE_NEWUSER))
+class Recipe:
+    """What does not depend on the workspace, read once for all blanks that are made by it."""
+
+    def __init__(self, raw: bytes) -> None:
+        told: Any = wire.unpack(raw)
+        self.rlimits: dict[str, int] = told["rlimits"]
+        self.tree = rootfs.prepare(
+            readable=told["readable"], hidden=told["hidden"], tmp_bytes=told["tmp_bytes"]
+        )
+
+
+def fork_arguments(*, as_other: bool) -> tuple[int, ...]:
+    """For `kernel.raw_syscall`: a sibling in new namespaces, the first process of its own. Root's, which
+    becomes somebody else, needs none of users until then."""
+    users = 0 if as_other else kernel.CLONE_NEWUSER
+    return kernel.clone_arguments(_NAMESPACES | users | kernel.CLONE_PARENT)
 
 
 def become(
-    sock: _socket.socket, maker: Maker, recipe: bytes, group: str, other: int | None, idmap_fd: int
+    sock: _socket.socket,
+    maker: Maker,
+    recipe: Recipe,
+    doors: list[str],
+    other: int | None,
+    idmap_fd: int,
 ) -> NoReturn:
     """In the child: make all that can be made, wait for the order, complete the sandbox and serve it.
 
-    `group` is the name of its control groups. `other` is whom root's inside runs as, and `idmap_fd` the
+    `doors` are those of its control groups. `other` is whom root's inside runs as, and `idmap_fd` the
     namespace that exchanges them with the workspace's owner, 0 where there is none.
     """
     try:
-        how: Any = wire.unpack(recipe)
-        host_proc, bounded = _prepare(how, maker, group, mapped=other is None)
+        host_proc = _prepare(recipe, maker, doors, mapped=other is None)
         order: Any = wire.receive(sock)
         _complete(order, other, idmap_fd, host_proc)
-        _confine(how, order, maker)
-        wire.send(sock, {"ready": True, "bounded": bounded})
+        _confine(recipe, order, maker)
+        wire.send(sock, {"ready": True})
     except wire.Closed:
         os._exit(0)
     except rootfs.OverlayRefused as error:
@@ -63,19 +80,18 @@ def become(
     os._exit(0)
 
 
-def _prepare(how: Any, maker: Maker, group: str, *, mapped: bool) -> tuple[int, bool]:
-    """The host's /proc, for what is still to be written there, and whether all memory has a bound."""
+def _prepare(recipe: Recipe, maker: Maker, doors: list[str], *, mapped: bool) -> int:
+    """All that can be made; the host's /proc, for what is still to be written there."""
     kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
     os.setsid()
     if mapped:
         map_self(maker.uid, maker.gid)
-    groups = cgroups.create(how["memory_bytes"], how["processes"], group)
-    cgroups.enter(list(groups.values()))
+    cgroups.enter(doors)
     kernel.unshare(kernel.CLONE_NEWCGROUP)
     kernel.set_hostname("sandbox")
     host_proc = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
-    rootfs.prepare(readable=how["readable"], hidden=how["hidden"], tmp_bytes=how["tmp_bytes"])
-    return host_proc, "memory" in groups
+    recipe.tree.run()
+    return host_proc
 
 
 def _complete(order: Any, other: int | None, idmap_fd: int, host_proc: int) -> None:
@@ -93,8 +109,8 @@ def _complete(order: Any, other: int | None, idmap_fd: int, host_proc: int) -> N
     os.close(host_proc)
 
 
-def _confine(how: Any, order: Any, maker: Maker) -> None:
-    confine.limit(how["rlimits"])
+def _confine(recipe: Recipe, order: Any, maker: Maker) -> None:
+    confine.limit(recipe.rlimits)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     # Forgotten when the user changed; so is a template that has ended since, which sends no signal any more.
     kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)

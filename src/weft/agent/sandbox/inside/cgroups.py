@@ -27,13 +27,19 @@ def create(memory_bytes: int, processes: int, name: str = "") -> dict[str, str]:
     return made
 
 
-def enter(paths: list[str]) -> None:
-    """Move the calling thread, the only one of its process, into the groups."""
-    for path in paths:
-        # A thread that moves itself waits for nobody; a process that is moved waits for every fork on the
-        # host to be over, which takes ten milliseconds. Version 2 knows no other.
-        name = "tasks" if os.path.exists(f"{path}/tasks") else "cgroup.procs"
-        _write(f"{path}/{name}", 0)
+def doors(groups: list[str]) -> list[str]:
+    """The files through which a process enters the groups.
+
+    A thread that moves itself waits for nobody; a process that is moved waits for every fork on the host to
+    be over, which takes ten milliseconds. Version 2 knows no other.
+    """
+    return [f"{path}/{'tasks' if os.path.exists(f'{path}/tasks') else 'cgroup.procs'}" for path in groups]
+
+
+def enter(doors: list[str]) -> None:
+    """Move the calling thread, the only one of its process, through the doors of its groups."""
+    for door in doors:
+        _write(door, 0)
 
 
 def remove(paths: list[str]) -> None:

@@ -6,7 +6,12 @@ import ctypes
 import functools
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000
+CLONE_PARENT = 0x00008000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWTIME = 0x10000000, 0x20000000, 0x40000000, 0x00000080
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
@@ -34,7 +39,11 @@ _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 1, 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+raw_syscall = _libc.syscall
 _libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+# Found now, and not in every blank for itself.
+_prctl, _unshare, _mount, _umount2 = _libc.prctl, _libc.unshare, _libc.mount, _libc.umount2
+_sethostname, _capset = _libc.sethostname, _libc.capset
 
 
 def machine() -> str:
@@ -49,10 +58,10 @@ def _checked(result: int, call: str) -> int:
     return result
 
 
-def syscall(name: str, number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
+def syscall(name: str, number: int, *arguments: Any) -> int:
     """Call by number; integers are passed as longs, bytes as pointers."""
-    passed = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
-    return _checked(_libc.syscall(ctypes.c_long(number), *passed), name)
+    passed = [ctypes.c_long(each) if isinstance(each, int) and each >> 31 else each for each in arguments]
+    return _checked(raw_syscall(number, *passed), name)
 
 
 def clone(flags: int) -> int:
@@ -60,7 +69,12 @@ def clone(flags: int) -> int:
 
     For a process of one thread, and a child that ends by `os._exit`: neither libc nor Python learns of it.
     """
-    return syscall("clone", _CLONE[machine()], flags | SIGCHLD, 0, 0, 0, 0)
+    return _checked(raw_syscall(*clone_arguments(flags)), "clone")
+
+
+def clone_arguments(flags: int) -> tuple[int, ...]:
+    """What `raw_syscall` takes for a `clone`."""
+    return (_CLONE[machine()], flags | SIGCHLD, 0, 0, 0, 0)
 
 
 def close_all_but(kept: list[int]) -> None:
@@ -74,26 +88,25 @@ def close_all_but(kept: list[int]) -> None:
 
 def unshare(flags: int) -> None:
     """Leave the caller's namespaces for new ones (unshare(2))."""
-    _checked(_libc.unshare(ctypes.c_int(flags)), f"unshare({flags:#x})")
+    _checked(_unshare(flags), "unshare")
 
 
 def prctl(option: int, *arguments: int) -> int:
     """prctl(2)."""
-    return _checked(_libc.prctl(option, *(*arguments, 0, 0, 0, 0)[:4]), f"prctl({option})")
+    return _checked(_prctl(option, *(*arguments, 0, 0, 0, 0)[:4]), "prctl")
 
 
 def mount(kind: str | None, target: str, flags: int, data: str | None = None) -> None:
     """Mount a new file system of a kind, or change a mount where the kind is None (mount(2))."""
     name = kind.encode() if kind else None
-    result = _libc.mount(
-        name, os.fsencode(target), name, ctypes.c_ulong(flags), data.encode() if data is not None else None
-    )
+    told = data.encode() if data is not None else None
+    result = _mount(name, os.fsencode(target), name, flags, told)
     _checked(result, f"mount {kind or 'change'} on {target}")
 
 
 def unmount(target: str, flags: int) -> None:
     """umount2(2)."""
-    _checked(_libc.umount2(os.fsencode(target), ctypes.c_int(flags)), f"umount {target}")
+    _checked(_umount2(os.fsencode(target), flags), f"umount {target}")
 
 
 def bind(source: str, target: str, attributes: int, userns_fd: int = 0) -> None:
@@ -101,35 +114,28 @@ def bind(source: str, target: str, attributes: int, userns_fd: int = 0) -> None:
 
     The clone gets its attributes before it is attached, so no moment exists when it can be written.
     """
-    tree = syscall(
-        f"open_tree {source}",
-        SYS_OPEN_TREE,
-        _AT_FDCWD,
-        os.fsencode(source),
-        _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_RECURSIVE,
-    )
+    opened = ctypes.c_int(-1)
+    opening, changing, moving = binding(source, target, attributes, userns_fd, opened)
+    opened.value = syscall(f"open_tree {source}", *opening)
     try:
-        attr = b"".join(each.to_bytes(8, "little") for each in (attributes, 0, 0, userns_fd))
-        syscall(
-            f"mount_setattr {source}",
-            SYS_MOUNT_SETATTR,
-            tree,
-            b"",
-            _AT_EMPTY_PATH | _AT_RECURSIVE,
-            attr,
-            len(attr),
-        )
-        syscall(
-            f"move_mount {target}",
-            SYS_MOVE_MOUNT,
-            tree,
-            b"",
-            _AT_FDCWD,
-            os.fsencode(target),
-            _MOVE_MOUNT_F_EMPTY_PATH,
-        )
+        syscall(f"mount_setattr {source}", *changing)
+        syscall(f"move_mount {target}", *moving)
     finally:
-        os.close(tree)
+        os.close(opened.value)
+
+
+def binding(
+    source: str, target: str, attributes: int, userns_fd: int, opened: ctypes.c_int
+) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
+    """The calls of a `bind`, by number with their arguments; what the first returns goes to `opened`."""
+    attr = b"".join(each.to_bytes(8, "little") for each in (attributes, 0, 0, userns_fd))
+    tree = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_RECURSIVE
+    how = _AT_EMPTY_PATH | _AT_RECURSIVE
+    return (
+        (SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(source), tree),
+        (SYS_MOUNT_SETATTR, opened, b"", how, attr, len(attr)),
+        (SYS_MOVE_MOUNT, opened, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH),
+    )
 
 
 def pivot_root_here() -> None:
@@ -142,7 +148,7 @@ def pivot_root_here() -> None:
 def set_hostname(name: str) -> None:
     """sethostname(2)."""
     raw = name.encode()
-    _checked(_libc.sethostname(raw, ctypes.c_size_t(len(raw))), "sethostname")
+    _checked(_sethostname(raw, len(raw)), "sethostname")
 
 
 @functools.cache
@@ -167,7 +173,7 @@ def drop_capabilities() -> None:
     drop_bounding_set()
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     header = (0x20080522).to_bytes(4, "little") + bytes(4)
-    _checked(_libc.capset(header, bytes(24)), "capset")
+    _checked(_capset(header, bytes(24)), "capset")
 
 
 def install_seccomp(program: bytes) -> None:

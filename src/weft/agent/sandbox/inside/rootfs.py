@@ -6,6 +6,7 @@ import os
 
 from . import kernel
 from .kernel import ATTR_NODEV, ATTR_NOSUID, ATTR_RDONLY, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
+from .plan import Plan
 
 _READ_ONLY = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV
 _ROOT = "/proc"
@@ -18,22 +19,27 @@ class OverlayRefused(Exception):
     """The kernel or the file system does not allow the workspace to be an overlay."""
 
 
-def prepare(*, readable: list[str], hidden: list[str], tmp_bytes: int) -> None:
-    """Make the new tree but for the workspace; the host's is there beside it until `finish`.
+def prepare(*, readable: list[str], hidden: list[str], tmp_bytes: int) -> Plan:
+    """How to make the new tree but for the workspace, with the host's beside it until `finish`.
 
     It stands on the host's /proc, which is everywhere and where no workspace is. `hidden` are paths of the
-    host, covered where that can be done.
+    host, covered where they are shown. Looks at the host now, not when the plan is run.
     """
-    kernel.mount(None, "/", kernel.MS_REC | kernel.MS_PRIVATE)
-    kernel.mount("tmpfs", _ROOT, MS_NOSUID | MS_NODEV, "size=1m,mode=755")
+    plan = Plan()
+    plan.mount(None, "/", kernel.MS_REC | kernel.MS_PRIVATE)
+    plan.mount("tmpfs", _ROOT, MS_NOSUID | MS_NODEV, "size=1m,mode=755")
     for name in ("proc", "dev", "tmp", "run", "home"):
-        os.mkdir(f"{_ROOT}/{name}")
-    kernel.mount("tmpfs", f"{_ROOT}/tmp", MS_NOSUID | MS_NODEV, f"size={tmp_bytes},mode=1777")
+        plan.folder(f"{_ROOT}/{name}")
+    plan.mount("tmpfs", f"{_ROOT}/tmp", MS_NOSUID | MS_NODEV, f"size={tmp_bytes},mode=1777")
     for path in readable:
-        _show(path)
-    _hide(hidden, required=False)
-    _devices(f"{_ROOT}/dev", tmp_bytes)
-    kernel.mount("proc", f"{_ROOT}/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
+        _show(plan, path)
+    places = {os.path.realpath(path) for path in hidden if os.path.lexists(path)}
+    bound = [path for path in readable if os.path.isdir(path) and not os.path.islink(path)]
+    shown = [path for path in places if any(path.startswith(f"{each}/") for each in bound)]
+    _hide(plan, sorted(shown), seen_in="", may_be_refused=True)
+    _devices(plan, f"{_ROOT}/dev", tmp_bytes)
+    plan.mount("proc", f"{_ROOT}/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
+    return plan
 
 
 def finish(*, state: str, workspace: str, copy: str | None, covered: list[str], idmap_fd: int) -> None:
@@ -48,57 +54,54 @@ def finish(*, state: str, workspace: str, copy: str | None, covered: list[str], 
     else:
         _overlay(state, workspace, _ROOT + workspace, idmap_fd)
     if covered:
-        _hide([f"{workspace}/{path}" for path in covered], required=True)
+        plan = Plan()
+        paths = [f"{workspace}/{path}" for path in covered]
+        _hide(plan, paths, seen_in=_ROOT, may_be_refused=False)
+        plan.run()
     os.chdir(_ROOT)
     kernel.pivot_root_here()
     kernel.mount(None, "/", kernel.MS_REMOUNT | kernel.MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
 
 
-def _show(path: str) -> None:
+def _show(plan: Plan, path: str) -> None:
     """Bring one host path, or the symbolic link that it is, to the same place, read-only."""
     target = _ROOT + path
+    if not os.path.lexists(path):
+        return
+    plan.folders(os.path.dirname(target), _ROOT)
     if os.path.islink(path):
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        if not os.path.lexists(target):
-            os.symlink(os.readlink(path), target)
-    elif os.path.isdir(path):
-        os.makedirs(target, exist_ok=True)
-        kernel.bind(path, target, _READ_ONLY)
-    elif os.path.exists(path):
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o444))
-        kernel.bind(path, target, _READ_ONLY)
+        plan.link(target, os.readlink(path))
+        return
+    if os.path.isdir(path):
+        plan.folders(target, _ROOT)
+    else:
+        plan.file(target, 0o444)
+    plan.bind(path, target, _READ_ONLY)
 
 
-def _hide(paths: list[str], *, required: bool) -> None:
-    """Cover each path that is there by something empty that nobody may open."""
+def _hide(plan: Plan, paths: list[str], *, seen_in: str, may_be_refused: bool) -> None:
+    """Cover each path that is there, as seen in a tree, by something empty that nobody may open."""
     folder, file = f"{_ROOT}/.hidden-folder", f"{_ROOT}/.hidden-file"
-    os.mkdir(folder, 0)
-    os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0))
+    plan.folder(folder, 0)
+    plan.file(file, 0)
     for path in paths:
-        target = _ROOT + path
-        try:
-            if os.path.lexists(target) and not os.path.islink(target):
-                kernel.bind(folder if os.path.isdir(target) else file, target, _READ_ONLY)
-        except PermissionError:
-            if required:
-                raise
-    os.rmdir(folder)
-    os.unlink(file)
+        seen = seen_in + path
+        if os.path.lexists(seen) and not os.path.islink(seen):
+            source = folder if os.path.isdir(seen) else file
+            plan.bind(source, _ROOT + path, _READ_ONLY, may_be_refused=may_be_refused)
+    plan.remove(folder, file)
 
 
-def _devices(dev: str, shm_bytes: int) -> None:
-    kernel.mount("tmpfs", dev, MS_NOSUID, "size=64k,mode=755")
+def _devices(plan: Plan, dev: str, shm_bytes: int) -> None:
     for name in _DEVICES:
-        os.close(os.open(f"{dev}/{name}", os.O_CREAT | os.O_WRONLY, 0o666))
-        kernel.bind(f"/dev/{name}", f"{dev}/{name}", ATTR_NOSUID)
+        plan.file(f"{dev}/{name}", 0o666)
+        plan.bind(f"/dev/{name}", f"{dev}/{name}", ATTR_NOSUID)
     for name, target in _LINKS.items():
-        os.symlink(target, f"{dev}/{name}")
-    os.mkdir(f"{dev}/shm")
-    kernel.mount("tmpfs", f"{dev}/shm", MS_NOSUID | MS_NODEV, f"size={shm_bytes},mode=1777")
-    os.mkdir(f"{dev}/pts")
-    kernel.mount("devpts", f"{dev}/pts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620")
-    kernel.mount(None, dev, kernel.MS_REMOUNT | kernel.MS_BIND | MS_RDONLY | MS_NOSUID)
+        plan.link(f"{dev}/{name}", target)
+    plan.folder(f"{dev}/shm")
+    plan.mount("tmpfs", f"{dev}/shm", MS_NOSUID | MS_NODEV, f"size={shm_bytes},mode=1777")
+    plan.folder(f"{dev}/pts")
+    plan.mount("devpts", f"{dev}/pts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620")
 
 
 def _overlay(state: str, workspace: str, target: str, idmap_fd: int) -> None:

@@ -9,7 +9,6 @@ the owner's, since the template was executed afresh.
 from __future__ import annotations
 
 import _socket
-import gc
 import os
 import resource
 import select
@@ -17,15 +16,19 @@ import signal
 import struct
 
 from . import blank, cgroups, keeper, kernel, marks, seccomp
+from .mould import Mould
 from .users import Users
 
 CONTROL = 3
 """The number of the template's one descriptor beside the three standard ones."""
-WANTED = struct.Struct(">iiiH")
-"""Of a sandbox: the first id of those it may run as, the owner and the group of its workspace (-1 where it
-matters not), and the length of its state folder's path, which follows; the rest is the recipe."""
-MADE = struct.Struct(">ii")
-"""Of a sandbox: its process and whom it runs as, -1 for the owner; or minus the error's number, and 0."""
+WANTED = struct.Struct(">iiiqqH")
+"""Of a sandbox: the first id of those it may run as; the owner and the group of its workspace (-1 where it
+matters not); the bounds of all its processes together, in bytes of memory and in number; and the length of
+its state folder's path, which follows. The rest is the recipe."""
+_KEY_BYTES = WANTED.size - 2
+MADE = struct.Struct(">ii?")
+"""Of a sandbox: its process, whom it runs as (-1 for the owner), and whether the memory of all processes is
+bounded; the paths of its control groups follow, with a zero byte between. Or minus the error's number."""
 KEEPER = struct.Struct(">i")
 """A keeper's process, or minus the error's number."""
 MESSAGE_BYTES = 1 << 16
@@ -40,15 +43,15 @@ _LINGER_MS = 100
 class _Box:
     """What was forked, from its fork until nothing of it is left."""
 
-    def __init__(self, pid: int, sock: _socket.socket, group: str, other: int | None) -> None:
+    def __init__(self, pid: int, sock: _socket.socket, groups: dict[str, str], other: int | None) -> None:
         self.pid = pid
         self.sock = sock
-        self.group = group
+        self.groups = groups
         self.other = other
         self.state = ""
 
-    def clean_up(self, places: list[str]) -> None:
-        keeper.clean_up({"cgroups": [place + self.group for place in places], "state": self.state})
+    def clean_up(self) -> None:
+        keeper.clean_up({"cgroups": list(self.groups.values()), "state": self.state})
 
 
 def main() -> None:
@@ -68,8 +71,6 @@ def main() -> None:
         seccomp.program(kernel.machine())
     kernel.last_capability()
     template = _Template(control, fds[0], mark.decode())
-    gc.collect()
-    gc.freeze()
     try:
         template.serve()
     except BrokenPipeError:
@@ -82,9 +83,9 @@ class _Template:
         self._control: _socket.socket | None = control
         self._owner = owner
         self._mark = mark
-        self._places = cgroups.named("")
         self._made = 0
         self._maker = blank.Maker()
+        self._mould = Mould(self._maker)
         self._users = Users()
         self._boxes: dict[int, _Box] = {}
         self._ended: list[_Box] = []
@@ -148,7 +149,7 @@ class _Template:
         assert self._control
         *_, length = WANTED.unpack_from(request)
         state = request[WANTED.size : WANTED.size + length].decode("utf-8", "surrogateescape")
-        recipe = request[:12] + request[WANTED.size + length :]
+        recipe = request[:_KEY_BYTES] + request[WANTED.size + length :]
         waiting = self._blanks.pop(recipe, [])
         self._blanks[recipe] = waiting
         self._end_blanks(set(list(self._blanks)[:-_RECIPES]))
@@ -157,9 +158,10 @@ class _Template:
             box.state = state
             pidfd = os.pidfd_open(box.pid)
         except OSError as error:
-            self._control.send(MADE.pack(-(error.errno or 1), 0))
+            self._control.send(MADE.pack(-(error.errno or 1), -1, False))
             return
-        told = MADE.pack(box.pid, -1 if box.other is None else box.other) + box.group.encode()
+        other = -1 if box.other is None else box.other
+        told = MADE.pack(box.pid, other, "memory" in box.groups) + "\0".join(box.groups.values()).encode()
         rights = struct.pack("2i", box.sock.fileno(), pidfd)
         self._control.sendmsg([told], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
         os.close(pidfd)
@@ -167,34 +169,36 @@ class _Template:
         self._uncleaned()
 
     def _fork_blank(self, recipe: bytes) -> _Box:
-        first, *owner, _ = WANTED.unpack(recipe[:12] + bytes(2))
-        other = self._users.take(first) if first >= 0 else None
+        first, *owner, memory_bytes, processes, _ = WANTED.unpack_from(recipe + bytes(2))
         self._made += 1
         group = marks.name(self._mark, str(self._made))
+        groups = cgroups.create(memory_bytes, processes, group)
+        other = self._users.take(first) if first >= 0 else None
         ours, theirs = _socket.socketpair()
         try:
-            idmap_fd = (
-                self._users.exchange(other, (owner[0], owner[1]))
-                if other is not None and owner[0] >= 0
-                else 0
-            )
-            pid = blank.fork(other is not None)
-            if pid == 0:
-                try:
-                    self._forget([theirs.fileno(), self._maker.pidfd, idmap_fd])
-                    blank.become(theirs, self._maker, recipe[12:], group, other, idmap_fd)
-                finally:
-                    os._exit(1)
+            idmap_fd = 0
+            if other is not None and owner[0] >= 0:
+                idmap_fd = self._users.exchange(other, (owner[0], owner[1]))
+            doors = cgroups.doors(list(groups.values()))
+            pid = self._cast(recipe[_KEY_BYTES:], other, doors, theirs.fileno(), idmap_fd)
         except OSError:
             if other is not None:
                 self._users.give_back(other)
+            cgroups.remove(list(groups.values()))
             ours.close()
             raise
         finally:
             theirs.close()
         self._users.forget_surplus()
-        self._boxes[pid] = _Box(pid, ours, group, other)
+        self._boxes[pid] = _Box(pid, ours, groups, other)
         return self._boxes[pid]
+
+    def _cast(self, recipe: bytes, other: int | None, doors: list[str], sock: int, idmap_fd: int) -> int:
+        try:
+            return self._mould.cast(recipe, other, doors, sock, idmap_fd)
+        except ConnectionError:
+            self._mould = Mould(self._maker)
+            return self._mould.cast(recipe, other, doors, sock, idmap_fd)
 
     def _forget(self, kept: list[int]) -> None:
         """In a child: nothing of the template's business is its own."""
@@ -216,10 +220,11 @@ class _Template:
             self._blanks[recipe].append(self._fork_blank(recipe))
         except OSError:
             # Told to the owner when it asks; no reason to try again and again until then.
-            del self._blanks[recipe]
+            self._end_blanks({recipe})
 
     def _end_blanks(self, recipes: set[bytes]) -> None:
         for recipe in recipes:
+            self._mould.forget(recipe[_KEY_BYTES:])
             for box in self._blanks.pop(recipe):
                 box.sock.close()
                 os.kill(box.pid, signal.SIGKILL)
@@ -246,11 +251,12 @@ class _Template:
             # The owner removes what it has; unless it ends first.
             self._ended.append(box)
             return
-        box.clean_up(self._places)
+        box.clean_up()
         for recipe, blanks in list(self._blanks.items()):
             if box in blanks:
                 # It could not be made: the next that is asked for tells why.
-                del self._blanks[recipe]
+                blanks.remove(box)
+                self._end_blanks({recipe})
 
     def _uncleaned(self) -> list[_Box]:
         """What has ended and is still there: its owner may look at what was changed."""
@@ -264,7 +270,7 @@ class _Template:
         for pid in self._boxes:
             os.waitpid(pid, 0)
         for box in (*self._boxes.values(), *self._ended):
-            box.clean_up(self._places)
+            box.clean_up()
 
 
 def _receive(control: _socket.socket) -> tuple[bytes, list[int]]:
