@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
@@ -11,6 +12,12 @@ from weft.agent.sandbox.layers import HOW_TO_BOUND_ALL
 from weft.agent.sandbox.namespaces import Namespaces
 from weft.agent.sandbox.provider import REQUIRED, Promise, SandboxProvider
 from weft.core.errors import WeftError
+
+# Who bounds all memory by other means than a control group that this process makes.
+_OWN_BOUNDS: Final = {
+    "container": "give the engine the memory controller: boot with cgroup v2, or with cgroup_enable=memory",
+    "kubernetes": "have the nodes' container runtime use the memory controller",
+}
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -43,6 +50,10 @@ def host_report(
 
 def _remedy(promise: Promise, provider: SandboxProvider) -> str:
     """What to do where the provider works and does not hold a promise."""
-    if provider.promises >= REQUIRED:
+    if promise is Promise.TOTAL_MEMORY and provider.name in _OWN_BOUNDS:
+        return _OWN_BOUNDS[provider.name]
+    if promise is Promise.TOTAL_MEMORY and provider.promises >= REQUIRED:
         return HOW_TO_BOUND_ALL
+    if promise is Promise.LANDLOCK and Promise.FILES in provider.promises:
+        return "its nodes have no Landlock: boot them with Linux 5.13 or newer and lsm= naming landlock"
     return f"`{provider.name}` never promises it: use `{Namespaces.name}`"

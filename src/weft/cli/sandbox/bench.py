@@ -11,7 +11,7 @@ import typer
 
 from weft.agent.sandbox import Sandbox, SandboxProvider
 from weft.cli.output import Json, emit, print_table
-from weft.cli.sandbox.options import Provider, ProviderName
+from weft.cli.sandbox.options import Image, Provider, ProviderName
 from weft.core.clock import SYSTEM_CLOCK
 
 _COMMAND: Final = ["true"]
@@ -21,6 +21,7 @@ _FILES: Final = 100
 def bench(
     rounds: Annotated[int, typer.Option(min=1, max=10_000, help="How often each is done.")] = 20,
     provider: ProviderName = Provider.NAMESPACES,
+    image: Image = None,
     json: Json = False,
 ) -> None:
     """Time opening, running and closing, one after the other, on a folder of 100 small files.
@@ -28,7 +29,7 @@ def bench(
     Example: weft sandbox bench --rounds 50
     """
     times = _Times()
-    made = provider.make()
+    made = provider.make(image)
     with tempfile.TemporaryDirectory(prefix="weft-bench-") as folder:
         for number in range(_FILES):
             (Path(folder) / f"{number}.txt").write_text("a line\n" * 100)

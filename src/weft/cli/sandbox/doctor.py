@@ -9,27 +9,32 @@ import typer
 
 from weft.agent.sandbox.host import Finding, host_report
 from weft.agent.sandbox.layers import Layer, layers
-from weft.agent.sandbox.provider import REQUIRED
+from weft.agent.sandbox.named import OF_IMAGES
+from weft.agent.sandbox.provider import REQUIRED, SandboxProvider
 from weft.cli.output import Json, emit, print_table, say
-from weft.cli.sandbox.options import Provider
+from weft.cli.sandbox.options import Image, Provider
 
 _DEFAULT: Final = Provider.NAMESPACES
+# The others answer from this host alone; this one would start a pod in whatever cluster is configured.
+_ONLY_IF_NAMED: Final = Provider.KUBERNETES
 
 
 def doctor(
     provider: Annotated[
-        Provider | None, typer.Option(help="Look at this one only.", show_default="all")
+        Provider | None, typer.Option(help="Look at this one only.", show_default="all but kubernetes")
     ] = None,
+    image: Image = None,
     json: Json = False,
 ) -> None:
     """Tell what this host can promise, for this user, and what to do about the rest.
 
     Each layer is tried, and a sandbox opened with each provider. The answer is 0 where the default provider,
-    or the one that is named, holds all that a sandbox must hold; else 1.
+    or the one that is named, holds all that a sandbox must hold; else 1. Naming kubernetes starts a pod.
 
     Example: weft sandbox doctor
     """
-    reports = {each: host_report(each.make()) for each in ([provider] if provider else Provider)}
+    asked = [provider] if provider else [each for each in Provider if each is not _ONLY_IF_NAMED]
+    reports = {each: host_report(_made(each, image)) for each in asked}
     tried = layers()
     decisive = provider or _DEFAULT
     held = {finding.promise for finding in reports[decisive] if finding.available}
@@ -43,6 +48,10 @@ def doctor(
             verdict = "does not hold " + ", ".join(sorted(each.name.lower() for each in missing))
         say(f"\n{decisive} {verdict}")
     raise typer.Exit(int(bool(missing)))
+
+
+def _made(provider: Provider, image: str | None) -> SandboxProvider:
+    return provider.make(image if provider in OF_IMAGES else None)
 
 
 def _tell(tried: Sequence[Layer], reports: Mapping[Provider, Sequence[Finding]]) -> None:
@@ -67,7 +76,9 @@ def _tell(tried: Sequence[Layer], reports: Mapping[Provider, Sequence[Finding]])
         for finding in report:
             if not finding.available:
                 by_fix.setdefault(finding.how_to_improve, []).append(finding.promise.name.lower())
-        fixes += [(f"{name}: {', '.join(promises)}", fix) for fix, promises in by_fix.items()]
+        for fix, promises in by_fix.items():
+            what = "everything" if len(promises) == len(report) else ", ".join(promises)
+            fixes.append((f"{name}: {what}", fix))
     for what, fix in fixes:
         say(f"\n{what}\n  {fix}")
 

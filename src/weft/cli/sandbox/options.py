@@ -10,8 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from weft.agent.sandbox import Limits, Sandbox, SandboxProvider
-from weft.agent.sandbox.namespaces import Namespaces
-from weft.agent.sandbox.unconfined import Unconfined
+from weft.agent.sandbox.named import named
 from weft.core.errors import Invalid
 
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -27,15 +26,24 @@ def _seconds(given: float) -> float:
 class Provider(StrEnum):
     """The ways to make a sandbox, by their names."""
 
-    NAMESPACES = Namespaces.name
-    UNCONFINED = Unconfined.name
+    NAMESPACES = "namespaces"
+    BUBBLEWRAP = "bubblewrap"
+    CONTAINER = "container"
+    KUBERNETES = "kubernetes"
+    UNCONFINED = "unconfined"
 
-    def make(self) -> SandboxProvider:
+    def make(self, image: str | None = None) -> SandboxProvider:
         """The provider of that name."""
-        return Namespaces() if self is Provider.NAMESPACES else Unconfined()
+        return named(self.value, image=image)
 
 
 ProviderName = Annotated[Provider, typer.Option("--provider", help="How the sandbox is made.")]
+Image = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="What a container or a pod is made of.", show_default="python:3.12-slim"
+    ),
+]
 Workspace = Annotated[Path, typer.Option(metavar="DIR", help="The folder to work on.")]
 Memory = Annotated[
     str | None,
@@ -45,10 +53,12 @@ Timeout = Annotated[float, typer.Option(metavar="S", help="Seconds that it may t
 Keep = Annotated[bool, typer.Option("--keep", help="Write the changes to the workspace.")]
 
 
-def open_sandbox(provider: Provider, workspace: Path, memory: str | None) -> Sandbox:
+def open_sandbox(
+    provider: Provider, workspace: Path, memory: str | None, image: str | None = None
+) -> Sandbox:
     """A fresh sandbox around the workspace."""
     limits = Limits() if memory is None else Limits(memory_bytes=_bytes(memory))
-    return Sandbox.open(workspace, provider=provider.make(), limits=limits)
+    return Sandbox.open(workspace, provider=provider.make(image), limits=limits)
 
 
 def _bytes(size: str) -> int:

@@ -13,7 +13,16 @@ import typer
 from weft.agent.sandbox import Change, Denial, Result
 from weft.cli.output import Json, emit, note
 from weft.cli.sandbox import changed
-from weft.cli.sandbox.options import Keep, Memory, Provider, ProviderName, Timeout, Workspace, open_sandbox
+from weft.cli.sandbox.options import (
+    Image,
+    Keep,
+    Memory,
+    Provider,
+    ProviderName,
+    Timeout,
+    Workspace,
+    open_sandbox,
+)
 from weft.cli.terminal import escaped
 
 _TIMED_OUT: Final = 124  # as timeout(1) has it
@@ -30,6 +39,7 @@ def run(
     memory: Memory = None,
     keep: Keep = False,
     provider: ProviderName = Provider.NAMESPACES,
+    image: Image = None,
     json: Json = False,
 ) -> None:
     """Run a command on a throw-away copy of a workspace, with no network and no way out.
@@ -39,7 +49,7 @@ def run(
 
     Example: weft sandbox run --timeout 60 -- make test
     """
-    with open_sandbox(provider, workspace, memory) as box:
+    with open_sandbox(provider, workspace, memory, image) as box:
         shown = _Output(quiet=json)
         result = box.run(command, timeout_s=timeout, on_output=shown.take)
         shown.rest(result.output)

@@ -14,7 +14,16 @@ import typer
 from weft.agent.sandbox import Job, Sandbox
 from weft.cli.output import note
 from weft.cli.sandbox import changed
-from weft.cli.sandbox.options import Keep, Memory, Provider, ProviderName, Timeout, Workspace, open_sandbox
+from weft.cli.sandbox.options import (
+    Image,
+    Keep,
+    Memory,
+    Provider,
+    ProviderName,
+    Timeout,
+    Workspace,
+    open_sandbox,
+)
 from weft.core.errors import WeftError
 
 # What a key waits for at most, and others for the sandbox.
@@ -33,6 +42,7 @@ def shell(
     memory: Memory = None,
     keep: Keep = False,
     provider: ProviderName = Provider.NAMESPACES,
+    image: Image = None,
 ) -> None:
     """Work on a throw-away copy of a workspace by hand, with no network and no way out.
 
@@ -41,7 +51,7 @@ def shell(
 
     Example: weft sandbox shell --keep
     """
-    with open_sandbox(provider, workspace, memory) as box:
+    with open_sandbox(provider, workspace, memory, image) as box:
         code = (_in_a_terminal if _person_is_there() else _in_lines)(box, timeout)
         box.end_jobs()
         changes = changed.settle(box, keep=keep)
