@@ -45,6 +45,7 @@ CHECKS: Final = 20_000
 SEEN: Final = 300
 HEADS: Final = 200_000
 SLICE: Final = 1_000
+SLICE_BYTES: Final = 40_000
 
 
 def tuples(scale: float) -> Iterator[str]:
@@ -138,7 +139,7 @@ def caught_up_s(store: LmdbStore, mirror: Mirror, number: int, size: int) -> tup
 
     def read() -> None:
         nonlocal revision, wall_us
-        while commits := numbered.commits(revision, wall_us, SLICE)[1]:
+        while commits := numbered.news(revision, wall_us, most_bytes=SLICE_BYTES, large=True).commits:
             revision, wall_us, _ = commits[-1]
 
     return elapsed_s(mirror.catch_up), elapsed_s(read)

@@ -177,12 +177,13 @@ def test_a_load_that_fails_leaves_questions_to_the_store(store: LmdbStore) -> No
 # far behind
 
 
-def test_far_behind_it_catches_up_in_the_background(store: LmdbStore) -> None:
+@pytest.mark.parametrize(("commits", "rows"), [(4, 1_000), (1, 4_000)])
+def test_far_behind_it_catches_up_in_the_background(store: LmdbStore, commits: int, rows: int) -> None:
     touch(store, "doc:1#viewer@user:ann")
     mirror = Mirror(store.numbered())
     mirror.catch_up()
-    for part in range(4):
-        touch(store, *(f"doc:{part}-{number}#viewer@user:u{number}" for number in range(900)))
+    for part in range(commits):
+        touch(store, *(f"doc:{part}-{number}#viewer@user:u{number}" for number in range(rows)))
     assert mirror.view(store.head().revision) is None
     mirror.catch_up()
     shows(mirror, store)

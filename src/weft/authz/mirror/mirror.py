@@ -17,7 +17,6 @@ from weft.authz.mirror.numbers import Numbers
 from weft.authz.mirror.views import View
 from weft.authz.serving.settings import Serving
 from weft.authz.store import RevisionGone, TupleStore
-from weft.core.errors import WeftError
 from weft.core.telemetry import AUTHZ_MIRROR_BYTES, AUTHZ_MIRROR_EVENTS, SILENT, Recorder, logger
 
 if TYPE_CHECKING:
@@ -27,8 +26,8 @@ __all__ = ["Listener", "Mirror", "MirrorStats", "Mirrored", "RowChange", "View"]
 
 T = TypeVar("T")
 State = Literal["loading", "ready", "off"]
-_SLICE_ROWS: Final = 1_000
-"""Applied at once: a question that comes meanwhile waits for a few milliseconds."""
+_SLICE_BYTES: Final = 40_000
+"""Of the change log, applied at once: about a thousand rows, in some milliseconds."""
 _SMALL_ROWS: Final = 2_000
 """A store that is loaded in milliseconds, by the first question itself."""
 _PAUSE_S: Final = 0.001
@@ -124,17 +123,18 @@ class Mirror:
             return None
         if self._live is None:
             self._begin()
-        if self._background is not None:
-            self._asked = True
-        if self.state != "ready":
+        self._asked = busy = self._background is not None
+        if self.state != "ready" or not self._lock.acquire(blocking=not busy):
             return None
-        with self._lock:
+        try:
+            if self._live is not None and self._live.revision < revision:
+                self._follow()
             live = self._live
-            if live is not None and live.revision < revision:
-                live = self._follow()
             if live is None:
                 return None
             return live.view if live.revision == revision else live.past(revision)
+        finally:
+            self._lock.release()
 
     def read(self, revision: int, evaluate: Callable[[View], T]) -> T | None:
         """What `evaluate` makes of the rows at a revision; None when there is no view of it."""
@@ -157,7 +157,7 @@ class Mirror:
         with self._lock:
             if self._live is None and self.state != "off":
                 self._load()
-            while self._live is not None and self._apply_slice(self._live):
+            while self._live is not None and self._apply(self._live, large=True):
                 pass
 
     def subscribe(self, listener: Listener) -> None:
@@ -176,39 +176,32 @@ class Mirror:
 
     # following
 
-    def _follow(self) -> Live | None:
+    def _follow(self) -> None:
         """Bring the live rows forward by what a question can wait for; the background does the rest."""
-        live = self._live
-        if live is not None and self._apply_slice(live):
+        if self._live is not None and self._apply(self._live, large=False):
             self._start()
-        return self._live
 
-    def _apply_slice(self, live: Live) -> bool:
-        """Apply some of what is new; whether there may be more. The lock is held."""
+    def _apply(self, live: Live, *, large: bool) -> bool:
+        """Apply some of what is new; whether there is more. The lock is held."""
         try:
-            commits = self._new(live)
+            news = self._store.news(live.revision, live.wall_us, most_bytes=_SLICE_BYTES, large=large)
         except RevisionGone:
             self._drop("loading", "lost")
             self.numbers.forget()
             self._begin()
             return False
-        for commit in commits:
+        live.forget_expired(news.forgotten_us)
+        for commit in news.commits:
             live.apply(commit)
             self._tell(commit)
         live.stand()
         self._show(live)
-        if commits:
+        if news.commits:
             self._record()
             if self.bytes_used > self.budget_bytes:
                 self._drop("off", "over_budget")
                 return False
-        return sum(len(commit.changes) for commit in commits) >= _SLICE_ROWS
-
-    def _new(self, live: Live) -> list[NumberedCommit]:
-        """What was committed since, or the beginning of it."""
-        oldest_us, commits = self._store.commits(live.revision, live.wall_us, _SLICE_ROWS)
-        live.forget_expired(oldest_us)
-        return commits
+        return news.behind
 
     def _tell(self, commit: NumberedCommit) -> None:
         if self._listeners:
@@ -267,8 +260,8 @@ class Mirror:
             more = True
             while more and self._goes_on():
                 with self._lock:
-                    more = self._live is not None and self._apply_slice(self._live)
-        except WeftError as error:
+                    more = self._live is not None and self._apply(self._live, large=True)
+        except Exception as error:
             if not self._stop.is_set():
                 logger("weft.authz").warning("the mirror is off: questions go to the store", error=str(error))
                 with self._lock:
@@ -306,12 +299,13 @@ class Mirror:
             if not self._goes_on():
                 return None
         live.count = loader.count
-        while commits := self._new(live):
-            for commit in commits:
+        behind = True
+        while behind and self._goes_on():
+            news = self._store.news(live.revision, live.wall_us, most_bytes=_SLICE_BYTES, large=True)
+            for commit in news.commits:
                 live.apply(commit)
-            if not self._goes_on():
-                return None
-        return live
+            behind = news.behind
+        return None if behind else live
 
     def _goes_on(self) -> bool:
         """Whether the mirror is still wanted; after a moment for questions, if there were some."""

@@ -20,7 +20,7 @@ from weft.authz.stores.lmdb_layout import (
 )
 from weft.authz.stores.lmdb_read import TOUCH, read_log
 from weft.authz.tuples import WILDCARD, TupleCondition
-from weft.core.codec import unpack_u64
+from weft.core.codec import pack_u64, unpack_u64
 from weft.core.errors import Corrupt
 from weft.core.lmdb_env import LmdbEnv
 
@@ -52,6 +52,16 @@ class NumberedCommit(NamedTuple):
     revision: int
     wall_us: int
     changes: list[NumberedChange]
+
+
+class NumberedNews(NamedTuple):
+    """What a mirror must do to follow."""
+
+    commits: list[NumberedCommit]
+    behind: bool
+    """Whether there are more."""
+    forgotten_us: int
+    """Rows that expired until then are forgotten, or may be, without a commit."""
 
 
 class NumberedShape(NamedTuple):
@@ -147,10 +157,9 @@ class NumberedStore:
         with self._env.read() as txn:
             return int(txn.stat(self._db["forward"])["entries"])
 
-    def commits(self, after: int, wall_us: int, limit: int) -> tuple[int, list[NumberedCommit]]:
-        """When the oldest readable revision was committed: rows that expired until then are forgotten without
-        a commit. And the commits behind a revision that was made at `wall_us`, up to the one with the row
-        `limit`.
+    def news(self, after: int, wall_us: int, *, most_bytes: int, large: bool) -> NumberedNews:
+        """What was committed behind a revision that was made at `wall_us`: about as many commits as take
+        `most_bytes` in the change log. A larger one comes alone, and only if `large`.
 
         `RevisionGone` when some of them are collected, or the store never had that revision: a restored copy
         counts on from where it was made.
@@ -160,12 +169,13 @@ class NumberedStore:
             if not state.oldest <= after <= state.revision or self._wall_us(txn, after) != wall_us:
                 raise RevisionGone(f"the store does not have all changes since revision {after}")
             commits: list[NumberedCommit] = []
-            rows = 0
-            while after < state.revision and rows < limit:
+            while after < state.revision:
+                most_bytes -= len(txn.get(pack_u64(after + 1), db=self._db["log"]) or b"")
+                if most_bytes < 0 and (commits or not large):
+                    break
                 after += 1
                 commits.append(self._commit(txn, after))
-                rows += len(commits[-1].changes)
-            return self._wall_us(txn, state.oldest), commits
+            return NumberedNews(commits, after < state.revision, self._wall_us(txn, state.oldest))
 
     def tail(self, tail: bytes) -> NumberedTail | None:
         """What a row's tail says."""
