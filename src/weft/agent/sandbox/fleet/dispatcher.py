@@ -98,6 +98,7 @@ class Dispatcher:
             self.feed(Member(member, 0, 0))
             for box in [box for box, at in self._places.items() if at == member]:
                 self.feed(Failed(box, reason))
+                self.feed(Gone(box))  # also of those that were on their way out
 
     def place(self, box: int) -> str | None:
         """The member that has the box."""

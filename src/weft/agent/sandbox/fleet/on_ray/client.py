@@ -70,7 +70,7 @@ class Fleet:
                 ray.init(address=address, namespace=NAMESPACE, log_to_driver=False)
             except (ConnectionError, ray.exceptions.RaySystemError) as error:
                 raise Unavailable(
-                    f"no Ray cluster at `{address}`: {error}".splitlines()[0], hint="start it with: ray start"
+                    f"no Ray cluster at `{address}`: {error}".splitlines()[0].rstrip("."), hint="ray start"
                 ) from error
         coordinator = (
             ray.remote(Coordinator)
@@ -86,7 +86,7 @@ class Fleet:
             )
             .remote(settings or FleetSettings())
         )
-        told: FleetSettings = ray.get(coordinator.settings.remote())
+        told: FleetSettings = _answer(coordinator.settings.remote())
         return cls(
             coordinator, told.lease_s, client or f"{os.uname().nodename} {os.getpid()}", owns_ray=owns_ray
         )
@@ -95,14 +95,14 @@ class Fleet:
         """Upload the folder as it is now; the name that its content has, for `run` and `lease`."""
         ray = require_ray()
         name, data = pack(folder)
-        keepers = self._ask(self._coordinator.keepers.remote(name))
+        keepers = _answer(self._coordinator.keepers.remote(name))
         if keepers:
             packed = ray.put(data)
             uploads = [keeper.keep.remote(name, packed) for keeper in keepers]
-            kept = [keeper for keeper, each in zip(keepers, uploads, strict=True) if self._succeeded(each)]
+            kept = [keeper for keeper, each in zip(keepers, uploads, strict=True) if _succeeded(each)]
             if not kept:
                 raise Unavailable("the machines that were to have the snapshot were lost", hint="try again")
-            self._ask(self._coordinator.kept.remote(name, kept))
+            _answer(self._coordinator.kept.remote(name, kept))
         return name
 
     @contextlib.contextmanager
@@ -125,7 +125,7 @@ class Fleet:
             deadline_s,
             memory_bytes,
         )
-        granted: Granted = self._ask(self._coordinator.lease.remote(wish))
+        granted: Granted = _answer(self._coordinator.lease.remote(wish))
         with self._lock:
             self._held[granted.lease] = granted.daemon
         try:
@@ -171,12 +171,12 @@ class Fleet:
 
     def state(self) -> dict[str, Any]:
         """For people: machines, boxes, who waits, who has which snapshot."""
-        found: dict[str, Any] = self._ask(self._coordinator.state.remote())
+        found: dict[str, Any] = _answer(self._coordinator.state.remote())
         return found
 
     def metrics(self) -> str:
         """The fleet's metrics in Prometheus' text format."""
-        return bytes(self._ask(self._coordinator.metrics.remote())).decode()
+        return bytes(_answer(self._coordinator.metrics.remote())).decode()
 
     def close(self) -> None:
         """Disconnect; the fleet goes on. Leases that are held are given back."""
@@ -190,7 +190,7 @@ class Fleet:
 
     def stop(self) -> None:
         """End the fleet, for all its clients: every sandbox closes, and nothing is left on the machines."""
-        self._ask(self._coordinator.stop.remote())
+        _answer(self._coordinator.stop.remote())
         require_ray().kill(self._coordinator)
         self.close()
 
@@ -202,28 +202,31 @@ class Fleet:
     ) -> None:
         self.close()
 
-    def _ask(self, reference: Any) -> Any:
-        ray = require_ray()
-        try:
-            return ray.get(reference)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
-        except ray.exceptions.RayActorError as error:
-            raise Unavailable("the fleet was stopped", hint="connect again") from error
-
-    def _succeeded(self, reference: Any) -> bool:
-        try:
-            self._ask(reference)
-        except Unavailable:
-            return False
-        return True
-
     def _renew(self, every_s: float) -> None:
         while not self._closed.wait(every_s):
             with self._lock:
                 held = list(self._held.items())
             for daemon in {id(each): each for _, each in held}.values():
                 daemon.renew.remote([lease for lease, at in held if at is daemon])
+
+
+def _answer(reference: Any) -> Any:
+    """What an actor of the fleet returned, or raised."""
+    ray = require_ray()
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    except ray.exceptions.RayActorError as error:
+        raise Unavailable("the fleet was stopped, or its machine was lost", hint="connect again") from error
+
+
+def _succeeded(reference: Any) -> bool:
+    try:
+        _answer(reference)
+    except Unavailable:
+        return False
+    return True
 
 
 class RemoteSandbox:

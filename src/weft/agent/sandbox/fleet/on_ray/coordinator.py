@@ -21,7 +21,7 @@ from weft.agent.sandbox.fleet.on_ray.daemon import Daemon, Roll, Snapshot
 from weft.agent.sandbox.fleet.on_ray.settings import NAMESPACE, RESOURCE, FleetSettings, require_ray
 from weft.core.clock import SYSTEM_CLOCK
 from weft.core.errors import NotFound, Unavailable
-from weft.core.telemetry import Telemetry
+from weft.core.telemetry import Telemetry, logger
 
 # A machine that does not answer the roll call by then is asked again later.
 _ROLL_CALL_S = 30.0
@@ -205,17 +205,29 @@ class Coordinator:
         """Ask Ray for its nodes now and then; wait for lost ones all the time."""
         ray = require_ray()
         while not self._stopped.is_set():
-            self._meet(
-                [node for node in ray.nodes() if node["Alive"] and node["Resources"].get(RESOURCE, 0) >= 1]
-            )
-            self._complete.set()
-            lost = {machine.lost: machine for machine in self._machines.values()}
-            if not lost:
+            try:
+                self._meet(
+                    [
+                        node
+                        for node in ray.nodes()
+                        if node["Alive"] and node["Resources"].get(RESOURCE, 0) >= 1
+                    ]
+                )
+                self._complete.set()
+                self._wait_for_lost()
+            except Exception:
+                # Whatever it is, a fleet that no longer looks would neither grow nor notice a loss.
+                logger("weft.fleet").exception("looking for machines failed, and is tried again")
                 self._stopped.wait(self._settings.watch_s)
-                continue
-            done, _ = ray.wait(list(lost), timeout=self._settings.watch_s)
-            for each in done:
-                self._leave(lost[each])
+
+    def _wait_for_lost(self) -> None:
+        lost = {machine.lost: machine for machine in self._machines.values()}
+        if not lost:
+            self._stopped.wait(self._settings.watch_s)
+            return
+        done, _ = require_ray().wait(list(lost), timeout=self._settings.watch_s)
+        for each in done:
+            self._leave(lost[each])
 
     def _meet(self, nodes: list[dict[str, Any]]) -> None:
         """Have a daemon on every new node, and take over what it has."""
