@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from weft.agent.sandbox import Sandbox, SandboxProvider
+from weft.agent.sandbox import Promise, Sandbox, SandboxProvider
 from weft.core.errors import Conflict, Invalid, LimitExceeded, NotFound
 from weft.testing.sandbox.fixtures import SandboxFixtures
 
@@ -186,6 +186,36 @@ class WorkspaceContract(SandboxFixtures):
         assert box.changes() == []
         assert box.run("cat a.txt sub/b.txt").output == "one\ntwo\nthree\nb\n"
         assert _tree(workspace) == before
+
+    def test_nothing_is_left_for_whom_comes_after_a_discard(
+        self, provider: SandboxProvider, box: Sandbox
+    ) -> None:
+        """Neither files, nor names in shared memory, nor a process."""
+        if Promise.PROCESSES not in provider.promises:
+            pytest.skip(f"{provider.name} shares all of that with the host")
+        code = """
+            import ctypes, os
+            libc = ctypes.CDLL(None)
+            assert libc.shmget(77, 4096, 0o1600) >= 0
+            for path in ("/tmp/left", "/dev/shm/left", os.path.expanduser("~/.profile")):
+                open(path, "w").write("left")
+        """
+        looking = """
+            import ctypes, os
+            libc = ctypes.CDLL(None)
+            print(libc.shmget(77, 4096, 0) >= 0, end=" ")
+            for path in ("/tmp/left", "/dev/shm/left", os.path.expanduser("~/.profile")):
+                print(os.path.exists(path), end=" ")
+        """
+        job = box.start("echo up; sleep 1000")
+        job.poll(5.0)
+        assert box.run([self.python, "-c", textwrap.dedent(code)]).exit_code == 0
+        look = [self.python, "-c", textwrap.dedent(looking)]
+        assert box.run(look).output == "True " * 4
+        assert "sleep" in box.run("cat /proc/[0-9]*/comm").output
+        box.discard()
+        assert box.run(look).output == "False " * 4
+        assert "sleep" not in box.run("cat /proc/[0-9]*/comm").output
 
     def test_diff(self, box: Sandbox) -> None:
         box.run("sed -i s/two/2/ a.txt; printf n > n; rm sub/b.txt")

@@ -28,7 +28,7 @@ def _stopped(outside: Outside) -> bool:
 
 
 def _renice(outside: Outside) -> bool:
-    return os.getpriority(os.PRIO_PROCESS, outside.process.pid) == 7
+    return os.getpriority(os.PRIO_PROCESS, outside.process.pid) > os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def _daemon_runs(outside: Outside) -> bool:
@@ -44,7 +44,7 @@ def _daemon_runs(outside: Outside) -> bool:
 PROCESSES: Final = [
     Attempt("kill_outside", Promise.PROCESSES, "os.kill(PID, 15)", seen=_ended),
     Attempt("stop_outside", Promise.PROCESSES, "os.kill(PID, 19)", seen=_stopped),
-    Attempt("slow_outside", Promise.PROCESSES, "os.setpriority(os.PRIO_PROCESS, PID, 7)", seen=_renice),
+    Attempt("slow_outside", Promise.PROCESSES, "os.setpriority(os.PRIO_PROCESS, PID, 19)", seen=_renice),
     Attempt(
         "signal_by_descriptor",
         Promise.PROCESSES,
