@@ -102,6 +102,8 @@ class Authz(Questions):
 
     def close(self) -> None:
         """Release the store; later calls raise `Invalid`."""
+        if self._leopard is not None:
+            self._leopard.close()
         if self._mirror is not None:
             self._mirror.close()
         self._store.close()

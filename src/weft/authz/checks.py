@@ -8,6 +8,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from weft.authz.compiled.checks import CompiledChecks
 from weft.authz.evaluate import Failure, Judge, Question, Value
+from weft.authz.leopard.leopard import Leopard
 from weft.authz.mirror.mirror import Mirror
 from weft.authz.moments import Moments, expired
 from weft.authz.plan import Plan
@@ -78,6 +79,7 @@ class Checks:
         self._moments = Moments(store, clock, window_s)
         self._plans: dict[int, Plan] = {}
         self._mirror = Mirror.of(store, serving, telemetry)
+        self._leopard = Leopard(self._mirror) if self._mirror is not None and serving.leopard else None
         self._compiled: CompiledChecks | None = None
         if self._mirror is not None and serving.compiled:
             self._compiled = CompiledChecks(self._mirror, self._moments, self._plan, clock, max_depth)

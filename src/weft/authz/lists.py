@@ -3,15 +3,21 @@
 Proof is a path of unions alone, by tuples without condition and expiry: a check would find it too, unless
 that is too deep for a check. So lists never disagree with checks. Walks take expired tuples along: what they
 find is good at any instant, and the checks go by the request's.
+
+A list is in the order of its store (`TupleStore.places`), whichever walk it comes from; so a cursor is good
+for each of them.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from heapq import nsmallest
+from itertools import chain
+from typing import Any, Final, NamedTuple, TypeVar
 
-from weft.authz.evaluate import Evaluation, Question, Value
+from weft.authz.evaluate import Value
 from weft.authz.plan import Kind, Plan, Userset
 from weft.authz.reverse import Reached
 from weft.authz.schema.model import ComputedUserset, Rewrite, Self, This, TupleToUserset, Union, children
@@ -19,98 +25,149 @@ from weft.authz.store import Read, Rows, Users
 from weft.authz.tuples import WILDCARD, ObjectRef, RelationTuple, User
 
 T = TypeVar("T")
+Key = Any
+"""What orders a list: a number of the mirror, or bytes from the store; all of one list are of one sort."""
 _CHECKED_TOGETHER = 200
 """Candidates checked in one go, at most; a tenth of it at least, however few the page still lacks."""
+_SELECTED_FROM: Final = 5_000
+"""Of so many or more, the first few are picked out faster than all are put in order."""
 
 
 class Listed(NamedTuple):
     """Checked candidates in order."""
 
     values: list[tuple[str, Value]]
-    """Those that are in, or may be."""
+    """Those that are in, or may be, by id."""
     denied: list[str]
-    more: bool
-    """Whether candidates are left to check."""
-    wildcard: Value = False
-    """`list_subjects` only: the value of everyone who is not named."""
+    last: bytes | None
+    """Where to go on, if candidates are left to check."""
 
 
-class Candidates(NamedTuple):
-    """What a walk found."""
+class Found(NamedTuple):
+    """What a walk through the store found."""
 
-    ids: list[str]
-    """Sorted."""
-    proven: frozenset[str]
-    """Those that are in without a check."""
-
+    ids: Mapping[str, bool]
+    """Each with whether it is proven."""
     facts: frozenset[Reached] = frozenset()
-    """`list_objects` only: what else the walk proved of the user."""
+    """What else the walk proved of the user, where there is something left to check."""
 
 
-def reachable_objects(
-    plan: Plan, target: Userset, user: User
-) -> Generator[list[Read], list[Rows], Candidates]:
-    """All objects that the user may be in the target relation with, and perhaps others."""
-    found = yield from plan.reverse.walk(user, target, plan.admits)
-    of_target = {at[0].id: proven for at, proven in found.items() if (at[0].namespace, at[1]) == target}
-    facts = frozenset[Reached]() if all(of_target.values()) else _proven(found)
-    return Candidates(sorted(of_target), _proven(of_target), facts)
+class Candidates:
+    """What a walk found, by keys that are in the order of the list."""
+
+    def __init__(
+        self,
+        proven: Sequence[Collection[Key]],
+        unproven: AbstractSet[Key],
+        *,
+        ids: Callable[[Sequence[Key]], list[str]],
+        place_of: Callable[[Key], bytes],
+        key_of: Callable[[bytes], Key],
+        facts: frozenset[Reached] = frozenset(),
+        numbered: bool = False,
+    ) -> None:
+        if unproven and proven:
+            whole: set[Key] = set()
+            whole.update(*proven)
+            proven, unproven = [whole], unproven - whole
+        self._proven = proven
+        """What needs no check, in parts that may overlap."""
+        self.unproven = unproven
+        self.ids = ids
+        self.place_of = place_of
+        self.key_of = key_of
+        self.facts = facts
+        self.numbered = numbered
+        """Whether keys are the mirror's numbers."""
+        self._first: list[Key] | None = None
+        self._ordered: list[Key] | None = None
+
+    def __len__(self) -> int:
+        """How many there are, at most."""
+        return sum(map(len, self._proven)) + len(self.unproven)
+
+    @property
+    def any_proven(self) -> bool:
+        return any(self._proven)
+
+    def following(self, after: bytes, count: int) -> list[Key]:
+        """The next ones in order, `count` of them if there are as many; all behind the place `after`."""
+        if self._ordered is None:
+            if not after and len(self) >= _SELECTED_FROM and self._first is None:
+                self._first = first = sorted(set(nsmallest(count, self._all())))
+                if len(first) == count:
+                    return first
+            self._ordered = sorted(set(self._all()))
+        at = bisect_right(self._ordered, self.key_of(after)) if after else 0
+        return self._ordered[at : at + count]
+
+    def _all(self) -> Iterable[Key]:
+        return chain(self.unproven, *self._proven)
 
 
-def list_objects(
-    evaluation: Evaluation, target: Userset, user: User, candidates: Candidates, after: str, limit: int
-) -> Generator[list[Read], list[Rows], Listed]:
-    """The candidates behind `after` that the user is, or may be, in the target relation with."""
-    namespace, relation = target
-    evaluation.assume(user, candidates.facts)
-    return (
-        yield from _checked(
-            evaluation, candidates, after, limit, lambda id_: (user, ObjectRef(namespace, id_), relation)
-        )
-    )
+def page_of(
+    candidates: Candidates, values_of: Callable[[list[Key]], Sequence[Value]], after: bytes, limit: int
+) -> Listed:
+    """Up to `limit` candidates behind a place that are in the list, or may be."""
+    listed: list[tuple[Key, Value]] = []
+    denied: list[Key] = []
+    unproven = candidates.unproven
+    while True:
+        wanted = limit + 1 - len(listed)
+        if unproven:
+            wanted = min(max(wanted, _CHECKED_TOGETHER // 10), _CHECKED_TOGETHER)
+        chunk = candidates.following(after, wanted)
+        asked = [key for key in chunk if key in unproven] if unproven else []
+        values: dict[Key, Value] = dict(zip(asked, values_of(asked), strict=True)) if asked else {}
+        for key in chunk:
+            value = values.get(key, True)
+            if not value:
+                denied.append(key)
+            elif len(listed) < limit:
+                listed.append((key, value))
+            else:
+                last = listed[-1][0]
+                return _listed(candidates, listed, [key for key in denied if key < last], last)
+        if len(chunk) < wanted:
+            return _listed(candidates, listed, denied, None)
+        after = candidates.place_of(chunk[-1])
 
 
-def any_object(
-    evaluation: Evaluation, target: Userset, user: User, candidates: Candidates
-) -> Generator[list[Read], list[Rows], Value]:
-    """Whether the user is in the target relation with any of the candidates."""
-    if candidates.proven:
+def any_of(candidates: Candidates, values_of: Callable[[list[Key]], Sequence[Value]]) -> Value:
+    """Whether any candidate is in the list."""
+    if candidates.any_proven:
         return True
     missing: frozenset[str] = frozenset()
-    after = ""
+    after = b""
     while True:
-        listed = yield from list_objects(evaluation, target, user, candidates, after, 1)
-        for id_, value in listed.values:
+        listed = page_of(candidates, values_of, after, 1)
+        for _, value in listed.values:
             if value is True:
                 return True
             missing |= value or frozenset()
-            after = id_
-        if not listed.more:
+        if listed.last is None:
             return missing or False
+        after = listed.last
 
 
-def list_subjects(
-    evaluation: Evaluation,
-    object_: ObjectRef,
-    relation: str,
-    kind: Kind,
-    candidates: Candidates,
-    after: str,
-    limit: int,
-) -> Generator[list[Read], list[Rows], Listed]:
-    """The candidates of the kind behind `after` that are, or may be, in the relation on the object."""
-    wildcard: Value = False
-    if not kind[1]:
-        [wildcard] = yield from evaluation.check([(User(kind[0], WILDCARD), object_, relation)])
-    listed = yield from _checked(
-        evaluation, candidates, after, limit, lambda id_: (User(kind[0], id_, kind[1]), object_, relation)
-    )
-    return listed._replace(wildcard=wildcard)
+def _listed(
+    candidates: Candidates, listed: list[tuple[Key, Value]], denied: list[Key], last: Key | None
+) -> Listed:
+    ids = candidates.ids([key for key, _ in listed])
+    values = [(id_, value) for id_, (_, value) in zip(ids, listed, strict=True)]
+    return Listed(values, candidates.ids(denied), None if last is None else candidates.place_of(last))
+
+
+def reachable_objects(plan: Plan, target: Userset, user: User) -> Generator[list[Read], list[Rows], Found]:
+    """All objects that the user may be in the target relation with, and perhaps others."""
+    found = yield from plan.reverse.walk(user, target, plan.admits)
+    of_target = {at[0].id: proven for at, proven in found.items() if (at[0].namespace, at[1]) == target}
+    return Found(of_target, frozenset[Reached]() if all(of_target.values()) else proven(found))
 
 
 def named_users(
     plan: Plan, object_: ObjectRef, relation: str, kind: Kind
-) -> Generator[list[Read], list[Rows], Candidates]:
+) -> Generator[list[Read], list[Rows], Found]:
     """All users of the kind that are named anywhere below `object#relation`.
 
     Whoever is not among them fares like the wildcard.
@@ -123,7 +180,12 @@ def named_users(
             for row in filter(plan.admits, rows):
                 walk.take(row, names)
     walk.users.pop(WILDCARD, None)
-    return Candidates(sorted(walk.users), _proven(walk.users))
+    return Found(walk.users)
+
+
+def proven(found: Mapping[T, bool]) -> frozenset[T]:
+    """What needs no check of all that a walk found."""
+    return frozenset(what for what, proven in found.items() if proven)
 
 
 class _Named:
@@ -150,7 +212,7 @@ class _Named:
             if (object_.namespace, relation) == self._kind:
                 self._add(object_.id, proven)
             found = self._plan.schema.find(object_.namespace, relation)
-            for node, proves in _leaves(found.rewrite, proven) if found else ():
+            for node, proves in leaves(found.rewrite, proven) if found else ():
                 match node:
                     case This():
                         self._ask(Users(object_, relation), _OWN, proves)
@@ -186,43 +248,9 @@ _OWN = ""
 """Instead of an arrow's computed relation: the users of the tuples themselves."""
 
 
-def _checked(
-    evaluation: Evaluation,
-    candidates: Candidates,
-    after: str,
-    limit: int,
-    question: Callable[[str], Question],
-) -> Generator[list[Read], list[Rows], Listed]:
-    listed: list[tuple[str, Value]] = []
-    denied: list[str] = []
-    ids, proven, _ = candidates
-    at = bisect_right(ids, after)
-    while at < len(ids):
-        wanted = max(limit + 1 - len(listed), _CHECKED_TOGETHER // 10)
-        chunk = ids[at : at + min(wanted, _CHECKED_TOGETHER)]
-        at += len(chunk)
-        unproven = [id_ for id_ in chunk if id_ not in proven]
-        checked = yield from evaluation.check([question(id_) for id_ in unproven])
-        values = dict(zip(unproven, checked, strict=True))
-        for id_ in chunk:
-            value = values.get(id_, True)
-            if not value:
-                denied.append(id_)
-            elif len(listed) == limit:
-                return Listed(listed, [name for name in denied if name < listed[-1][0]], True)
-            else:
-                listed.append((id_, value))
-    return Listed(listed, denied, False)
-
-
-def _proven(found: Mapping[T, bool]) -> frozenset[T]:
-    """What needs no check of all that a walk found."""
-    return frozenset(what for what, proven in found.items() if proven)
-
-
-def _leaves(rewrite: Rewrite, proves: bool) -> Iterator[tuple[Rewrite, bool]]:
+def leaves(rewrite: Rewrite, proves: bool) -> Iterator[tuple[Rewrite, bool]]:
     """All leaves of a rewrite; only those below unions alone prove who is in it."""
     for part in children(rewrite):
-        yield from _leaves(part, proves and isinstance(rewrite, Union))
+        yield from leaves(part, proves and isinstance(rewrite, Union))
     if not children(rewrite):
         yield rewrite, proves

@@ -21,7 +21,7 @@ from weft.authz.schema.model import (
     TupleToUserset,
     Union,
 )
-from weft.authz.tuples import RelationTuple, User
+from weft.authz.tuples import WILDCARD, ObjectRef, RelationTuple, TupleCondition, User
 
 if TYPE_CHECKING:
     from weft.authz.conditions import Conditions
@@ -147,7 +147,7 @@ class Plan:
             item.relation,
             user.namespace,
             user.relation,
-            user.id == "*",
+            user.id == WILDCARD,
             condition.name if condition else "",
             item.expires_at_us is not None,
         )
@@ -155,6 +155,27 @@ class Plan:
         if known is None:
             known = self._admits[key] = self.schema.allows(item)
         return known
+
+    def admits_kind(
+        self,
+        namespace: str,
+        relation: str,
+        user_namespace: str,
+        user_relation: str,
+        wildcard: bool,
+        condition: str,
+        expires: bool,
+    ) -> bool:
+        """Whether it admits tuples of that kind: it goes by nothing else."""
+        key = namespace, relation, user_namespace, user_relation, wildcard, condition, expires
+        known = self._admits.get(key)
+        if known is not None:
+            return known
+        user = User(user_namespace, WILDCARD if wildcard else "any", user_relation)
+        held = TupleCondition(condition) if condition else None
+        return self.admits(
+            RelationTuple(ObjectRef(namespace, "any"), relation, user, held, 0 if expires else None)
+        )
 
     def require_user(self, user: User) -> None:
         """`NotFound` for a user of a namespace or relation that the schema does not have."""

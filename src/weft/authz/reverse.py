@@ -40,7 +40,7 @@ class _Part(NamedTuple):
     """Arrows only."""
 
 
-class _Way(NamedTuple):
+class Way(NamedTuple):
     """By the tuples that name the user, in `tuples` of objects of the namespace, into `relation` of these."""
 
     user_relation: str
@@ -50,12 +50,12 @@ class _Way(NamedTuple):
     proves: bool
 
 
-class _Steps(NamedTuple):
+class Steps(NamedTuple):
     """Where to go from a relation of an object."""
 
     computed: list[tuple[str, bool]]
     """Relations of the same object, each with whether that is proof."""
-    ways: list[_Way]
+    ways: list[Way]
     """By tuples that name the object, or the relation of it."""
 
 
@@ -72,7 +72,7 @@ class Reverse:
         self._direct: list[_Part] = []
         """Relations whose own tuples count."""
         self._everything = {(c.name, r) for c in plan.schema.namespaces for r in c.by_name}
-        self._steps: dict[Userset, dict[Userset, _Steps]] = {}
+        self._steps: dict[Userset, dict[Userset, Steps]] = {}
         """Target -> what leads to it, by relation."""
         for config in plan.schema.namespaces:
             for relation in config.relations:
@@ -84,13 +84,13 @@ class Reverse:
     ) -> Generator[list[Read], list[Rows], dict[Reached, bool]]:
         """The relations of objects that the user may be in, and perhaps others, as far as they have to do
         with the target; each with whether it is proven, at any instant and in any context."""
-        steps = self._toward(target)
+        steps = self.toward(target)
         found: dict[Reached, bool] = {}
         asked: dict[Objects, dict[str, bool]] = {}
         """Reads, each with the relations that the objects found are reached in."""
-        fresh = self._start(user)
+        fresh = [((user.object, name), proves) for name, proves in self.start(user)]
         for whom in (user, User(user.namespace, WILDCARD)) if not user.relation else (user,):
-            _ask(asked, whom, self._ways(user.namespace, user.relation, steps), True)
+            _ask(asked, whom, self.ways(user.namespace, user.relation, steps), True)
         while True:
             while fresh:
                 at, proven = fresh.pop()
@@ -100,7 +100,7 @@ class Reverse:
                 object_, relation = at
                 known = steps.get((object_.namespace, relation))
                 if known is None:
-                    known = self._steps_from(object_.namespace, relation, steps)
+                    known = self.steps_from(object_.namespace, relation, steps)
                 for name, proves in known.computed:
                     fresh.append(((object_, name), proven and proves))
                 if known.ways:
@@ -125,35 +125,37 @@ class Reverse:
             case Self():
                 self._selves[part.namespace].append(part)
 
-    def _start(self, user: User) -> list[tuple[Reached, bool]]:
+    def start(self, user: User) -> list[tuple[str, bool]]:
+        """The relations of its own object that a user is in without any tuple."""
         if user.relation:
-            return [((user.object, user.relation), True)]
+            return [(user.relation, True)]
         if user.id == WILDCARD:
             return []
-        return [((user.object, part.relation.name), part.proves) for part in self._selves[user.namespace]]
+        return [(part.relation.name, part.proves) for part in self._selves[user.namespace]]
 
-    def _ways(self, namespace: str, relation: str, toward: Container[Userset]) -> list[_Way]:
+    def ways(self, namespace: str, relation: str, toward: Container[Userset]) -> list[Way]:
         """By tuples that may name users of the kind, or everybody."""
         return [
-            _Way(relation, part.namespace, part.relation.name, part.relation.name, part.proves)
+            Way(relation, part.namespace, part.relation.name, part.relation.name, part.proves)
             for part in self._direct
             if _may_name(part.relation, namespace, relation)
             and (part.namespace, part.relation.name) in toward
         ]
 
-    def _steps_from(self, namespace: str, relation: str, toward: Container[Userset]) -> _Steps:
+    def steps_from(self, namespace: str, relation: str, toward: Container[Userset]) -> Steps:
+        """Where to go from a relation of an object, as far as that leads towards something."""
         computed = [
             (part.relation.name, part.proves)
             for part in self._computed.get((namespace, relation), ())
             if (namespace, part.relation.name) in toward
         ]
         arrows = [
-            _Way(user_relation, part.namespace, part.tupleset, part.relation.name, part.proves)
+            Way(user_relation, part.namespace, part.tupleset, part.relation.name, part.proves)
             for part in self._arrows.get(relation, ())
             for user_relation in self._tupleset_relations(part.namespace, part.tupleset, namespace)
             if (part.namespace, part.relation.name) in toward
         ]
-        return _Steps(computed, [*self._ways(namespace, relation, toward), *arrows])
+        return Steps(computed, [*self.ways(namespace, relation, toward), *arrows])
 
     def _tupleset_relations(self, namespace: str, tupleset: str, user_namespace: str) -> list[str]:
         kinds = self._plan.tupleset_kinds(namespace, tupleset)
@@ -162,12 +164,12 @@ class Reverse:
         config = self._plan.schema.by_name.get(user_namespace)
         return ["", *(config.by_name if config else ())]
 
-    def _toward(self, target: Userset) -> dict[Userset, _Steps]:
+    def toward(self, target: Userset) -> dict[Userset, Steps]:
         """The relations that lead to the target, itself among them, each with the steps towards it."""
         known = self._steps.get(target)
         if known is None:
             all_ = {
-                (config.name, name): self._steps_from(config.name, name, self._everything)
+                (config.name, name): self.steps_from(config.name, name, self._everything)
                 for config in self._plan.schema.namespaces
                 for name in config.by_name
             }
@@ -176,19 +178,19 @@ class Reverse:
             while size != len(toward):
                 size = len(toward)
                 toward |= {at for at, steps in all_.items() if not toward.isdisjoint(_next(at, steps))}
-            known = {at: self._steps_from(*at, toward) for at in toward}
+            known = {at: self.steps_from(*at, toward) for at in toward}
             self._steps[target] = known
         return known
 
 
-def _next(at: Userset, steps: _Steps) -> list[Userset]:
+def _next(at: Userset, steps: Steps) -> list[Userset]:
     """The relations that whoever is in this one may be in by one step."""
     computed = [(at[0], name) for name, _ in steps.computed]
     return computed + [(way.namespace, way.relation) for way in steps.ways]
 
 
 def _ask(
-    asked: dict[Objects, dict[str, bool]], user: ObjectRef | User, ways: Iterable[_Way], proven: bool
+    asked: dict[Objects, dict[str, bool]], user: ObjectRef | User, ways: Iterable[Way], proven: bool
 ) -> None:
     for user_relation, namespace, tuples, relation, proves in ways:
         names = asked.setdefault(Objects(User(user.namespace, user.id, user_relation), namespace, tuples), {})

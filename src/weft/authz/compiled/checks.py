@@ -73,6 +73,19 @@ class CompiledChecks:
         self, head: Head, checks: Sequence[Check], context: Mapping[str, Any], now_us: int
     ) -> list[Decision | None]:
         """The decision on each check at a head and an instant; None for those that are not proven."""
+        found = self._at(head, lambda point: prove(point, checks, context, now_us))
+        if found is None:
+            return [None] * len(checks)
+        point, proofs = found
+        allowed, denied = point.allowed, point.denied
+        return [allowed if proof else denied if proof is False else None for proof in proofs]
+
+    def proofs(self, head: Head, prove: Callable[[Point], list[Proof]]) -> list[Proof] | None:
+        """What is proven at a head; None when nothing can be."""
+        found = self._at(head, prove)
+        return None if found is None else found[1]
+
+    def _at(self, head: Head, prove: Callable[[Point], list[Proof]]) -> tuple[Point, list[Proof]] | None:
         for _ in range(2):
             point = self._newest
             if point is None or point.head != head or not point.view.intact:
@@ -80,15 +93,14 @@ class CompiledChecks:
                 if point is None:
                     break
             try:
-                proofs = prove(point, checks, context, now_us)
+                proofs = prove(point)
             except Exception:
                 if point.view.intact:
                     raise
                 continue
             if point.view.intact:
-                allowed, denied = point.allowed, point.denied
-                return [allowed if proof else denied if proof is False else None for proof in proofs]
-        return [None] * len(checks)
+                return point, proofs
+        return None
 
     def _prove(
         self,

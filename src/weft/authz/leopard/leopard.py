@@ -53,6 +53,11 @@ class Leopard:
         index = self._index
         return index if index is not None and index.revision == view.revision else None
 
+    def for_lists(self, plan: Plan, view: View) -> Index | None:
+        """The index, where it pays for some relation."""
+        found = (self.for_relation(plan, view, *at) for at in plan.groups)
+        return next((index for index in found if index is not None), None)
+
     def close(self) -> None:
         """Free the index; what runs in the background has ended on return."""
         with self._lock:
