@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,7 +28,7 @@ from weft.agent.sandbox import (
 )
 from weft.agent.sandbox.confined import Confined
 from weft.agent.sandbox.host import host_report
-from weft.agent.sandbox.inside import cgroups
+from weft.agent.sandbox.inside import cgroups, marks
 from weft.agent.sandbox.namespaces import Namespaces
 from weft.agent.sandbox.session import denials
 from weft.core.errors import Invalid, NotFound, Unavailable
@@ -207,9 +208,10 @@ def test_closing_removes_state_and_groups(workspace: Path, state: Path) -> None:
 
 _OWNER = """
 import sys
+from weft.agent.sandbox import template
 from weft.agent.sandbox.namespaces import Namespaces
 box = Namespaces(state=sys.argv[1]).open(sys.argv[2])
-print("open", flush=True)
+print(template._template[0].pid, flush=True)
 box.run(["sleep", sys.argv[3]])
 """
 
@@ -223,12 +225,58 @@ def test_everything_goes_with_its_owner(workspace: Path, state: Path, number: in
     owner = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert owner.stdout is not None
     with owner.stdout:
-        assert owner.stdout.readline() == b"open\n"
+        assert int(owner.stdout.readline())
         eventually("the command starts", lambda: len(running(marker)) == 2)
         owner.send_signal(number)
         owner.wait()
     eventually("the command is gone", lambda: not running(marker))
     eventually("the state is gone", lambda: not list(state.iterdir()))
+    eventually("the groups are gone", lambda: not groups(owner.pid))
+
+
+def test_what_is_left_when_all_are_killed_goes_with_the_next_start(workspace: Path, state: Path) -> None:
+    """Owner and template, who would have removed it; what another owner has stays where it is."""
+    from weft.testing.sandbox.outside import new_marker, running
+
+    markers = new_marker(), new_marker()
+    commands = [[sys.executable, "-c", _OWNER, str(state), str(workspace), marker] for marker in markers]
+    with (
+        subprocess.Popen(commands[0], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as owner,
+        subprocess.Popen(commands[1], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as other,
+    ):
+        assert owner.stdout is not None
+        assert other.stdout is not None
+        own_template = int(owner.stdout.readline())
+        assert int(other.stdout.readline())
+        eventually("the commands start", lambda: all(len(running(marker)) == 2 for marker in markers))
+        os.kill(owner.pid, signal.SIGSTOP)
+        os.kill(own_template, signal.SIGKILL)
+        eventually("the inside is gone", lambda: running(markers[0]) == [owner.pid])
+        owner.kill()
+        owner.wait()
+        folders = {path.name for path in state.iterdir()}
+        [left] = [name for name in folders if marks.is_left(name)]
+        assert len(folders) == 2
+        with Namespaces(state=str(state)).open(workspace) as box:
+            assert box.run("cat a").output == "a\n"
+            assert not (state / left).exists()
+            assert not groups(owner.pid)
+            assert len(list(state.iterdir())) == 2
+            assert len(running(markers[1])) == 2
+        other.kill()
+    eventually("all is gone", lambda: not list(state.iterdir()))
+
+
+def test_only_what_is_certainly_left_is_taken_for_left() -> None:
+    name = marks.name(marks.mark(), "1")
+    kind, boot, space, pid, start, what = re.split("(?<!weft)-", name)
+    assert not marks.is_left(name)
+    for gone in ([boot, space, pid, "1"], [boot, space, "4194304", start]):
+        assert marks.is_left("-".join([kind, *gone, what]))
+    for not_ours in (["00000000", space, pid, "1"], [boot, "1", pid, "1"]):
+        assert not marks.is_left("-".join([kind, *not_ours, what]))
+    assert not marks.is_left(f"{kind}-")
+    assert not marks.is_left("other")
 
 
 def test_a_dead_executor_takes_everything_along(workspace: Path) -> None:
