@@ -11,8 +11,8 @@ from weft.authz.tuples import ObjectRef, User, parse_object, parse_user
 if TYPE_CHECKING:
     from weft.authz.stores.lmdb_numbered import NumberedStore
 
-_MAX_TEXTS: Final = 250_000
-"""Of each kind, and as many again that were not asked for lately: some 100 bytes each."""
+_MAX_TEXTS: Final = 500_000
+"""Of objects and of users, and as many again that were not asked for lately: some 130 bytes each."""
 _MAX_UNKNOWN: Final = 10_000
 
 
