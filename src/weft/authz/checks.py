@@ -82,7 +82,9 @@ class Checks:
         self._leopard = Leopard(self._mirror) if self._mirror is not None and serving.leopard else None
         self._compiled: CompiledChecks | None = None
         if self._mirror is not None and serving.compiled:
-            self._compiled = CompiledChecks(self._mirror, self._moments, self._plan, clock, max_depth)
+            self._compiled = CompiledChecks(
+                self._mirror, self._moments, self._plan, clock, max_depth, self._leopard
+            )
         self._stored = StoreChecks(serving if store.waits else _NO_LAYERS, telemetry)
         self._answers: Answers = HotSets(store, telemetry) if serving.hot and store.waits else store
 

@@ -118,6 +118,9 @@ class Programs:
         parts = _Parts()
         self._add_relation(program, parts, namespace, relation, kind, set())
         parts.fill(program, self._kind_number(kind))
+        number = self._numbers.relation(relation)
+        if (namespace, relation) in self.plan.groups and number is not None and not program.last:
+            program.group = number << USERSET_SHIFT
         return program
 
     def _add_relation(

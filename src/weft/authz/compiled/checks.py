@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from weft.authz.compiled.batch import prove
 from weft.authz.compiled.build import Programs
@@ -16,6 +16,9 @@ from weft.authz.results import Check, Decision
 from weft.authz.store import Head
 from weft.authz.tuples import ObjectRef, User
 from weft.core.clock import Clock
+
+if TYPE_CHECKING:
+    from weft.authz.leopard.leopard import Leopard
 
 _PAST_POINTS: Final = 4
 """As many as the mirror keeps views of the past."""
@@ -31,8 +34,10 @@ class CompiledChecks:
         plan_at: Callable[[Head], Plan],
         clock: Clock,
         max_depth: int,
+        leopard: Leopard | None = None,
     ) -> None:
         self._mirror = mirror
+        self._leopard = leopard
         self._moments = moments
         self._plan_at = plan_at
         self._clock = clock
@@ -137,7 +142,8 @@ class CompiledChecks:
             programs = newest.programs
         else:
             programs = Programs(plan, view)
-        point = Point(head, view, programs, self._moments.zookie(head), self._clock, self._max_depth)
+        zookie = self._moments.zookie(head)
+        point = Point(head, view, programs, zookie, self._clock, self._max_depth, self._leopard)
         if head.revision >= self._mirror.head_revision:
             self._newest = point
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from weft.authz.compiled.build import Programs
 from weft.authz.compiled.program import Program
@@ -16,6 +16,12 @@ from weft.authz.tuples import WILDCARD, ObjectRef, User, check_user, parse_objec
 from weft.authz.zookie import Zookie
 from weft.core.clock import Clock
 
+if TYPE_CHECKING:
+    from weft.authz.leopard.index import Index
+    from weft.authz.leopard.leopard import Leopard
+
+_LOOK_EVERY: Final = 256
+"""Walks between two looks for an index: one costs as much as a walk."""
 _NO_WALK: Final = cast(Walk, None)
 """For programs that ask nothing of it."""
 
@@ -24,10 +30,29 @@ class Point:
     """What checks at one revision need. Methods may raise anything, and what they say is void, unless
     `view.intact` holds afterwards."""
 
-    __slots__ = ("_clock", "_ready", "allowed", "denied", "head", "max_depth", "programs", "view")
+    __slots__ = (
+        "_clock",
+        "_index",
+        "_leopard",
+        "_looked",
+        "_ready",
+        "allowed",
+        "denied",
+        "head",
+        "max_depth",
+        "programs",
+        "view",
+    )
 
     def __init__(
-        self, head: Head, view: View, programs: Programs, zookie: Zookie, clock: Clock, max_depth: int
+        self,
+        head: Head,
+        view: View,
+        programs: Programs,
+        zookie: Zookie,
+        clock: Clock,
+        max_depth: int,
+        leopard: Leopard | None,
     ) -> None:
         self.head = head
         self.view = view
@@ -35,6 +60,9 @@ class Point:
         self.allowed = Decision(True, zookie)
         self.denied = Decision(False, zookie)
         self._ready = programs.ready
+        self._leopard = leopard
+        self._index: Index | None = None
+        self._looked = 0
         self._clock = clock
         self.max_depth = max_depth
 
@@ -67,7 +95,22 @@ class Point:
 
     def walk(self, context: Mapping[str, Any], now_us: int | None = None) -> Walk:
         """A walk for questions about one user; its instant is the clock's, unless given."""
-        return Walk(self.programs.plan, self._clock, self.max_depth, context, now_us)
+        return Walk(
+            self.programs.plan,
+            self._clock,
+            self.max_depth,
+            context,
+            now_us,
+            self._index or self._look_for_index(),
+            self.view.revision,
+        )
+
+    def _look_for_index(self) -> Index | None:
+        """The index of groups; where there is none, it may be there soon."""
+        if self._leopard is not None and self._looked % _LOOK_EVERY == 0:
+            self._index = self._leopard.for_lists(self.programs.plan, self.view)
+        self._looked += 1
+        return self._index
 
     def numbers(self, object_: str | ObjectRef, user: str | User) -> tuple[int, int] | None:
         """The numbers of an object and a user. One that was never written has the number of nobody, unless

@@ -9,7 +9,7 @@ not count.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Set
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from weft.authz.compiled.walk import Proof, Walk
 from weft.authz.mirror.rows import Members
@@ -24,6 +24,10 @@ Gather = Callable[[Iterable[int]], list[Members]]
 """All users whom the rows of these objects name, and the wildcard that stands for them."""
 Run = Callable[[set[int], int, int, int], Proof]
 """From these objects, for a user, at a level of a limit: a whole walk."""
+
+
+_MANY_GROUPS: Final = 8
+_FEW_STEPS: Final = 2
 
 
 class Test(NamedTuple):
@@ -46,7 +50,7 @@ class Program:
     """Whether a user of one kind is in a relation, or in a part of a rewrite. Filled after it is made, since
     programs lead to one another."""
 
-    __slots__ = ("ask", "bare", "edges", "last", "leaves", "mark", "run", "test")
+    __slots__ = ("ask", "bare", "edges", "group", "last", "leaves", "mark", "run", "test")
 
     def __init__(self, mark: int) -> None:
         self.mark = mark
@@ -54,6 +58,8 @@ class Program:
         self.test = NO_TEST
         self.edges: tuple[Edge, ...] = ()
         self.leaves: tuple[Ask, ...] = ()
+        self.group: int | None = None
+        """What its objects' numbers become usersets by, if an index may know who is in them."""
         self.run: Run | None = None
         """A quicker walk, where edges lead nowhere but back here."""
         self.last = True
@@ -104,6 +110,10 @@ class Program:
             return True
         proven = found is not None
         start = level = walk.level
+        if self.group is not None:
+            found = self._look_up({object_}, user, level, walk)
+            if found is not None:
+                return found
         frontier: dict[Program, set[int]] = {self: {object_}}
         seen: dict[Program, set[int]] = {self: {object_}}
         while True:
@@ -141,6 +151,12 @@ class Program:
                 if found:
                     return True
                 proven = proven and found is not None
+                if program.group is not None:
+                    found = program._look_up(objects, user, level, walk)
+                    if found:
+                        return True
+                    if found is False:
+                        continue
                 if not program.last:
                     frontier[program] = objects
             if not frontier:
@@ -150,6 +166,23 @@ class Program:
                 if program.run is not None:
                     found = program.run(objects, user, level, walk.limit)
                     return found if proven or found else None
+
+    def _look_up(self, objects: set[int], user: int, level: int, walk: Walk) -> Proof:
+        """What the index knows about the user and groups; of many, what a few steps find out is cheaper."""
+        index, group = walk.index, self.group
+        if index is None or group is None:
+            return None
+        if len(objects) > _MANY_GROUPS and self.run is not None:
+            found = self.run(objects, user, level, min(walk.limit, level + _FEW_STEPS))
+            if found is not None:
+                return found
+        proven = True
+        for object_ in objects:
+            found = index.contains(user, group | object_, walk.revision)
+            if found:
+                return True
+            proven = proven and found is not None
+        return False if proven else None
 
     def _any_leaf(self, objects: set[int], user: int, walk: Walk) -> Proof:
         proven = True

@@ -9,12 +9,15 @@ logic.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weft.authz.mirror.rows import Maybe
 from weft.authz.plan import Plan
 from weft.core.clock import Clock
 from weft.core.errors import Invalid, LimitExceeded
+
+if TYPE_CHECKING:
+    from weft.authz.leopard.index import Index
 
 Proof = bool | None
 """True, False, or None: not proven."""
@@ -24,7 +27,7 @@ class Walk:
     """The questions of one request about one user. `level` counts the tuples on the way as the evaluator
     does."""
 
-    __slots__ = ("_clock", "_context", "_now_us", "_plan", "known", "level", "limit")
+    __slots__ = ("_clock", "_context", "_now_us", "_plan", "index", "known", "level", "limit", "revision")
 
     def __init__(
         self,
@@ -33,11 +36,16 @@ class Walk:
         limit: int,
         context: Mapping[str, Any],
         now_us: int | None = None,
+        index: Index | None = None,
+        revision: int = 0,
     ) -> None:
         self.limit = limit
         self.level = 1
         self.known: dict[int, Proof] = {}
         """What programs found out about objects, by mark and object; None while one is at it."""
+        self.index = index
+        """Of groups, where there is one; it answers at `revision`."""
+        self.revision = revision
         self._clock = clock
         self._plan = plan
         self._context = context
