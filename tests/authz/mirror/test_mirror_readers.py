@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from weft.authz import Authz
+from weft.authz.mirror import live
 from weft.authz.mirror.mirror import Mirror, View
 from weft.authz.store import Lookup, Write
 from weft.authz.stores.lmdb import LmdbStore
@@ -134,6 +135,25 @@ def test_what_the_past_hands_out_never_changes(store: LmdbStore, mirror: Mirror)
     newest = mirror.view(mirror.head_revision)
     assert newest is not None
     assert as_it_was.isdisjoint(newest.rows("doc", "viewer").users[object_])
+
+
+def test_what_leads_back_is_bounded_but_held_views_stay(
+    store: LmdbStore, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_UNDO_ROWS", 5 * (2 * DOCS + 1))
+    store.write(swap(3))
+    mirror.catch_up()
+    held = mirror.view(2)
+    assert held is not None
+    for number in range(4, 20):
+        store.write(swap(number))
+    mirror.catch_up()
+    views = [mirror.view(revision) for revision in range(2, 20)]
+    assert [view is not None for view in views] == [False] * 12 + [True] * 6
+    for view in (held, *views):
+        if view is not None:
+            assert holders(view) == expected(view.revision)
+            assert view.intact
 
 
 @pytest.mark.slow
