@@ -33,6 +33,16 @@ class CommandContract(SandboxFixtures):
         assert box.run([self.python, "-c", "print(6 * 7)"]).output == "42\n"
         assert box.run("touch ~/x && echo y > /tmp/x && cat /tmp/x").output == "y\n"
 
+    def test_a_file_in_memory_can_be_executed(self, box: Sandbox) -> None:
+        """Which gives a command no more than the workspace does, and some programs need it."""
+        code = """
+import os
+fd = os.memfd_create("program")
+os.write(fd, open("/bin/cat", "rb").read())
+os.execve(fd, ["cat", "a.txt"], {})
+"""
+        assert box.run([self.python, "-c", code]).output == "one\ntwo\nthree\n"
+
     def test_output_streams(self, box: Sandbox) -> None:
         seen: list[bytes] = []
         box.run("echo one; sleep 0.05; echo two", on_output=seen.append)

@@ -272,10 +272,24 @@ class WorkspaceContract(SandboxFixtures):
             tracemalloc.stop()
 
     def test_odd_names(self, box: Sandbox, workspace: Path) -> None:
-        names = ["white space ", "new\nline", "quote\"'", "ünï", os.fsdecode(b"\xff\xfe"), "-rf", "a~weft"]
+        escape = "\x1b]0;owned\x07"
+        names = [
+            escape,
+            "+++ b\n@@ -1 +1 @@",
+            "white space ",
+            "new\nline",
+            "quote\"'",
+            "ünï",
+            os.fsdecode(b"\xff\xfe"),
+            "-rf",
+            "a~weft",
+        ]
         for name in names:
             box.write(name, b"x")
             assert box.read(name) == b"x"
+        head = [line for line in box.diff().splitlines() if line[:1] != "+" or line[:4] == "+++ "]
+        assert len([line for line in head if line.startswith("+++ ")]) == len(names)
+        assert not any("\x1b" in line for line in head)
         assert {change.path for change in box.commit()} == set(names)
         assert all((workspace / name).read_bytes() == b"x" for name in names)
 

@@ -12,7 +12,7 @@ def _executor(name: str, code: str, ground: Ground = Ground.BARE) -> Attempt:
     return Attempt(name, Promise.PROCESSES, code, ground)
 
 
-_SEIZE, _ATTACH = 0x4206, 16
+_SEIZE = 0x4206
 
 EXECUTOR: Final = [
     _executor("kill_executor", "os.kill(EXECUTOR, 9); time.sleep(0.1); assert os.getppid() != EXECUTOR"),
@@ -52,9 +52,8 @@ EXECUTOR: Final = [
     # As runc was broken out of (CVE-2019-5736): what runs a command is overwritten for the next one.
     _executor("overwrite_executor", "touch(f'/proc/{EXECUTOR}/exe')", Ground.ROOT),
     _executor("overwrite_interpreter", "touch('/proc/self/exe')", Ground.ROOT),
-    _executor(
-        "preload_into_others", "unnamed_file_in(os.path.dirname(any_of('/etc/ld.so.cache')))", Ground.ROOT
-    ),
+    _executor("preload_into_others", "touch('/etc/ld.so.cache')", Ground.ROOT),
+    _executor("plant_beside_interpreter", "unnamed_file_in(os.path.dirname(os.__file__))", Ground.ROOT),
     _executor("namespace_of_executor", "os.open(f'/proc/{EXECUTOR}/ns/mnt', os.O_RDONLY)"),
     _executor("compare_with_executor", "call('kcmp', os.getpid(), EXECUTOR, 2, 0, 0)"),
     _executor("trace_outside", f"call('ptrace', {_SEIZE}, PID, 0, 0)"),

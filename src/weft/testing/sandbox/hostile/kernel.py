@@ -1,8 +1,8 @@
 """Attempts on wide or young faces of the kernel, whose flaws would undo every other layer.
 
 Allowed on purpose, for it gives a command nothing that it lacks: files in memory and their execution
-(memfd_create, fexecve), since the workspace can be executed from too; `personality`, which weakens only who
-calls it; filters of system calls that a command puts on itself.
+(memfd_create, fexecve), since the workspace can be executed from too; filters of system calls that a command
+puts on itself. Left to each provider: `personality`, which weakens only who calls it.
 """
 
 from __future__ import annotations
