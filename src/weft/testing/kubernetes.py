@@ -10,10 +10,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -23,10 +26,11 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from weft.core.clock import SYSTEM_CLOCK
+
 _OBJECTS: Final = re.compile(
     r"/apis?/(?:networking\.k8s\.io/)?v1/namespaces/(?P<ns>[^/]+)/(?P<kind>pods|networkpolicies)(?:/(?P<name>[^/]+))?(?P<attach>/attach)?"
 )
-_V4, _V5 = Subprotocol("v4.channel.k8s.io"), Subprotocol("v5.channel.k8s.io")
 
 
 class Kubelet(Protocol):
@@ -40,15 +44,23 @@ class Kubelet(Protocol):
 
 
 class Bare:
-    """Runs the command as a process of this host: no walls, and the workspace where the manifest has it."""
+    """Runs the command as a process of this host, without walls: for commands that harm nobody.
 
-    def __init__(self) -> None:
+    `workspace` is a folder of the test, the one of all pods; each finds it empty.
+    """
+
+    def __init__(self, workspace: Path) -> None:
+        self._workspace = workspace
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, pod: dict[str, Any]) -> subprocess.Popen[bytes]:
         pipe = subprocess.PIPE
         variables = {"PATH": "/usr/bin:/bin", "KUBERNETES_SERVICE_HOST": "10.0.0.1", "FROM_IMAGE": "yes"}
-        command = pod["spec"]["containers"][0]["command"]
+        container = pod["spec"]["containers"][0]
+        assert container["volumeMounts"][0]["mountPath"] == str(self._workspace)
+        shutil.rmtree(self._workspace)
+        self._workspace.mkdir()
+        command = container["command"]
         process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=variables, cwd="/")
         self._processes[pod["metadata"]["name"]] = process
         return process
@@ -78,14 +90,22 @@ class ApiServer:
     """The server, what it knows, and the troubles that it is told to make. A context manager."""
 
     def __init__(
-        self, kubelet: Kubelet, *, token: str = "", protocols: tuple[Subprotocol, ...] = (_V5, _V4)
+        self,
+        kubelet: Kubelet,
+        *,
+        token: str = "",
+        protocols: tuple[str, ...] = ("v5.channel.k8s.io", "v4.channel.k8s.io"),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        """`token` is the only one that it takes, where it is not empty."""
         self.kubelet = kubelet
         self.token = token
-        self.protocols = protocols
+        self.protocols = [Subprotocol(each) for each in protocols]
+        self._scheme = "https" if tls else "http"
         self.objects: dict[str, dict[str, dict[str, Any]]] = {"pods": {}, "networkpolicies": {}}
         self.requests: list[str] = []
         self.unschedulable = False
+        self.start_delay_s = 0.0
         self.watches_that_expire = 0
         self._refusals: list[tuple[str, Refusal]] = []
         self._attachable: dict[str, subprocess.Popen[bytes]] = {}
@@ -94,11 +114,13 @@ class ApiServer:
         self._changed = threading.Condition()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("_Bound", (_Handler,), {"api": self}))
         self._http.daemon_threads = True
+        if tls:
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self._http.server_port}"
+        return f"{self._scheme}://127.0.0.1:{self._http.server_port}"
 
     def __enter__(self) -> ApiServer:
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,))
@@ -113,7 +135,7 @@ class ApiServer:
         self._http.server_close()
 
     def refuse(self, request: str, code: int, reason: str, message: str) -> None:
-        """Answer the next request that begins so, like `POST /api`, with an error."""
+        """Answer the next request that begins so, like `POST /api`, with an error; .../pods/ATTACH is any."""
         self._refusals.append((request, Refusal(code, reason, message)))
 
     def refusal_of(self, request: str) -> Refusal | None:
@@ -235,6 +257,7 @@ class ApiServer:
         self.set_status(name, containerStatuses=[{"name": "sandbox", "state": {"waiting": waiting}}])
         if waiting["reason"] != "ContainerCreating":
             return
+        SYSTEM_CLOCK.sleep(self.start_delay_s)
         try:
             process = self.kubelet.start(pod)
         except OSError as error:
@@ -279,7 +302,8 @@ class _Handler(BaseHTTPRequestHandler):
         request = f"{self.command} {parts.path}"
         self.api.requests.append(request)
         try:
-            if refusal := self.api.refusal_of(request):
+            asked = re.sub(r"[^/]+/attach$", "ATTACH", request)
+            if refusal := self.api.refusal_of(asked):
                 raise refusal
             if self.api.token and self.headers.get("Authorization") != f"Bearer {self.api.token}":
                 raise Refusal(401, "Unauthorized", "Unauthorized")
@@ -379,7 +403,7 @@ class _Attachment:
             with contextlib.suppress(OSError, ValueError):
                 self._stdin().write(message[1:])
                 self._stdin().flush()
-        elif message[0] == 255 and self._protocol.subprotocol == _V5:
+        elif message[0] == 255 and self._protocol.subprotocol == "v5.channel.k8s.io":
             self._stdin().close()
 
     def _stdin(self) -> Any:
