@@ -86,7 +86,8 @@ class Policy(Protocol):
     Promises.
 
     - Only the question and the policy's own state count: nothing that a model or file says widens a right.
-    - `Deny` is final for the call; its reason is shown to the model and must hold no secret.
+    - `Deny` is final for the access; its reason is shown to the model and must hold no secret. What a command
+      lacked is another access, `see` or `run_outside`, and asked for by itself.
     - `Ask` leaves the answer to a person; where none is at hand it is a denial.
     - A policy that cannot reach its store raises (`Unavailable`); the call is then not run.
     - Asking changes nothing, may be repeated, and may be done from several threads.

@@ -182,7 +182,9 @@ def _clipped(text: str) -> str:
 
 def _decided(event: Decided) -> Line:
     access = event.access
-    who = "a person" if event.answer else "the policy"
+    # Sessions from before answers were kept have only that somebody was asked.
+    by_person = event.answer or (event.asked and event.effect == "allow")
+    who = "a person" if by_person else "the policy"
     how = "allowed" if event.effect == "allow" else "denied"
     style = "dim" if event.effect == "allow" else "red"
     action = access.action.replace("_", " ")
