@@ -30,7 +30,7 @@ from weft.authz.stores.lmdb_layout import (
     read_state,
 )
 from weft.authz.stores.lmdb_numbered import NumberedStore
-from weft.authz.stores.lmdb_read import View, read_commit, read_log
+from weft.authz.stores.lmdb_read import View, read_commit, read_wall_us
 from weft.authz.stores.lmdb_write import Writer
 from weft.authz.tuples import ObjectRef, RelationTuple, TupleFilter
 from weft.core.clock import SYSTEM_CLOCK, Clock
@@ -100,7 +100,7 @@ class LmdbStore:
                 return state.head
             if revision == 0:
                 return Head(0, 0, 0)
-            wall_us, _ = read_log(txn, self._db, revision)
+            wall_us = read_wall_us(txn, self._db, revision)
             with txn.cursor(db=self._db["schemas"]) as cursor:
                 return Head(revision, wall_us, _last_at(cursor, revision))
 

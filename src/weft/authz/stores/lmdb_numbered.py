@@ -18,7 +18,7 @@ from weft.authz.stores.lmdb_layout import (
     Transaction,
     read_state,
 )
-from weft.authz.stores.lmdb_read import TOUCH, read_log
+from weft.authz.stores.lmdb_read import TOUCH, read_log, read_wall_us
 from weft.authz.tuples import WILDCARD, TupleCondition
 from weft.core.codec import pack_u64, unpack_u64
 from weft.core.errors import Corrupt
@@ -198,7 +198,7 @@ class NumberedStore:
         return condition
 
     def _wall_us(self, txn: Transaction, revision: int) -> int:
-        return read_log(txn, self._db, revision)[0] if revision else 0
+        return read_wall_us(txn, self._db, revision) if revision else 0
 
     def _commit(self, txn: Transaction, revision: int) -> NumberedCommit:
         wall_us, log = read_log(txn, self._db, revision)

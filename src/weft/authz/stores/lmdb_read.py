@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from heapq import merge
 from typing import Any, Final, Literal
 
+import msgspec
+
 from weft.authz.store import Change, Lookup, Objects, Read, Rows, Users
 from weft.authz.stores.lmdb_layout import (
     FORWARD,
@@ -220,7 +222,18 @@ def read_commit(
 
 
 def read_log(txn: Transaction, databases: dict[str, Any], revision: int) -> tuple[int, list[LogEntry]]:
+    data = _log_data(txn, databases, revision)
+    return decode(data, tuple[int, list[LogEntry]], "the change log")
+
+
+def read_wall_us(txn: Transaction, databases: dict[str, Any], revision: int) -> int:
+    """When a revision was committed; without a look at what may be thousands of changes."""
+    data = _log_data(txn, databases, revision)
+    return decode(data, tuple[int, msgspec.Raw], "the change log")[0]
+
+
+def _log_data(txn: Transaction, databases: dict[str, Any], revision: int) -> bytes:
     data = txn.get(pack_u64(revision), db=databases["log"])
     if data is None:
         raise Corrupt(f"revision {revision} is not in the change log", hint="restore the store from a backup")
-    return decode(data, tuple[int, list[LogEntry]], "the change log")
+    return bytes(data)
