@@ -183,7 +183,7 @@ def test_threads_read_what_was_committed_while_another_commits(store: LmdbStore,
     for thread in threads:
         thread.join()
     assert not failures
-    assert min(read) > 50
+    assert min(read) > 0
 
 
 def swap_for_ever(report: Callable[[Any], None], folder: str) -> None:
