@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from weft.agent.models.scripted import ScriptedCall
+from weft.agent.policy import Access, Ask, Deny, Question, Resource, RulePolicy
 from weft.authz import Authz
+from weft.cli.agent.permissions import Apart
 from weft.integrations.policy import SCHEMA, AuthzPolicy
 from weft.testing.model_server import reply
 
@@ -112,3 +114,13 @@ def test_a_schema_that_knows_less_than_the_agents_own_still_decides(do: Any, tmp
     done = do(options=("--steps", "2"))
     assert done.code == 1
     assert "may not read `greeting.txt`" in done.out
+
+
+@pytest.mark.parametrize("name", ["elsewhere", "elsewhere/agent/x", "elsewhere/authz", "", "/"])
+def test_wefts_own_data_is_never_seen(tmp_path: Path, name: str) -> None:
+    own = Apart(RulePolicy(), tmp_path / "elsewhere", tmp_path / "work")
+    access = Access("see", Resource("place", str(tmp_path / name)))
+    assert isinstance(own.decide(Question("s", "ann", "run_command", access)), Deny)
+    beside = Access("see", Resource("place", str(tmp_path / "elsewhere-not")))
+    assert isinstance(own.decide(Question("s", "ann", "run_command", beside)), Ask)
+    assert own.hidden("s", "ann") == []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from weft.agent.events import AnyEvent, SessionStarted
-from weft.agent.policy import Access, Allow, Ask, Decision, Deny, Policy, Question, RulePolicy
+from weft.agent.policy import Access, Allow, Ask, Decision, Deny, Policy, Question, Resource, RulePolicy
 from weft.core.errors import Invalid
 from weft.core.settings import Settings
 
@@ -59,24 +59,34 @@ class LandUnasked:
 
 
 class Apart:
-    """Another policy, but for a folder of the workspace that nothing may see or change: weft's own data, or a
-    change that lands could widen rights."""
+    """Another policy, but for weft's own data, which nothing may see or change: a change that lands there
+    could widen rights, and other sessions are nobody's business."""
 
-    def __init__(self, policy: Policy, folder: str) -> None:
+    def __init__(self, policy: Policy, data: Path, workspace: Path) -> None:
         self._policy = policy
-        self._folder = folder
+        self._data = data.as_posix()
+        inside = data.is_relative_to(workspace) and data != workspace
+        self._folder = data.relative_to(workspace).as_posix() if inside else None
 
     def decide(self, question: Question) -> Decision:
-        name = question.access.resource.name
-        if question.access.resource.kind == "file" and _is_below(name, self._folder):
-            return Deny(f"`{name}` belongs to weft itself")
+        if self._is_own(question.access.resource):
+            return Deny(f"`{question.access.resource.name}` belongs to weft itself")
         return self._policy.decide(question)
 
     def approve(self, session: str, access: Access, for_s: float) -> object:
         return self._policy.approve(session, access, for_s)
 
     def hidden(self, session: str, user: str) -> Sequence[str]:
-        return [self._folder, *self._policy.hidden(session, user)]
+        own = [self._folder] if self._folder else []
+        return [*own, *self._policy.hidden(session, user)]
+
+    def _is_own(self, resource: Resource) -> bool:
+        match resource.kind:
+            case "file":
+                return self._folder is not None and _is_below(resource.name, self._folder)
+            case "place":
+                return _is_below(resource.name, self._data) or _is_below(self._data, resource.name)
+        return False
 
 
 @contextmanager
@@ -84,7 +94,7 @@ def permissions(settings: Settings, workspace: Path, *, land_unasked: bool = Fal
     """Who may do what in a workspace, which has its folder's name there."""
     with ExitStack() as stack:
         found = _in_force(settings.data / "authz", workspace.resolve(), stack)
-        policy = _apart(found.policy, settings.data.resolve(), workspace.resolve())
+        policy: Policy = Apart(found.policy, settings.data.resolve(), workspace.resolve())
         yield found._replace(policy=LandUnasked(policy) if land_unasked else policy)
 
 
@@ -116,12 +126,6 @@ def _speaks_of_agents(authz: Authz) -> bool:
     return all(name in have and relations <= have[name].by_name.keys() for name, relations in _SPEAKS.items())
 
 
-def _apart(policy: Policy, data: Path, workspace: Path) -> Policy:
-    if not data.is_relative_to(workspace) or data == workspace:
-        return policy
-    return Apart(policy, data.relative_to(workspace).as_posix())
-
-
 def _is_below(name: str, folder: str) -> bool:
     place = posixpath.normpath(name)
-    return place == folder or place.startswith(f"{folder}/")
+    return place == folder or place.startswith(f"{folder.rstrip('/')}/")
