@@ -1,6 +1,7 @@
 """`weft sandbox doctor` and `bench`: what is here, what is missing, and what to do about it."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -127,3 +128,33 @@ def test_bench_times_each_step(weft: Any) -> None:
     ]
     assert all(0 < one["p50_us"] <= one["p95_us"] and one["rounds"] == 2 for one in told)
     assert "open a sandbox" in weft("bench --rounds 1").out
+
+
+def test_each_provider_has_a_column_and_what_is_not_installed_a_fix(
+    weft: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where there is neither bubblewrap nor an engine; a pod is started only where one asks for it."""
+    for name in ("cp", "chown"):
+        (tmp_path / name).symlink_to(shutil.which(name) or "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = weft("doctor")
+    (head,) = [line.split() for line in done.out.splitlines() if line.startswith("promise ")]
+    assert head == ["promise", "namespaces", "bubblewrap", "container", "unconfined", "which", "is"]
+    assert "\nbubblewrap: everything\n  `bwrap` is not installed; apt-get install bubblewrap\n" in done.out
+    assert "`podman` and `docker` is not installed; apt-get install podman\n" in done.out
+    assert done.code == 0
+
+
+def test_kubernetes_is_tried_where_it_is_named(weft: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", "/nowhere/config")
+    done = weft("doctor --provider kubernetes --json")
+    told = [line for line in lines(done) if "promise" in line]
+    assert {line["provider"] for line in told} == {"kubernetes"}
+    assert {line["fix"].split(";")[0] for line in told} == {"no Kubernetes cluster is configured"}
+    assert done.code == 1
+
+
+def test_an_image_is_taken_for_what_is_made_of_one(weft: Any) -> None:
+    done = weft("run --image x -- true")
+    assert done.code != 0
+    assert "`namespaces` uses no image" in done.err
