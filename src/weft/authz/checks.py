@@ -77,6 +77,7 @@ class Checks:
         self._clock = clock
         self._max_depth = max_depth
         self._moments = Moments(store, clock, window_s)
+        self._quantized = window_s > 0
         self._plans: dict[int, Plan] = {}
         self._mirror = Mirror.of(store, serving, telemetry)
         self._leopard = Leopard(self._mirror) if self._mirror is not None and serving.leopard else None
@@ -100,7 +101,8 @@ class Checks:
     ) -> Decision:
         """Whether the user is in the relation (or has the permission) on the object."""
         if self._compiled is not None and not contextual_tuples:
-            proven = self._compiled.check(self._moments.head(at), object, relation, user, context or _NOTHING)
+            head = self._store.head() if at is None and not self._quantized else self._moments.head(at)
+            proven = self._compiled.check(head, object, relation, user, context or _NOTHING)
             if proven is not None:
                 return proven
         return self._walked_check(

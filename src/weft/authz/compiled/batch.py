@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, cast
 
-from weft.authz.compiled.point import Point
+from weft.authz.compiled.point import NO_WALK, Point
 from weft.authz.compiled.walk import Proof, Walk
 from weft.authz.mirror.rows import NAMESPACE_SHIFT, Members
 from weft.authz.results import Check
@@ -61,10 +61,13 @@ def _prove_each(
             if object_ is not None and user is not None:
                 program = point.program(check.relation, object_, user)
                 if program is not None:
-                    walk = None
-                    if not program.bare:
+                    if program.plain and program.one(object_, user, NO_WALK):
+                        proof = True
+                    elif program.bare:
+                        proof = False
+                    else:
                         walk = _walk(point, walks, user, check, context, now_us)
-                    proof = point.run(program, object_, user, walk)
+                        proof = point.run(program, object_, user, walk)
         proofs.append(proof)
     return proofs
 

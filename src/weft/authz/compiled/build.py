@@ -119,7 +119,7 @@ class Programs:
         self._add_relation(program, parts, namespace, relation, kind, set())
         parts.fill(program, self._kind_number(kind))
         number = self._numbers.relation(relation)
-        if (namespace, relation) in self.plan.groups and number is not None and not program.last:
+        if (namespace, relation) in self.plan.groups and number is not None and program.beyond is not None:
             program.group = number << USERSET_SHIFT
         return program
 

@@ -42,8 +42,6 @@ class CompiledChecks:
         self._plan_at = plan_at
         self._clock = clock
         self._max_depth = max_depth
-        self._object = mirror.numbers.object_texts.get
-        self._user = mirror.numbers.user_texts.get
         self._newest: Point | None = None
         self._past: dict[int, Point] = {}
 
@@ -61,15 +59,17 @@ class CompiledChecks:
             point = self._point(head)
             if point is None:
                 return None
-        proof = self._prove(point, object_, relation, user, context)
+        try:
+            proof = point.ask(object_, relation, user, context)
+        except Exception:
+            if point.view.intact:
+                raise
         if not point.view.intact:
-            # The mirror went on meanwhile; what it was is a view of the past by now, which stays.
-            point = self._point(head)
-            if point is None:
+            # The mirror went on meanwhile; what it was is a view of the past by now.
+            found = self._at(head, lambda point: [point.ask(object_, relation, user, context)])
+            if found is None:
                 return None
-            proof = self._prove(point, object_, relation, user, context)
-            if not point.view.intact:
-                return None
+            point, [proof] = found
         if proof:
             return point.allowed
         return point.denied if proof is False else None
@@ -106,28 +106,6 @@ class CompiledChecks:
             if point.view.intact:
                 return point, proofs
         return None
-
-    def _prove(
-        self,
-        point: Point,
-        object_: str | ObjectRef,
-        relation: str,
-        user: str | User,
-        context: Mapping[str, Any],
-    ) -> Proof:
-        object_number = self._object(object_)  # type: ignore[arg-type]
-        user_number = self._user(user)  # type: ignore[arg-type]
-        try:
-            if object_number is None or user_number is None:
-                numbers = point.numbers(object_, user)
-                if numbers is None:
-                    return None
-                object_number, user_number = numbers
-            return point.ask(object_number, relation, user_number, context)
-        except Exception:
-            if point.view.intact:
-                raise
-            return None
 
     def _point(self, head: Head) -> Point | None:
         """The point at a head; None where the mirror has no view of it."""

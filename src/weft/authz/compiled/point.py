@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from weft.authz.compiled.build import Programs
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY: Final = 256
 """Walks between two looks for an index: one costs as much as a walk."""
-_NO_WALK: Final = cast(Walk, None)
+NO_WALK: Final = cast(Walk, None)
 """For programs that ask nothing of it."""
 
 
@@ -35,7 +35,9 @@ class Point:
         "_index",
         "_leopard",
         "_looked",
+        "_object",
         "_ready",
+        "_user",
         "allowed",
         "denied",
         "head",
@@ -60,28 +62,46 @@ class Point:
         self.allowed = Decision(True, zookie)
         self.denied = Decision(False, zookie)
         self._ready = programs.ready
+        self._object: Callable[[Any], int | None] = view.numbers.object_texts.get
+        self._user: Callable[[Any], int | None] = view.numbers.user_texts.get
         self._leopard = leopard
         self._index: Index | None = None
         self._looked = 0
         self._clock = clock
         self.max_depth = max_depth
 
-    def ask(self, object_: int, relation: str, user: int, context: Mapping[str, Any]) -> Proof:
+    def ask(
+        self, object_: str | ObjectRef, relation: str, user: str | User, context: Mapping[str, Any]
+    ) -> Proof:
         """Whether the user is in the relation on the object."""
+        object_number = self._object(object_)
+        user_number = self._user(user)
+        if object_number is None or user_number is None:
+            numbers = self.numbers(object_, user)
+            if numbers is None:
+                return None
+            object_number, user_number = numbers
         try:
-            program = self._ready[relation, object_ >> NAMESPACE_SHIFT, user >> NAMESPACE_SHIFT]
+            program = self._ready[relation, object_number >> NAMESPACE_SHIFT, user_number >> NAMESPACE_SHIFT]
         except KeyError:
-            program = self._find(relation, object_, user)
+            program = self._find(relation, object_number, user_number)
         if program is None:
             return None
-        if program.bare:
-            return program.ask(object_, user, _NO_WALK)
-        return self.run(program, object_, user, self.walk(context))
+        if not program.plain:
+            return self.run(program, object_number, user_number, self.walk(context))
+        if program.one(object_number, user_number, NO_WALK):
+            return True
+        if program.beyond is None:
+            return False
+        try:
+            return program.beyond(object_number, user_number, self.walk(context))
+        except RecursionError:
+            return None
 
     def run(self, program: Program, object_: int, user: int, walk: Walk | None) -> Proof:
         """What a program says; a bare one needs no walk."""
         try:
-            return program.ask(object_, user, walk or _NO_WALK)
+            return program.ask(object_, user, walk or NO_WALK)
         except RecursionError:
             return None
 
@@ -108,7 +128,9 @@ class Point:
     def _look_for_index(self) -> Index | None:
         """The index of groups; where there is none, it may be there soon."""
         if self._leopard is not None and self._looked % _LOOK_EVERY == 0:
-            self._index = self._leopard.for_lists(self.programs.plan, self.view)
+            plan, look = self.programs.plan, self._leopard.for_relation
+            found = (look(plan, self.view, *relation) for relation in plan.groups)
+            self._index = next((index for index in found if index is not None), None)
         self._looked += 1
         return self._index
 

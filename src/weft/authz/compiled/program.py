@@ -50,7 +50,7 @@ class Program:
     """Whether a user of one kind is in a relation, or in a part of a rewrite. Filled after it is made, since
     programs lead to one another."""
 
-    __slots__ = ("ask", "bare", "edges", "group", "last", "leaves", "mark", "run", "test")
+    __slots__ = ("ask", "bare", "beyond", "edges", "group", "leaves", "mark", "one", "plain", "run", "test")
 
     def __init__(self, mark: int) -> None:
         self.mark = mark
@@ -62,10 +62,14 @@ class Program:
         """What its objects' numbers become usersets by, if an index may know who is in them."""
         self.run: Run | None = None
         """A quicker walk, where edges lead nowhere but back here."""
-        self.last = True
-        """Whether nothing is behind the object's own rows."""
+        self.one: Ask = _nobody
+        """What the object's own rows say."""
+        self.plain = True
+        """Whether they always count, so that asking them needs no walk."""
+        self.beyond: Ask | None = None
+        """What is said where they do not name the user; None where nothing is behind them."""
         self.bare = True
-        """Whether it asks nothing of the walk."""
+        """Whether no walk is needed at all."""
         self.ask: Ask = _nobody
 
     def fill(
@@ -73,14 +77,10 @@ class Program:
     ) -> None:
         self.test = tests[0] if len(tests) == 1 else _any_test(tests) if tests else NO_TEST
         self.edges, self.leaves, self.run = tuple(edges), tuple(leaves), run
-        self.last = not edges and not leaves
-        self.bare = self.last and plain
-        if self.last:
-            self.ask = self.test.one
-        elif edges or tests:
-            self.ask = self._walk
-        else:
-            self.ask = self._ask_leaves
+        self.one, self.plain = self.test.one, plain
+        self.beyond = self._walk if edges else self._ask_leaves if leaves else None
+        self.bare = self.beyond is None and plain
+        self.ask = self.one if self.beyond is None else self._ask if tests else self.beyond
 
     def users(self, object_: int, limit: int) -> list[Members] | None:
         """Everybody of the kind in the relation, by wildcards too; None where that is not for rows to say."""
@@ -103,19 +103,23 @@ class Program:
                 return found
         return None
 
+    def _ask(self, object_: int, user: int, walk: Walk) -> Proof:
+        found = self.one(object_, user, walk)
+        if found or self.beyond is None:
+            return found
+        behind = self.beyond(object_, user, walk)
+        return behind if behind or found is False else None
+
     def _walk(self, object_: int, user: int, walk: Walk) -> Proof:
         """Level by level, all objects of a program at once."""
-        found = self.test.one(object_, user, walk)
-        if found:
-            return True
-        proven = found is not None
+        proven = True
         start = level = walk.level
         if self.group is not None:
             found = self._look_up({object_}, user, level, walk)
             if found is not None:
                 return found
         frontier: dict[Program, set[int]] = {self: {object_}}
-        seen: dict[Program, set[int]] = {self: {object_}}
+        seen: dict[Program, set[int]] = {}
         while True:
             following: dict[Program, set[int]] = {}
             for program, objects in frontier.items():
@@ -134,6 +138,8 @@ class Program:
                     if found:
                         return True
                     proven = proven and found is not None
+            if not following:
+                return False if proven else None
             level += 1
             frontier = {}
             for program, objects in following.items():
@@ -157,7 +163,7 @@ class Program:
                         return True
                     if found is False:
                         continue
-                if not program.last:
+                if program.beyond is not None:
                     frontier[program] = objects
             if not frontier:
                 return False if proven else None

@@ -150,12 +150,12 @@ def follow_usersets(rows: Rows, kind: int | None) -> Follow:
     if kind is None:
 
         def follow_all(objects: Iterable[int]) -> set[int]:
-            return {
-                userset & OBJECT_MASK
-                for object_ in objects
-                if (members := usersets_of(object_)) is not None
-                for userset in members
-            }
+            led: set[int] = set()
+            for object_ in objects:
+                members = usersets_of(object_)
+                if members is not None:
+                    led.update([userset & OBJECT_MASK for userset in members])
+            return led
 
         return follow_all
 
