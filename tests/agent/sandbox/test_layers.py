@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -65,9 +66,58 @@ def test_seccomp_kills_foreign_numbers() -> None:
     assert attempt(SECCOMP, "kernel.syscall('getpid', 0x40000000 | 39)") == "-31"
 
 
-def test_seccomp_knows_both_architectures() -> None:
-    for machine in ("x86_64", "aarch64"):
-        assert len(seccomp.program(machine)) % 8 == 0
+EPERM, ENOSYS, KILL, ALLOW = 0x50001, 0x50026, 0x80000000, 0x7FFF0000
+ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+
+
+def verdict(program: bytes, architecture: int, number: int, *arguments: int) -> int:
+    """What the kernel would do, by running the program as it would."""
+    data = struct.pack("<IIQ6Q", number, architecture, 0, *arguments, *[0] * (6 - len(arguments)))
+    at = value = 0
+    while True:
+        code, if_true, if_false, operand = struct.unpack_from("<HBBI", program, 8 * at)
+        at += 1
+        match code:
+            case 0x20:
+                (value,) = struct.unpack_from("<I", data, operand)
+            case 0x15:
+                at += if_true if value == operand else if_false
+            case 0x35:
+                at += if_true if value >= operand else if_false
+            case 0x45:
+                at += if_true if value & operand else if_false
+            case 0x06:
+                return operand
+            case _:
+                raise AssertionError(code)
+
+
+@pytest.mark.parametrize(("machine", "column"), [("x86_64", 0), ("aarch64", 1)])
+def test_seccomp_verdicts(machine: str, column: int) -> None:
+    """Every number there is, against the table."""
+    program, architecture = seccomp.program(machine), ARCHITECTURES[machine]
+    refused = {numbers[column] for numbers in seccomp.REFUSED.values()}
+    socket_, socketpair, clone, ioctl = ((41, 198), (53, 199), (56, 220), (16, 29))
+    for number in range(1 << 10):
+        found = verdict(program, architecture, number, 1, 1)
+        if number == 435:
+            assert found == ENOSYS
+        else:
+            assert found == (EPERM if number in refused else ALLOW), number
+    for number in (socket_[column], socketpair[column]):
+        assert [verdict(program, architecture, number, family) for family in (0, 1, 2, 10, 16)] == [
+            EPERM,
+            ALLOW,
+            *[EPERM] * 3,
+        ]
+    for bit in range(32):
+        namespace = (1 << bit) & 0x7E020080
+        assert verdict(program, architecture, clone[column], 1 << bit | 17) == (EPERM if namespace else ALLOW)
+    for asked in (0x5412, 0x541C, 0x5412 | 1 << 32):
+        assert verdict(program, architecture, ioctl[column], 0, asked) == EPERM
+    assert verdict(program, architecture, ioctl[column], 0, 0x5413) == ALLOW
+    assert verdict(program, 0x40000003, 1) == KILL
+    assert verdict(program, architecture, 0x40000001) == (KILL if machine == "x86_64" else ALLOW)
     assert not seccomp.supported("riscv64")
 
 

@@ -120,24 +120,35 @@ def program(machine: str) -> bytes:
     steps = [_load(_ARCH_AT), _jump(_IF_EQUAL, _AUDIT_ARCH[machine], 1, 0), _return(_KILL), _load(_NUMBER_AT)]
     if machine == "x86_64":
         steps += [_jump(_IF_AT_LEAST, _X32_BIT, 0, 1), _return(_KILL)]
-    for numbers in REFUSED.values():
-        if numbers[column] >= 0:
-            steps += [_jump(_IF_EQUAL, numbers[column], 0, 1), refuse]
+    cases = {numbers[column]: [refuse] for numbers in REFUSED.values() if numbers[column] >= 0}
     # The flags of clone3 lie in memory, which a filter cannot read; libc falls back to clone on ENOSYS.
-    steps += [_jump(_IF_EQUAL, _CLONE3[column], 0, 1), absent]
-    for numbers in (_SOCKET, _SOCKETPAIR):
-        steps += _when(numbers[column], argument=0, tests=[_jump(_IF_EQUAL, _AF_UNIX, 1, 0)], verdict=refuse)
-    steps += _when(_CLONE[column], 0, [_jump(_IF_ANY_BIT, _NEW_NAMESPACES, 0, 1)], refuse)
-    tests = [_jump(_IF_EQUAL, _TIOCSTI, 1, 0), _jump(_IF_EQUAL, _TIOCLINUX, 0, 1)]
-    steps += _when(_IOCTL[column], 1, tests, refuse)
-    steps.append(_return(_ALLOW))
-    return b"".join(steps)
+    cases[_CLONE3[column]] = [absent]
+    unix = [_jump(_IF_EQUAL, _AF_UNIX, 1, 0)]
+    cases[_SOCKET[column]] = cases[_SOCKETPAIR[column]] = _by_argument(0, unix, refuse)
+    cases[_CLONE[column]] = _by_argument(0, [_jump(_IF_ANY_BIT, _NEW_NAMESPACES, 0, 1)], refuse)
+    typing = [_jump(_IF_EQUAL, _TIOCSTI, 1, 0), _jump(_IF_EQUAL, _TIOCLINUX, 0, 1)]
+    cases[_IOCTL[column]] = _by_argument(1, typing, refuse)
+    return b"".join([*steps, *_find(sorted(cases.items()))])
 
 
-def _when(number: int, argument: int, tests: list[bytes], verdict: bytes) -> list[bytes]:
-    """For one call: load the low half of an argument, test it, give the verdict, else allow."""
-    body = [_load(_ARGUMENTS_AT + 8 * argument), *tests, verdict, _return(_ALLOW)]
-    return [_jump(_IF_EQUAL, number, 0, len(body)), *body]
+def _find(cases: list[tuple[int, list[bytes]]]) -> list[bytes]:
+    """Come to the case of the loaded number by halving, and to the permission where there is none.
+
+    When a filter is installed, the kernel runs it for every number that there is.
+    """
+    if not cases:
+        return [_return(_ALLOW)]
+    if len(cases) == 1:
+        [(number, body)] = cases
+        return [_jump(_IF_EQUAL, number, 0, len(body)), *body, _return(_ALLOW)]
+    middle = len(cases) // 2
+    lower = _find(cases[:middle])
+    return [_jump(_IF_AT_LEAST, cases[middle][0], len(lower), 0), *lower, *_find(cases[middle:])]
+
+
+def _by_argument(argument: int, tests: list[bytes], verdict: bytes) -> list[bytes]:
+    """Load the low half of an argument, test it, give the verdict, else allow."""
+    return [_load(_ARGUMENTS_AT + 8 * argument), *tests, verdict, _return(_ALLOW)]
 
 
 def _load(offset: int) -> bytes:
