@@ -261,6 +261,7 @@ def test_health_and_metrics(both: Both) -> None:
     metrics = both.http.get("/metrics")
     assert metrics.headers["content-type"].startswith("text/plain")
     assert "weft_kv_call_seconds_count" in metrics.text
+    assert 'weft_authz_mirror_events_total{event="loaded"} 1.0' in metrics.text
 
 
 def test_openapi_names_every_route_and_no_page_loads_from_elsewhere(both: Both) -> None:

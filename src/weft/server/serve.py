@@ -45,7 +45,7 @@ def serve(settings: Settings, jobs: Iterable[Job] = (), *, time_field: str | Non
     with ExitStack() as stack:
         listener = stack.enter_context(listen(settings.server))
         _make_folder(settings.data)
-        authz = stack.enter_context(Authz.open(str(settings.data / "authz")))
+        authz = stack.enter_context(Authz.open(str(settings.data / "authz"), telemetry=telemetry))
         graph = stack.enter_context(closing(_open_graph(settings.data / "graph", telemetry)))
         stack.enter_context(graph.sweeper())
         pushes = stack.enter_context(Pushes(graph, authz, jobs, time_field=time_field))
