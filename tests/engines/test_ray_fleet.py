@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import itertools
 import os
+import re
 import secrets
 import signal
 import socket
@@ -39,6 +41,7 @@ BOXES = 4
 HEAD = "127.0.0.2"
 MEMBERS = ["127.0.0.3", "127.0.0.4", "127.0.0.5"]
 CLONE_NEWNET = 0x40000000
+PAGE = Path(__file__).parents[2] / "docs" / "agent" / "fleet.md"
 
 
 def the_engine() -> Any:
@@ -206,6 +209,26 @@ def test_a_lease_is_a_sandbox(fleet: Fleet, snapshot: str) -> None:
         assert not box.changes()
     with pytest.raises(SandboxFailed, match="the lease has ended"):
         box.run("true")
+
+
+def test_the_pages_example(
+    nodes: Nodes,
+    fleet: Fleet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    blocks = re.findall(r"```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    [(code, printed)] = [
+        (code, printed)
+        for code, printed in itertools.pairwise(blocks)
+        if code.startswith("from weft.agent.sandbox.fleet.on_ray")
+    ]
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository" / "hello.txt").write_text("hello\n")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, str(PAGE), "exec"), {})
+    assert capsys.readouterr().out == printed
 
 
 def test_a_snapshot_that_nobody_has_is_not_found(fleet: Fleet) -> None:
