@@ -33,6 +33,31 @@ _OBJECTS: Final = re.compile(
 )
 
 
+def _resources(group_version: str, *names: tuple[str, str]) -> dict[str, Any]:
+    verbs = ["create", "delete", "get", "list", "watch"]
+    found = [
+        {"name": name, "singularName": "", "namespaced": True, "kind": kind, "verbs": verbs}
+        for name, kind in names
+    ]
+    return {"kind": "APIResourceList", "groupVersion": group_version, "resources": found}
+
+
+_NETWORKING: Final = {"groupVersion": "networking.k8s.io/v1", "version": "v1"}
+# What kubectl asks for before it asks for anything else.
+_DISCOVERY: Final[dict[str, dict[str, Any]]] = {
+    "/api": {"kind": "APIVersions", "versions": ["v1"]},
+    "/api/v1": _resources("v1", ("pods", "Pod"), ("pods/attach", "PodAttachOptions")),
+    "/apis": {
+        "kind": "APIGroupList",
+        "apiVersion": "v1",
+        "groups": [
+            {"name": "networking.k8s.io", "versions": [_NETWORKING], "preferredVersion": _NETWORKING},
+        ],
+    },
+    "/apis/networking.k8s.io/v1": _resources("networking.k8s.io/v1", ("networkpolicies", "NetworkPolicy")),
+}
+
+
 class Kubelet(Protocol):
     """What runs the one container of a pod."""
 
@@ -299,6 +324,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, work: Callable[[dict[str, str], dict[str, str]], dict[str, Any] | None]) -> None:
         parts = urlsplit(self.path)
+        self._body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         request = f"{self.command} {parts.path}"
         self.api.requests.append(request)
         try:
@@ -307,6 +333,9 @@ class _Handler(BaseHTTPRequestHandler):
                 raise refusal
             if self.api.token and self.headers.get("Authorization") != f"Bearer {self.api.token}":
                 raise Refusal(401, "Unauthorized", "Unauthorized")
+            if parts.path in _DISCOVERY:
+                self._send(200, _DISCOVERY[parts.path])
+                return
             found = _OBJECTS.fullmatch(parts.path)
             if found is None:
                 raise Refusal(404, "NotFound", "the server could not find the requested resource")
@@ -328,8 +357,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.api.listed(found["kind"], query.get("labelSelector", ""))
 
     def _post(self, found: dict[str, str], query: dict[str, str]) -> dict[str, Any]:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        return self.api.create(found["ns"], found["kind"], body)
+        return self.api.create(found["ns"], found["kind"], json.loads(self._body))
 
     def _send(self, code: int, body: dict[str, Any]) -> None:
         data = json.dumps(body).encode()
@@ -422,7 +450,9 @@ class _Attachment:
         status: dict[str, Any] = {"metadata": {}, "status": "Success"}
         if code:
             message = f"command terminated with non-zero exit code: exit status {code}"
+            details = {"causes": [{"reason": "ExitCode", "message": str(code)}]}
             status = {"metadata": {}, "status": "Failure", "reason": "NonZeroExitCode", "message": message}
+            status |= {"details": details}
         with contextlib.suppress(OSError, ValueError, InvalidState):
             self._send(b"\x03" + json.dumps(status).encode())
             with self._lock:

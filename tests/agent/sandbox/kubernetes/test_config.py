@@ -109,6 +109,7 @@ def test_an_unchecked_server_is_only_what_the_file_says(tmp_path: Path) -> None:
     ("user", "cluster", "match"),
     [
         ({"auth-provider": {"name": "gcp"}}, {}, "auth-provider"),
+        ({"token": "secret"}, {"server": "http://cluster.test"}, "in the clear"),
         ({}, {"proxy-url": "http://127.0.0.1:3"}, "proxy-url"),
         ({}, {"certificate-authority-data": "bm90aGluZw=="}, "certificate authority"),
         ({}, {"certificate-authority": "nowhere.crt"}, "certificate authority"),

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 import yaml
@@ -24,6 +25,7 @@ _MOUNTED: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _PLUGIN_S: Final = 60.0
 # A token that ends within so long is fetched anew.
 _MARGIN_US: Final = 60 * 1_000_000
+_SECRETS: Final = frozenset({"token", "tokenFile", "password", "exec"})
 _NO_CLUSTER: Final = "write ~/.kube/config, set KUBECONFIG, or run inside a pod with a service account"
 
 
@@ -89,6 +91,10 @@ def _from_files(
                 f"`{unknown}` of context `{name}` is not supported", hint="use an exec plugin or a token"
             )
     tls = _tls(cluster)
+    if set(user) & _SECRETS and not _is_private(cluster["server"]):
+        raise Invalid(
+            f"`{cluster['server']}` would be told in the clear who asks", hint="name the server with https://"
+        )
     return Cluster(
         server=cluster["server"].rstrip("/"),
         namespace=context.get("namespace") or "default",
@@ -96,6 +102,12 @@ def _from_files(
         authorization=_authorization(user, tls, environ, clock),
         server_name=cluster.get("tls-server-name"),
     )
+
+
+def _is_private(server: str) -> bool:
+    """Whether nobody on the way can listen."""
+    parts = urlsplit(server)
+    return parts.scheme == "https" or parts.hostname in ("127.0.0.1", "::1", "localhost")
 
 
 def _merged(files: list[Path]) -> dict[str, Any]:
