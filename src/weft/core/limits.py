@@ -88,6 +88,8 @@ MAX_INDEX_BYTES: Final = 256 << 20
 
 # A change set is held in memory before and after; more than this is build output, not an edit.
 MAX_CHANGED_BYTES: Final = 256 << 20
+# Each costs half a kilobyte of memory and tens of microseconds, be its file ever so small.
+MAX_CHANGED_FILES: Final = 200_000
 # Whoever walks a tree holds a descriptor and two frames of the stack for every folder above.
 MAX_FOLDERS_DEEP: Final = 128
 # Of a path below a workspace: the kernel takes 4,096, and the folders above the workspace need some.

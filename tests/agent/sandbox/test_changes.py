@@ -115,6 +115,18 @@ def test_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("layer", [False, True])
+def test_too_many_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer: bool) -> None:
+    monkeypatch.setattr(changes, "MAX_CHANGED_FILES", 2)
+    empty = {name: Content(FILE, b"") for name in ("a", "b", "c")}
+    base = plant(tmp_path / "base", {"a": empty["a"]})
+    pair = Pair(str(base), str(plant(tmp_path / "other", empty)), layer=layer)
+    assert [change.path for change in pair.changes()] == ["b", "c"]
+    (tmp_path / "other" / "d").touch()
+    with pytest.raises(LimitExceeded, match="`d`"):
+        pair.changes()
+
+
+@pytest.mark.parametrize("layer", [False, True])
 def test_a_long_file_is_no_change_while_it_is_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer: bool
 ) -> None:

@@ -13,7 +13,7 @@ from typing import BinaryIO, Literal
 import msgspec
 
 from weft.core.errors import Denied, LimitExceeded
-from weft.core.limits import MAX_CHANGED_BYTES, MAX_FOLDERS_DEEP, MAX_PATH_BYTES
+from weft.core.limits import MAX_CHANGED_BYTES, MAX_CHANGED_FILES, MAX_FOLDERS_DEEP, MAX_PATH_BYTES
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -65,7 +65,7 @@ class Pair(msgspec.Struct, frozen=True):
             ) from error
 
     def _differing(self, base: int, other: int, paths: list[str]) -> Iterator[Change]:
-        left = MAX_CHANGED_BYTES
+        left, more = MAX_CHANGED_BYTES, MAX_CHANGED_FILES
         for path in paths:
             try:
                 change = Change(path, content_at(base, path, left), content_at(other, path, left))
@@ -76,7 +76,8 @@ class Pair(msgspec.Struct, frozen=True):
             if change.before == change.after:
                 continue
             left -= sum(len(content.data) for content in (change.before, change.after) if content)
-            if left < 0:
+            more -= 1
+            if left < 0 or more < 0:
                 raise _too_much(path)
             yield change
 
@@ -145,7 +146,8 @@ def _opened(root: int, path: str) -> Iterator[BinaryIO]:
 
 def _too_much(path: str) -> LimitExceeded:
     return LimitExceeded(
-        f"the changes up to `{path}` have more than {MAX_CHANGED_BYTES:,} bytes",
+        f"the changes up to `{path}` have more than {MAX_CHANGED_BYTES:,} bytes, or are of more than "
+        f"{MAX_CHANGED_FILES:,} files",
         hint="delete in the sandbox what the command left behind",
     )
 
