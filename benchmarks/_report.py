@@ -7,18 +7,23 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
+from _plot import svg
 from rich.console import Console
 from rich.table import Table
 
 from weft.core.clock import SYSTEM_CLOCK
 
 _ROUNDS = 3
+_DRAWN_FROM = 0.05
+"""Smaller runs say nothing."""
+_PLOTS = Path(__file__).parent / "plots"
 
 
 class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -36,7 +41,7 @@ class Report:
 
     def __init__(self, question: str, scale: float) -> None:
         self._question = question
-        self._scale = scale
+        self.scale = scale
         self._load = os.getloadavg()[0]
         self._figures: dict[str, Figure] = {}
         self._notes: list[str] = []
@@ -60,7 +65,12 @@ class Report:
             self.add(f"{name}, p{percent}", value_us, "µs", floor=f"{floor}, p{percent}" if floor else "")
 
     def print(self) -> None:
-        """The table, then the JSON line."""
+        """The table, then the JSON line; and a drawing in `benchmarks/plots`, unless it is a smoke run."""
+        if self.scale >= _DRAWN_FROM:
+            _PLOTS.mkdir(exist_ok=True)
+            drawing = _PLOTS / f"{Path(sys.argv[0]).stem}.svg"
+            drawing.write_text(svg(self._question, self._figures.values()))
+            self.note(f"drawn in {os.path.relpath(drawing)}")
         table = Table(
             "what", "figure", "unit", "× floor", "floor", title=self._question, title_justify="left"
         )
@@ -75,7 +85,7 @@ class Report:
     def _facts(self) -> dict[str, Any]:
         return {
             "question": self._question,
-            "scale": self._scale,
+            "scale": self.scale,
             "figures": list(self._figures.values()),
             "notes": self._notes,
             "machine": machine() | {"load_1m_before": round(self._load, 2)},

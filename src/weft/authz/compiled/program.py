@@ -18,7 +18,7 @@ Ask = Callable[[int, int, Walk], Proof]
 """Whether a user (second) is in something at an object (first)."""
 AskAny = Callable[[Set[int], int, Walk], Proof]
 """The same for any of several objects."""
-Follow = Callable[[Iterable[int]], set[int]]
+Follow = Callable[[Set[int]], set[int]]
 """The objects that the tuples of these objects lead to."""
 Gather = Callable[[Iterable[int]], list[Members]]
 """All users whom the rows of these objects name, and the wildcard that stands for them."""

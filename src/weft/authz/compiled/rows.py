@@ -123,7 +123,7 @@ def follow_users(rows: Rows, namespace: int | None, *, wildcards: bool) -> Follo
     users_of: Get = rows.users.get
     if namespace is None and not wildcards:
 
-        def follow_all(objects: Iterable[int]) -> set[int]:
+        def follow_all(objects: Set[int]) -> set[int]:
             led: set[int] = set()
             for object_ in objects:
                 members = users_of(object_)
@@ -133,7 +133,7 @@ def follow_users(rows: Rows, namespace: int | None, *, wildcards: bool) -> Follo
 
         return follow_all
 
-    def follow(objects: Iterable[int]) -> set[int]:
+    def follow(objects: Set[int]) -> set[int]:
         return {
             user
             for object_ in objects
@@ -149,17 +149,21 @@ def follow_usersets(rows: Rows, kind: int | None) -> Follow:
     usersets_of: Get = rows.usersets.get
     if kind is None:
 
-        def follow_all(objects: Iterable[int]) -> set[int]:
-            led: set[int] = set()
-            for object_ in objects:
+        def follow_all(objects: Set[int]) -> set[int]:
+            if len(objects) == 1:
+                [object_] = objects
                 members = usersets_of(object_)
-                if members is not None:
-                    led.update([userset & OBJECT_MASK for userset in members])
-            return led
+                return set() if members is None else {userset & OBJECT_MASK for userset in members}
+            return {
+                userset & OBJECT_MASK
+                for object_ in objects
+                if (members := usersets_of(object_)) is not None
+                for userset in members
+            }
 
         return follow_all
 
-    def follow(objects: Iterable[int]) -> set[int]:
+    def follow(objects: Set[int]) -> set[int]:
         return {
             userset & OBJECT_MASK
             for object_ in objects
