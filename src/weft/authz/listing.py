@@ -68,7 +68,10 @@ class Lists(Checks):
         request.plan.schema.relation(namespace, relation)
         whom = self._user(request.plan, user)
         asked = ObjectsAsked((namespace, relation), whom)
-        listed = self._listed(request, asked, place, checked_limit(limit), context or {})
+        candidates = self._walks.of(request, asked, place.question)
+        listed = self._walks.page(
+            request, asked, candidates, context or {}, place.after, checked_limit(limit)
+        )
         return self._page(listed, request, place, lambda id_: str(ObjectRef(namespace, id_)))
 
     @retried
@@ -95,10 +98,13 @@ class Lists(Checks):
         namespace, _, user_relation = kind.partition("#")
         self._user(request.plan, User(namespace, "any", user_relation))
         asked = SubjectsAsked(object_, relation, (namespace, user_relation))
-        wildcard: Value = False
-        if not user_relation:
+        candidates = self._walks.of(request, asked, place.question)
+        wildcard: Value | None = candidates.everybody
+        if wildcard is None:
             [wildcard] = request.run(request.evaluation().check([asked.question(WILDCARD)]))
-        listed = self._listed(request, asked, place, checked_limit(limit), context or {})
+        listed = self._walks.page(
+            request, asked, candidates, context or {}, place.after, checked_limit(limit)
+        )
         return self._page(
             listed, request, place, lambda id_: str(User(namespace, id_, user_relation)), wildcard
         )
@@ -130,10 +136,6 @@ class Lists(Checks):
         decisions = self._decide(request, ref, names, whom, context or {})
         found = zip(names, decisions, strict=True)
         return [Permission(name, one) for name, one in found if one.allowed or one.conditional]
-
-    def _listed(self, request: Request, asked: Asked, place: Place, limit: int, context: Context) -> Listed:
-        candidates = self._walks.of(request, asked, place.question)
-        return self._walks.page(request, asked, candidates, context, place.after, limit)
 
     def _on_any(self, request: Request, asked: Asked, context: Context) -> Value:
         return self._walks.any(request, asked, self._walks.of(request, asked), context)

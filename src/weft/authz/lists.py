@@ -50,6 +50,8 @@ class Found(NamedTuple):
     """Each with whether it is proven."""
     facts: frozenset[Reached] = frozenset()
     """What else the walk proved of the user, where there is something left to check."""
+    everybody: bool | None = False
+    """`list_subjects` only: whether all users of the kind are in, None where that must be checked."""
 
 
 class Candidates:
@@ -64,6 +66,7 @@ class Candidates:
         place_of: Callable[[Key], bytes],
         key_of: Callable[[bytes], Key],
         facts: frozenset[Reached] = frozenset(),
+        everybody: bool | None = False,
         numbered: bool = False,
     ) -> None:
         if unproven and proven:
@@ -77,6 +80,8 @@ class Candidates:
         self.place_of = place_of
         self.key_of = key_of
         self.facts = facts
+        self.everybody = everybody
+        """Whether all users of the kind are in, named or not; None where that must be checked."""
         self.numbered = numbered
         """Whether keys are the mirror's numbers."""
         self._first: list[Key] | None = None
@@ -179,8 +184,9 @@ def named_users(
         for names, rows in zip(asked.values(), (yield list(asked)), strict=True):
             for row in filter(plan.admits, rows):
                 walk.take(row, names)
-    walk.users.pop(WILDCARD, None)
-    return Found(walk.users)
+    if WILDCARD not in walk.users:
+        return Found(walk.users)
+    return Found(walk.users, everybody=walk.users.pop(WILDCARD) or None)
 
 
 def proven(found: Mapping[T, bool]) -> frozenset[T]:

@@ -34,6 +34,8 @@ class Reached(NamedTuple):
     proven: list[Members]
     """In parts that may overlap, and that nobody changes later."""
     unproven: AbstractSet[int]
+    everybody: bool | None = False
+    """Of users: whether all of the kind are in by a wildcard; None where that must be checked."""
 
 
 class _Walk:
@@ -47,6 +49,8 @@ class _Walk:
         self._known: dict[str, Rows] = {}
         self._sure: dict[Userset, set[int]] = defaultdict(set)
         self._possible: dict[Userset, set[int]] = defaultdict(set)
+        self._covers = frozenset(at for at in plan.groups if self._number(at) in index.kinds) if index else ()
+        """What the index knows all about."""
         self._fresh: dict[tuple[Userset, bool], set[int]] = {}
         self._proven: list[Members] = []
         self._unproven: set[int] = set()
@@ -84,6 +88,13 @@ class _Walk:
     def _result(self) -> Reached:
         return Reached([found for found in self._proven if found], self._unproven)
 
+    def _number(self, at: Userset) -> int:
+        """Of a kind of usersets; -1 where it has none yet."""
+        namespace, relation = self._numbers.namespace(at[0]), self._numbers.relation(at[1])
+        if namespace is None or relation is None:
+            return -1
+        return relation << USERSET_SHIFT - NAMESPACE_SHIFT | namespace
+
     def _kind(self, userset: int) -> Userset:
         name = self._numbers.name
         return name(userset >> NAMESPACE_SHIFT & 0xFFFF), name(userset >> USERSET_SHIFT)
@@ -94,10 +105,6 @@ class _Walk:
         for userset in usersets:
             kinds[userset >> NAMESPACE_SHIFT].add(userset & _OBJECT_MASK)
         return {self._kind(kind << NAMESPACE_SHIFT): objects for kind, objects in kinds.items()}
-
-    def _covered(self, at: Userset) -> bool:
-        """Whether the index knows all about it."""
-        return self._index is not None and at in self._plan.groups
 
 
 class _ToObjects(_Walk):
@@ -116,9 +123,11 @@ class _ToObjects(_Walk):
         number = self._numbers.user(user)
         namespace = self._numbers.namespace(user.namespace)
         for relation, proves in self._reverse.start(user):
+            if not user.relation and (user.namespace, relation) not in self._steps:
+                continue
             if number is None:
                 raise Unproven
-            self._add((user.namespace, relation), {number & _OBJECT_MASK}, proves)
+            self._reach((user.namespace, relation), [{number & _OBJECT_MASK}], proves, None)
         if namespace is None:
             return self._result()
         everybody = namespace << NAMESPACE_SHIFT
@@ -143,7 +152,7 @@ class _ToObjects(_Walk):
     def _add_groups(self, index: Index, user: int) -> None:
         found = index.groups_of(user, self._view.revision)
         if found is None:
-            self._index = None
+            self._covers = ()
             return
         for groups, proven in zip(found, (True, False), strict=True):
             for at, objects in self._by_kind(groups).items():
@@ -153,7 +162,7 @@ class _ToObjects(_Walk):
     def _go_on(self, at: Userset, objects: set[int], steps: Steps, proven: bool) -> None:
         for name, proves in steps.computed:
             following = at[0], name
-            if not (self._covered(following) and self._covered(at)):
+            if not (following in self._covers and at in self._covers):
                 self._reach(following, [set(objects)], proven and proves, None)
         self._follow(objects, steps.ways, proven)
 
@@ -161,7 +170,7 @@ class _ToObjects(_Walk):
         for user_relation, namespace, tuples, relation, proves in ways:
             number = self._numbers.relation(user_relation)
             following = namespace, relation
-            if number is None or self._covered(following):
+            if number is None or following in self._covers:
                 continue
             rows = self._rows(namespace, tuples)
             prefix = number << USERSET_SHIFT
@@ -186,8 +195,15 @@ class _ToSubjects(_Walk):
     def __init__(self, plan: Plan, view: View, index: Index | None, kind: Kind) -> None:
         super().__init__(plan, view, index)
         self._asked = kind
+        number = self._number(kind)
+        if kind[1] and number < 0:
+            raise Unproven
+        if kind in plan.groups and kind not in self._covers:
+            self._covers = ()
         namespace = self._numbers.namespace(kind[0])
         self._namespace = -1 if namespace is None else namespace
+        self._wildcard = self._namespace << NAMESPACE_SHIFT
+        self._everybody: bool | None = False
         self._grouped: dict[bool, set[int]] = {True: set(), False: set()}
         """Groups whose own users are taken in, by whether that is proven."""
 
@@ -198,12 +214,12 @@ class _ToSubjects(_Walk):
             found = self._plan.schema.find(*at)
             for node, proves in leaves(found.rewrite, proven) if found else ():
                 self._go_through(node, at, objects, proves)
-        return self._result()
+        return self._result()._replace(everybody=self._everybody)
 
     def _reach(self, at: Userset, objects: Collection[int], proven: bool) -> None:
         """All who are in a relation of these objects belong, or may."""
         index = self._index
-        if index is None or not self._covered(at):
+        if index is None or at not in self._covers:
             self._walk_on(at, objects, proven)
             return
         number = self._numbers.relation(at[1])
@@ -262,12 +278,18 @@ class _ToSubjects(_Walk):
         found = [users for o in objects if (users := rows.users.get(o))]
         plain = [kind for kind in list(rows.kinds) if not kind.user_relation]
         if any(kind.wildcard or kind.user_namespace != self._asked[0] for kind in plain):
+            self._note_wildcard(found, proven)
             self._keep(None, [set(filter(self._suits, users)) for users in found], proven)
         else:
             self._keep(rows, found, proven)
         if rows.maybe:
             perhaps = {row.user for row in _maybe(rows, objects)}
+            self._note_wildcard([perhaps], False)
             self._keep(None, [set(filter(self._suits, perhaps))], False)
+
+    def _note_wildcard(self, found: Iterable[Members], proven: bool) -> None:
+        if any(self._wildcard in users for users in found):
+            self._everybody = True if proven or self._everybody else None
 
     def _suits(self, user: int) -> bool:
         return user >> NAMESPACE_SHIFT == self._namespace and bool(user & SERIAL_MASK)

@@ -153,7 +153,9 @@ class Walks:
         key = request.head.revision, question
         found = self._kept.get(key) if question else None
         if found is None:
-            found = self._reached(request, asked) or self._walked(request, asked)
+            found = self._reached(request, asked)
+            if found is None:
+                found = self._walked(request, asked)
             if question and len(found) >= _KEPT_FROM:
                 self._kept[key] = found
                 keep_newest(self._kept, _MAX_WALKS)
@@ -222,6 +224,7 @@ class Walks:
             ids=mirror.numbers.ids_of,
             place_of=lambda number: _IN_ORDER + number.to_bytes(8, "big"),
             key_of=lambda place: int.from_bytes(place[1:], "big") if place[:1] == _IN_ORDER else _BEHIND_ALL,
+            everybody=found.everybody,
             numbered=True,
         )
 
@@ -237,6 +240,7 @@ class Walks:
             place_of=lambda key: key,
             key_of=lambda place: place,
             facts=found.facts,
+            everybody=found.everybody,
         )
 
     def _keys(self, request: Request, asked: Asked, ids: list[str]) -> list[bytes]:

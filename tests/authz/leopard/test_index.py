@@ -16,6 +16,7 @@ USER, GROUP, MEMBER, ALL = 1, 2, 3, 4
 EVERYBODY = USER << 48
 KIND = MEMBER << 16 | GROUP
 """Of `group#member`, which `group#all` is computed from."""
+KINDS = (KIND, ALL << 16 | GROUP)
 Pair = tuple[int, int]
 
 
@@ -56,7 +57,7 @@ class IndexMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.index = Index({KIND: (ALL,)})
+        self.index = Index(KINDS, {KIND: (ALL,)})
         self.state: dict[Pair, bool] = {}
         self.revision = 0
         self.patch = pytest.MonkeyPatch()
@@ -95,7 +96,7 @@ class IndexMachine(RuleBasedStateMachine):
 
     @rule()
     def rebuild(self) -> None:
-        self.index = Index({KIND: (ALL,)})
+        self.index = Index(KINDS, {KIND: (ALL,)})
         self.index.build(self.revision, [Edge(at, who, holds) for (at, who), holds in self.state.items()])
 
     @rule()

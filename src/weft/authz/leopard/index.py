@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from pyroaring import BitMap
@@ -50,18 +50,22 @@ class Found(NamedTuple):
 class Index:
     """Answers at `revision`, None at any other.
 
-    `computed` has, by kind of userset (its number without the serial), the relations of the same object that
-    hold its users, too. `repair_soon` is called when hits are left open so often that `repair` is cheaper
-    than walking for them. Changes are made by one thread at a time, under a lock; readers take none: they see
-    a change begin and end by `revision`, which is -1 between.
+    `kinds` are those of the usersets that it knows: their numbers without the serial. `computed` has, by such
+    a kind, the relations of the same object that hold its users, too. `repair_soon` is called when hits are
+    left open so often that `repair` is cheaper than walking for them.
+
+    Changes are made by one thread at a time, under a lock; readers take none: they see a change begin and end
+    by `revision`, which is -1 between.
     """
 
     def __init__(
         self,
+        kinds: Collection[int],
         computed: Mapping[int, Sequence[int]] | None = None,
         repair_soon: Callable[[], None] = lambda: None,
     ) -> None:
         self.revision = -1
+        self.kinds = kinds
         self._repair_soon = repair_soon
         self._lost = 0
         """Hits that were left open since the last repair."""
@@ -143,6 +147,8 @@ class Index:
             mine = self._direct_of(user)
             if node is None or mine is None:
                 answer = False if mine is not None else self._beside(user, group)
+                if group >> _SERIAL_BITS not in self.kinds:
+                    answer = None
                 return answer if self.revision == revision else None
         dirty = self._sure.dirty_below
         below = self._below.get(node)
@@ -182,7 +188,8 @@ class Index:
         """The group and all groups that are in it; None at another revision."""
         node = self._node.get(group)
         if node is None:
-            return Found([group], []) if self.revision == revision and not self._computed else None
+            alone = not self._computed and group >> _SERIAL_BITS in self.kinds
+            return Found([group], []) if alone and self.revision == revision else None
         start = BitMap([node])
         dirty = self._sure.dirty_below
         sure, possible = self._sure.below, (self._possible or self._sure).below

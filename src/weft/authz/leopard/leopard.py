@@ -15,7 +15,7 @@ from weft.authz.leopard.index import Edge, Index
 from weft.authz.mirror.mirror import Mirror, RowChange, View
 from weft.authz.mirror.numbers import Numbers
 from weft.authz.mirror.rows import NAMESPACE_SHIFT, SERIAL_MASK, USERSET_SHIFT
-from weft.authz.plan import Group, Plan
+from weft.authz.plan import Plan
 from weft.authz.schema.model import AllowedSubject
 
 PAYS_FROM: Final = 50
@@ -85,7 +85,7 @@ class Leopard:
         edges = self._mirror.read(revision, lambda view: list(shape.edges(view)))
         index = None
         if edges is not None:
-            index = Index(shape.computed, self._repair_soon)
+            index = Index(shape.kinds, shape.computed, self._repair_soon)
             index.build(revision, edges)
         with self._lock:
             if self._shape is not shape:
@@ -148,8 +148,11 @@ class Shape:
         """What is computed while one of its names has no number, since no tuple was written with it."""
         self._covered: dict[tuple[int, int], bool] = {}
         self._admitted: dict[tuple[int, int, int, bool], bool] = {}
-        for (namespace, relation), group in plan.groups.items():
-            self._compute(namespace, relation, group)
+        for namespace, relation in plan.groups:
+            self._compute(namespace, relation)
+        kinds = {self._kind(*at) for at in plan.groups}
+        self.kinds = frozenset(kind for kind in kinds if kind is not None)
+        """Of the usersets that the index knows, by number."""
 
     def fits(self, plan: Plan) -> bool:
         """Whether a schema says the same about groups."""
@@ -206,12 +209,23 @@ class Shape:
             known = self._admitted[key] = AllowedSubject(*kind, wildcard) in named
         return known
 
-    def _compute(self, namespace: str, relation: str, group: Group) -> None:
-        numbers = self._numbers
-        at, held_by = numbers.namespace(namespace), numbers.relation(relation)
-        for name in group.computed:
-            number = numbers.relation(name)
-            if at is None or number is None or held_by is None:
+    def _kind(self, namespace: str, relation: str) -> int | None:
+        at, number = self._numbers.namespace(namespace), self._numbers.relation(relation)
+        return None if at is None or number is None else number << USERSET_SHIFT - NAMESPACE_SHIFT | at
+
+    def _compute(self, namespace: str, relation: str) -> None:
+        """Of all relations behind it, directly: one between that no tuple ever named has no groups."""
+        held_by = self._numbers.relation(relation)
+        names: set[str] = set()
+        todo = list(self.groups[namespace, relation].computed)
+        while todo:
+            name = todo.pop()
+            if name not in names:
+                names.add(name)
+                todo += self.groups[namespace, name].computed
+        for name in names:
+            kind = self._kind(namespace, name)
+            if kind is None or held_by is None:
                 self._unwritten.append((namespace, name, relation))
             else:
-                self.computed.setdefault(number << 16 | at, []).append(held_by)
+                self.computed.setdefault(kind, []).append(held_by)
