@@ -342,6 +342,31 @@ def test_two_sandboxes_do_not_meet(workspace: Path) -> None:
         one.commit()
 
 
+_LISTEN = """
+import socket
+with socket.socket(socket.AF_UNIX) as server:
+    server.bind(chr(0) + "weft-meeting")
+    server.listen()
+    print("ready", flush=True)
+    server.accept()
+"""
+_CONNECT = """
+import socket
+print(open("/proc/self/net/unix").read().count("weft-meeting"), flush=True)
+socket.socket(socket.AF_UNIX).connect(chr(0) + "weft-meeting")
+"""
+
+
+def test_two_sandboxes_share_no_abstract_sockets(workspace: Path) -> None:
+    with Sandbox.open(workspace) as one, Sandbox.open(workspace) as other:
+        server = one.start([sys.executable, "-I", "-c", _LISTEN])
+        assert server.poll(1.0).data == b"ready\n"
+        refused = other.run([sys.executable, "-I", "-c", _CONNECT]).output
+        assert refused.startswith("0\n")
+        assert "ConnectionRefusedError" in refused or "PermissionError" in refused
+        assert one.run([sys.executable, "-I", "-c", _CONNECT]).output == "1\n"
+
+
 def test_host_without_namespaces_is_refused(
     workspace: Path, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

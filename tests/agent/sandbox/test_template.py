@@ -132,6 +132,44 @@ def test_a_stopped_template_is_one_clear_error(
         assert works(box)
 
 
+def test_what_is_shown_is_what_is_there_when_it_opens(workspace: Path, tmp_path: Path, fresh: None) -> None:
+    """Not what was there when a blank was made."""
+    tools = tmp_path / "tools"
+    for number in range(3):
+        tools.mkdir()
+        (tools / "version").write_text(f"{number}\n")
+        for _ in range(2):
+            with Sandbox.open(workspace, toolchain=[tools]) as box:
+                assert box.run(["cat", str(tools / "version")]).output == f"{number}\n"
+        tools.rename(tmp_path / f"old{number}")
+
+
+_MOUNTING = """
+import ctypes, os, sys
+from weft.agent.sandbox import Sandbox, template
+work, tools = sys.argv[1:]
+def shown():
+    with Sandbox.open(work, toolchain=[tools]) as box:
+        return box.run("ls " + tools).output.split()
+print(shown(), shown())
+libc = ctypes.CDLL(None)
+assert libc.mount(b"tmpfs", os.fsencode(tools) + b"/disk", b"tmpfs", 0, None) == 0
+open(tools + "/disk/new", "w").close()
+tools += "/disk"
+print(shown(), shown())
+assert libc.umount2(os.fsencode(tools), 0) == 0
+print(shown(), shown())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount in a namespace that is not of users")
+def test_what_is_mounted_later_is_shown(workspace: Path, tmp_path: Path) -> None:
+    (tmp_path / "tools" / "disk").mkdir(parents=True)
+    command = ["unshare", "--mount", sys.executable, "-c", _MOUNTING, str(workspace), str(tmp_path / "tools")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["['disk'] ['disk']", "['new'] ['new']", "[] []"], done.stderr
+
+
 _OWNER = """
 import os, subprocess, sys, time
 from weft.agent.sandbox import Sandbox, template
