@@ -30,7 +30,7 @@ _SLICE_BYTES: Final = 40_000
 """Of the change log, applied at once: about a thousand rows, in some milliseconds."""
 _SMALL_ROWS: Final = 2_000
 """A store that is loaded in milliseconds, by the first question itself."""
-_PAUSE_S: Final = 0.001
+_PAUSE_S: Final = 0.000_5
 """How long the background leaves the interpreter to questions, after a slice in which there were some."""
 
 
