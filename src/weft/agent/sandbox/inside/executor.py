@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 1 << 16
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+# A reply is one frame in memory on both sides; nobody reads more.
+_MAX_ENTRIES = 20_000
 # Only a fork bomb is not dead after so many rounds; it takes the running jobs along.
 _MAX_ROUNDS = 1_000
 
@@ -251,8 +253,12 @@ class _Executor:
         return described(b"", found)
 
     def _list(self, request: Any) -> dict[str, object]:
+        found: list[dict[str, Any]] = []
         with os.scandir(self._path(request)) as entries:
-            found = [described(each.name, each.stat(follow_symlinks=False)) for each in entries]
+            for each in entries:
+                if len(found) == _MAX_ENTRIES:
+                    raise Refused("limit_exceeded", f"the folder has more than {_MAX_ENTRIES:,} entries")
+                found.append(described(each.name, each.stat(follow_symlinks=False)))
         return {"entries": sorted(found, key=lambda entry: entry["name"])}
 
     def _delete(self, request: Any) -> dict[str, object]:
