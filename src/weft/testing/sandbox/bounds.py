@@ -47,6 +47,16 @@ import time; time.sleep(5)
         assert result.output.endswith("end\n")
         assert result.omitted_bytes == 3_000_010 - TIGHT.output_bytes
 
+    @pytest.mark.slow
+    @pytest.mark.xfail(
+        strict=True,
+        raises=SandboxFailed,
+        reason="the executor has the CPU limit of a command, and spends its own on output that is dropped",
+    )
+    def test_floods_cost_commands_their_time_and_not_the_sandbox(self, tight: Sandbox) -> None:
+        for _ in range(10):
+            assert tight.run("head -c 2000000000 /dev/zero", timeout_s=TIMEOUT_S).truncated
+
     def test_output_at_the_limit_is_whole(self, box: Sandbox) -> None:
         result = box.run(["printf", "0123456789"], output_bytes=10)
         assert (result.output, result.truncated) == ("0123456789", False)
