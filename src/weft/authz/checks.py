@@ -109,6 +109,10 @@ class Checks:
             object, relation, user, at=at, context=context, contextual_tuples=contextual_tuples
         )
 
+    def _at_hand(self, at: Consistency) -> bool:
+        """Whether checks at that moment are likely to be answered from memory, without waiting."""
+        return self._compiled is not None and self._compiled.at_hand(self._moments.head(at))
+
     @retried
     def _walked_check(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from weft.authz import EXACT, LATEST, Authz, Check, Decision
+from weft.authz import EXACT, LATEST, AsyncAuthz, Authz, Check, Decision
 from weft.authz.compiled.point import Point
 from weft.authz.compiled.program import Program
 from weft.authz.serving.settings import Serving
@@ -285,6 +286,30 @@ def test_a_mirror_that_goes_on_in_mid_batch_changes_nothing(
     assert [d.allowed for d in authz.check_many(asked)] == [True, True, False, False, True]
     assert not left
     assert [d.allowed for d in authz.check_many(asked)] == [False, True, False, False, False]
+
+
+def test_an_asynchronous_check_that_is_at_hand_takes_no_thread(
+    authz: Authz, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[Any] = []
+    to_thread = asyncio.to_thread
+
+    async def noting(ask: Any, *arguments: Any) -> Any:
+        threads.append(ask)
+        return await to_thread(ask, *arguments)
+
+    async def ask() -> list[bool]:
+        face = AsyncAuthz(authz)
+        found = [await face.check("doc:1", "view", f"user:{name}") for name in ("ann", "bob", "nobody")]
+        authz.write(delete=["doc:1#reader@user:bob"])
+        found += [await face.check("doc:1", "reader", "user:bob") for _ in range(2)]
+        extra = ["doc:1#reader@user:bob"]
+        found.append(await face.check("doc:1", "reader", "user:bob", contextual_tuples=extra))
+        return [decision.allowed for decision in found]
+
+    monkeypatch.setattr(asyncio, "to_thread", noting)
+    assert asyncio.run(ask()) == [True, True, False, False, False, True]
+    assert len(threads) == 3, "at the first look, after the commit, and where tuples come along"
 
 
 def test_while_others_write_each_answer_is_of_one_revision(tmp_path: Path) -> None:

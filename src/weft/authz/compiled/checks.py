@@ -45,6 +45,11 @@ class CompiledChecks:
         self._newest: Point | None = None
         self._past: dict[int, Point] = {}
 
+    def at_hand(self, head: Head) -> bool:
+        """Whether the mirror stands at a head already."""
+        point = self._newest
+        return point is not None and point.head == head and point.view.intact
+
     def check(
         self,
         head: Head,
