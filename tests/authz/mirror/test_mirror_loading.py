@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ import pytest
 
 from weft.authz import Authz
 from weft.authz.mirror import load
+from weft.authz.mirror import mirror as mirror_module
 from weft.authz.mirror.mirror import Mirror, RowChange, View
 from weft.authz.serving.settings import Serving
 from weft.authz.store import Write
@@ -142,6 +144,24 @@ def test_questions_are_answered_while_it_loads(tmp_path: Path) -> None:
         go_on.set()
         authz._mirror.catch_up()
         assert authz.check("doc:7", "viewer", "user:ann").allowed
+
+
+def test_the_collector_does_not_go_through_a_large_mirror(
+    store: LmdbStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror_module, "_FROZEN_ROWS", 1_000)
+    fill(store, MANY)
+    mirror = Mirror(store.numbered())
+    try:
+        mirror.catch_up()
+        view = mirror.view(1)
+        assert view is not None
+        sets = [users for users in view.rows("doc", "viewer").users.values() if isinstance(users, set)]
+        assert sets
+        seen = set(map(id, gc.get_objects()))
+        assert len([users for users in sets if id(users) in seen]) < len(sets) / 2
+    finally:
+        gc.unfreeze()
 
 
 def test_closing_waits_for_a_load_to_end(store: LmdbStore) -> None:

@@ -6,6 +6,7 @@ no view of the revision asked for, questions go to the store. See `views` for th
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from threading import Event, RLock, Thread
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -30,6 +31,9 @@ _SLICE_BYTES: Final = 40_000
 """Of the change log, applied at once: about a thousand rows, in some milliseconds."""
 _SMALL_ROWS: Final = 2_000
 """A store that is loaded in milliseconds, by the first question itself."""
+_FROZEN_ROWS: Final = 200_000
+"""After each so many that are loaded, they are put out of the garbage collector's sight, with everything else
+that lives by then (`gc.freeze`): it would go through millions of them, for a second, while all wait."""
 _PAUSE_S: Final = 0.000_5
 """How long the background leaves the interpreter to questions, after a slice in which there were some."""
 
@@ -158,7 +162,7 @@ class Mirror:
             if self._live is None and self.state != "off":
                 self._load()
             while self._live is not None and self._apply(self._live, large=True):
-                pass
+                gc.freeze()
 
     def subscribe(self, listener: Listener) -> None:
         """Tell a listener of every revision applied from now on."""
@@ -291,11 +295,15 @@ class Mirror:
         head = self._store.head()
         live = Live(head.revision, head.wall_us, self.numbers, self._lock)
         meter, loader = Meter(), Loader(self._store, self.numbers, live.tables)
+        frozen = 0
         for _ in loader.steps():
             if meter.bytes_of(list(live.tables.values()), loader.passed) > self.budget_bytes:
                 with self._lock:
                     self._drop("off", "over_budget")
                 return None
+            if loader.passed >= frozen + _FROZEN_ROWS:
+                gc.freeze()
+                frozen = loader.passed
             if not self._goes_on():
                 return None
         live.count = loader.count
