@@ -2,7 +2,8 @@
 # Installs the real engines from the distribution (Debian, Ubuntu), as root, and runs their tests: none may skip.
 set -eu
 cd "$(dirname "$0")/../.."
-packages="bubblewrap podman crun btrfs-progs"
+# runc, since crun refuses a host with both versions of control groups.
+packages="bubblewrap podman runc btrfs-progs"
 as_root=""
 [ "$(id -u)" = 0 ] || as_root="sudo"
 missing=""
