@@ -19,13 +19,13 @@ _HEAD = re.compile(rb"ref:\s*refs/|refs/|[0-9a-fA-F]{40}")
 
 def lands(path: str) -> bool:
     """Whether a changed path may reach the real workspace: hooks and settings in .git would run outside."""
-    return ".git" not in path.split("/") and path not in journal.NAMES
+    return ".git" not in path.lower().split("/") and path not in journal.NAMES
 
 
 def makes_repository(change: Change) -> bool:
     """Whether git would take the file's folder for a repository, whatever its name, and run what it says."""
     name = change.path.rpartition("/")[2]
-    return name == "HEAD" and change.after is not None and _HEAD.match(change.after.data) is not None
+    return name.upper() == "HEAD" and change.after is not None and _HEAD.match(change.after.data) is not None
 
 
 def write(root: str, changes: list[Change]) -> None:

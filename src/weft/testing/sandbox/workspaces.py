@@ -172,12 +172,16 @@ class WorkspaceContract(SandboxFixtures):
 
     def test_commit_leaves_git_alone(self, box: Sandbox, workspace: Path) -> None:
         box.run(
-            "mkdir -p .git/hooks sub/.git; echo evil > .git/hooks/pre-commit; echo evil > sub/.git/config"
+            "mkdir -p .git/hooks sub/.git; echo evil > .git/hooks/pre-commit; echo evil > sub/.git/config;"
+            "mkdir -p .GIT sub/.Git; echo evil > .GIT/config; echo evil > sub/.Git/config"
         )
         box.write("ok", b"ok")
         assert [change.path for change in box.commit()] == ["ok"]
         assert not (workspace / ".git").exists()
         assert not (workspace / "sub" / ".git").exists()
+        # There are file systems on which these are the same.
+        assert not (workspace / ".GIT").exists()
+        assert not (workspace / "sub" / ".Git").exists()
 
     def test_discard(self, box: Sandbox, workspace: Path) -> None:
         before = _tree(workspace)
@@ -248,7 +252,7 @@ class WorkspaceContract(SandboxFixtures):
     def test_folders_without_end(self, provider: SandboxProvider, state: Path, workspace: Path) -> None:
         """Too deep for a path, for a stack of calls, and for a descriptor at each level."""
         kept = sorted(state.iterdir())
-        code = "import os\nfor _ in range(2000): os.mkdir('d' * 200); os.chdir('d' * 200)\nopen('f', 'w')"
+        code = "import os\nfor _ in range(1100): os.mkdir('d' * 9); os.chdir('d' * 9)\nopen('f', 'w')"
         with provider.open(workspace) as box:
             assert box.run([self.python, "-c", code]).exit_code == 0
             for call in (box.changes, box.diff, box.commit):
