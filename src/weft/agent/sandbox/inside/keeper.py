@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 def serve(sock: _socket.socket, lifeline: int, owner: int) -> NoReturn:
     """Serve one sandbox and end the process; `owner` is a pidfd, `lifeline` a socket that the owner holds."""
@@ -105,11 +107,38 @@ def remove_tree(path: str) -> None:
     """Delete a folder and all in it, also what was made unreadable; links are deleted, never followed."""
     try:
         os.chmod(path, 0o700)
-        for entry in os.scandir(path):
-            if entry.is_dir(follow_symlinks=False):
-                remove_tree(entry.path)
-            else:
-                os.unlink(entry.path)
+        top = os.open(path, _FOLDER)
+        try:
+            _empty(top)
+        finally:
+            os.close(top)
         os.rmdir(path)
     except OSError:
         pass
+
+
+def _empty(top: int) -> None:
+    """Folders come up to the top before they are emptied: so none lies too deep to be named or opened."""
+    waiting = os.listdir(top)
+    taken, number = set(waiting), 0
+    while waiting:
+        name = waiting.pop()
+        try:
+            os.unlink(name, dir_fd=top)
+        except (IsADirectoryError, PermissionError):
+            os.chmod(name, 0o700, dir_fd=top)
+            folder = os.open(name, _FOLDER, dir_fd=top)
+            try:
+                for below in list(os.scandir(folder)):
+                    if not below.is_dir(follow_symlinks=False):
+                        os.unlink(below.name, dir_fd=folder)
+                        continue
+                    while str(number) in taken:
+                        number += 1
+                    os.chmod(below.name, 0o700, dir_fd=folder)
+                    os.rename(below.name, str(number), src_dir_fd=folder, dst_dir_fd=top)
+                    waiting.append(str(number))
+                    number += 1
+            finally:
+                os.close(folder)
+            os.rmdir(name, dir_fd=top)
