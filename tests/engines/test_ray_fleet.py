@@ -33,7 +33,7 @@ from weft.agent.sandbox.fleet.on_ray.settings import COORDINATOR, NAMESPACE, RES
 from weft.agent.sandbox.fleet.policy import Policy
 from weft.agent.sandbox.fleet.pool import BOX_BYTES
 from weft.agent.sandbox.inside import kernel
-from weft.core.errors import Denied, NotFound
+from weft.core.errors import Denied, NotFound, Unavailable
 
 pytestmark = [pytest.mark.slow, pytest.mark.service, pytest.mark.sandbox, pytest.mark.xdist_group("ray")]
 
@@ -156,6 +156,7 @@ def fleet(nodes: Nodes) -> Iterator[Fleet]:
     with Fleet.connect(client="test", settings=settings) as fleet:
         until(lambda: len(fleet.state()["machines"]) == len(MEMBERS))
         yield fleet
+    with Fleet.connect() as fleet:
         fleet.stop()
     assert not list(nodes.state.iterdir()), "state was left behind, be it by the machine that was lost"
 
@@ -389,3 +390,14 @@ def test_a_machine_that_joins_takes_part(nodes: Nodes, fleet: Fleet, snapshot: s
             held.enter_context(fleet.lease(snapshot, deadline_s=30.0)) for _ in range(BOXES * (members + 1))
         ]
         assert "127.0.0.6" in {box.machine for box in boxes}
+
+
+def test_a_fleet_that_was_stopped_begins_anew(nodes: Nodes, fleet: Fleet, tmp_path: Path) -> None:
+    fleet.stop()
+    with pytest.raises(Unavailable, match="the fleet was stopped"):
+        fleet.state()
+    assert not list(nodes.state.iterdir()), "nothing is left on the machines"
+    (tmp_path / "a").write_text("a")
+    with Fleet.connect(settings=FleetSettings(state=str(nodes.state))) as again:
+        until(lambda: len(again.state()["machines"]) == len(nodes.raylets))
+        assert again.run(again.snapshot(tmp_path), "cat a").result.output == "a"

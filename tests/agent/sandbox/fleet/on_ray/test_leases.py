@@ -44,3 +44,4 @@ def test_a_lease_is_held_as_long_as_its_holder_is_heard_of(history: list[tuple[s
             heard = {number: at for number, at in heard.items() if number not in over}
         assert {each.request.request for each in leases.all()} == set(heard)
         assert len(leases) == len(heard)
+        assert [leases.holds(100 + each) for each in range(1, 6)] == [each in heard for each in range(1, 6)]

@@ -206,8 +206,11 @@ class Fleet:
         while not self._closed.wait(every_s):
             with self._lock:
                 held = list(self._held.items())
-            for daemon in {id(each): each for _, each in held}.values():
-                daemon.renew.remote([lease for lease, at in held if at is daemon])
+            leases: dict[Any, list[int]] = {}
+            for lease, daemon in held:  # a machine is asked once, though each lease has a handle of its own
+                leases.setdefault(daemon._actor_id, []).append(lease)
+            for daemon in {daemon._actor_id: daemon for _, daemon in held}.values():
+                daemon.renew.remote(leases[daemon._actor_id])
 
 
 def _answer(reference: Any) -> Any:

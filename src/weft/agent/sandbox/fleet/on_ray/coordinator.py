@@ -7,7 +7,6 @@ then: leases go on, whoever waited asks again by itself (Ray repeats the call), 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import zlib
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ import msgspec
 from weft.agent.sandbox.fleet.dispatcher import Dispatcher
 from weft.agent.sandbox.fleet.events import Cancel, Event, Failed, Held, Member, Priority, Request
 from weft.agent.sandbox.fleet.on_ray.daemon import Daemon, Roll, Snapshot
+from weft.agent.sandbox.fleet.on_ray.post import Inbox
 from weft.agent.sandbox.fleet.on_ray.settings import NAMESPACE, RESOURCE, FleetSettings, require_ray
 from weft.core.clock import SYSTEM_CLOCK
 from weft.core.errors import NotFound, Unavailable
@@ -82,6 +82,7 @@ class Coordinator:
         )
         self._machines: dict[str, _Far] = {}
         self._holders: dict[str, dict[str, None]] = {}
+        self._inbox = Inbox()
         self._complete = threading.Event()
         self._stopped = threading.Event()
         threading.Thread(target=self._watch, name="weft-watch", daemon=True).start()
@@ -102,9 +103,10 @@ class Coordinator:
         """What the fleet was begun with."""
         return self._settings
 
-    async def report(self, event: Event) -> None:
-        """What happened on a machine."""
-        self._dispatcher.feed(event)
+    async def report(self, daemon: str, first: int, events: list[Event]) -> None:
+        """What happened on a daemon's machine, from its event of that number on."""
+        for event in self._inbox.fresh(daemon, first, events):
+            self._dispatcher.feed(event)
 
     async def keepers(self, name: str) -> list[Any]:
         """Daemons that a new snapshot is to be given to; empty where enough have it."""
@@ -255,8 +257,12 @@ class Coordinator:
         done, _ = ray.wait(list(rolls), num_returns=len(rolls), timeout=_ROLL_CALL_S) if rolls else ([], [])
         for each in done:
             node, daemon = rolls[each]
-            with contextlib.suppress(ray.exceptions.RayError):
+            try:
                 self._join(node, daemon, ray.get(each))
+            except ray.exceptions.RayError as error:
+                logger("weft.fleet").warning(
+                    "machine cannot take part", machine=node["NodeManagerAddress"], reason=f"{error}"
+                )
 
     def _join(self, node: dict[str, Any], daemon: Any, roll: Roll) -> None:
         name = node["NodeID"]

@@ -18,6 +18,7 @@ from weft.agent.sandbox import state
 from weft.agent.sandbox.fleet.events import LEAKED, Event, Failed, Finished, Gone, Request
 from weft.agent.sandbox.fleet.machine import Ground, Machine
 from weft.agent.sandbox.fleet.on_ray.leases import Lease, Leases
+from weft.agent.sandbox.fleet.on_ray.post import Outbox
 from weft.agent.sandbox.fleet.on_ray.settings import COORDINATOR, NAMESPACE, FleetSettings, require_ray
 from weft.agent.sandbox.fleet.on_ray.snapshots import Shelf
 from weft.agent.sandbox.namespaces import Namespaces
@@ -95,6 +96,7 @@ class Daemon:
             starts_at_once=settings.starts_at_once,
             limits=settings.limits,
         )
+        self._outbox = Outbox()
         self._incarnation = 0
         self._check_s = settings.lease_s / 10
         threading.Thread(target=self._expire, name="weft-leases", daemon=True).start()
@@ -122,8 +124,11 @@ class Daemon:
             self._machine.open(number, snapshot)
 
     async def reset(self, number: int) -> None:
-        """Bring the box back to new."""
-        self._machine.reset(number)
+        """Bring the box back to new; not one that is lent, which only an order that is repeated can ask."""
+        with self._lock:
+            lent = self._leases.holds(number)
+        if not lent:
+            self._machine.reset(number)
 
     async def end(self, number: int) -> None:
         """Close the box, whoever holds it."""
@@ -186,10 +191,23 @@ class Daemon:
     # Inside
 
     def _report(self, event: Event) -> None:
-        if isinstance(event, Failed | Gone):
-            with self._lock:
+        with self._lock:
+            if isinstance(event, Failed | Gone):
                 self._leases.end_box(event.box)
-        self._coordinator.report.remote(event)
+            self._outbox.add(event)
+        self._send()
+
+    def _send(self) -> None:
+        with self._lock:
+            letter = self._outbox.next()
+        if letter is not None:
+            answer = self._coordinator.report.remote(self._home, *letter).future()
+            answer.add_done_callback(lambda _: self._sent())
+
+    def _sent(self) -> None:
+        with self._lock:
+            self._outbox.delivered()
+        self._send()
 
     @functools.cached_property
     def _coordinator(self) -> Any:

@@ -43,6 +43,10 @@ class Leases:
         self._ends_s.pop(number, None)
         return self._leases.pop(number, None)
 
+    def holds(self, box: int) -> bool:
+        """Whether somebody has the box."""
+        return any(lease.box == box for lease in self._leases.values())
+
     def end_box(self, box: int) -> None:
         """The box is no more."""
         for number in [number for number, lease in self._leases.items() if lease.box == box]:
