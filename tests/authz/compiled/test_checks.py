@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from weft.authz import EXACT, LATEST, AsyncAuthz, Authz, Check, Decision
+from weft.authz.compiled.build import Programs
 from weft.authz.compiled.point import Point
 from weft.authz.compiled.program import Program
 from weft.authz.serving.settings import Serving
@@ -164,18 +165,39 @@ def test_what_depends_on_itself_through_an_exclusion_is_left_over(tmp_path: Path
         assert not authz.check("club:a", "enter", "user:ann")
 
 
-def test_a_path_that_is_too_deep_is_left_over(tmp_path: Path) -> None:
-    schema = "definition user {} definition group { relation member: user | group#member }"
-    chain = [f"group:{n}#member@group:{n + 1}#member" for n in range(9)]
-    with authz_with(tmp_path, schema, *chain, "group:9#member@user:ann", max_depth=5) as authz:
-        assert proven(authz, "group:5#member@user:ann") is True
-        assert proven(authz, "group:5#member@user:bob") is False
-        for question in ("group:4#member@user:ann", "group:4#member@user:bob"):
-            assert proven(authz, question) is None
-        with pytest.raises(LimitExceeded):
-            authz.check("group:4", "member", "user:bob")
-        with pytest.raises(LimitExceeded):
-            authz.check_many([Check("group:4", "member", "user:ann")] * 5)
+GROUPS = "definition user {} definition group { relation member: user | group#member }"
+TURNS = """
+definition user {}
+definition group { relation member: user | team#member }
+definition team { relation member: user | group#member }
+"""
+CONDITIONAL = """
+use expiration
+definition user {}
+definition group { relation member: user | group#member with expiration }
+"""
+
+
+@pytest.mark.parametrize(
+    ("schema", "other", "tail"),
+    [
+        (GROUPS, "group", ""),
+        (TURNS, "team", ""),
+        (CONDITIONAL, "group", "[expiration:2030-01-01T00:00:00Z]"),
+    ],
+)
+def test_a_path_that_is_too_deep_is_left_over(schema: str, other: str, tail: str, tmp_path: Path) -> None:
+    kinds = ["group" if n % 2 else other for n in range(1, 12)]
+    chain = [f"{kinds[n]}:{n}#member@{kinds[n + 1]}:{n + 1}#member{tail}" for n in range(9)]
+    with authz_with(tmp_path, schema, *chain, f"{kinds[9]}:9#member@user:ann", max_depth=5) as authz:
+        assert proven(authz, f"{kinds[5]}:5#member@user:ann") is True
+        assert proven(authz, f"{kinds[5]}:5#member@user:bob") is False
+        for name in ("ann", "bob"):
+            assert proven(authz, f"{kinds[4]}:4#member@user:{name}") is None
+            with pytest.raises(LimitExceeded):
+                authz.check(f"{kinds[4]}:4", "member", f"user:{name}")
+            with pytest.raises(LimitExceeded):
+                authz.check_many([Check(f"{kinds[4]}:4", "member", f"user:{name}")] * 5)
 
 
 def test_rows_that_the_schema_does_not_admit_prove_nothing(authz: Authz) -> None:
@@ -310,6 +332,52 @@ def test_an_asynchronous_check_that_is_at_hand_takes_no_thread(
     monkeypatch.setattr(asyncio, "to_thread", noting)
     assert asyncio.run(ask()) == [True, True, False, False, False, True]
     assert len(threads) == 3, "at the first look, after the commit, and where tuples come along"
+
+
+def test_a_program_is_asked_only_when_it_is_whole(authz: Authz, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill = Program.fill
+    began, go_on = Event(), Event()
+
+    def slowly(self: Program, *arguments: Any, **options: Any) -> None:
+        began.set()
+        assert go_on.wait(30)
+        fill(self, *arguments, **options)
+
+    monkeypatch.setattr(Program, "fill", slowly)
+    answers: list[bool | None] = []
+    threads = [
+        Thread(target=lambda: answers.append(proven(authz, "group:a#member@user:ann"))) for _ in range(2)
+    ]
+    threads[0].start()
+    assert began.wait(30)
+    threads[1].start()
+    threads[1].join(0.05)
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+    assert answers == [True, True]
+
+
+def test_programs_follow_rows_that_were_loaded_anew(authz: Authz) -> None:
+    assert authz._mirror is not None
+    assert authz._compiled is not None
+    assert proven(authz, "doc:9#view@user:ann") is False
+    point = authz._compiled._newest
+    assert point is not None
+    fresh = Programs(point.programs.plan, point.view)
+    authz._mirror._drop("loading")
+    authz.write(touch=["doc:9#reader@user:ann"])
+    assert proven(authz, "doc:9#view@user:ann") is True
+    newest = authz._compiled._newest
+    assert newest is not None
+    assert fresh.carry_over(newest.view), "it has no rows yet"
+    program = fresh.find("doc", "reader", ("user", ""))
+    numbers = newest.view.numbers
+    object_, user = numbers.object_("doc:9"), numbers.user("user:ann")
+    assert program is not None
+    assert object_ is not None
+    assert user is not None
+    assert program.ask(object_, user, newest.walk({})) is True
 
 
 def test_while_others_write_each_answer_is_of_one_revision(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from threading import RLock
 from typing import Final, TypeVar
 
 from weft.authz.compiled.program import Ask, Edge, Follow, Program, Test
@@ -70,7 +71,7 @@ class Programs:
     """The programs of one plan over the rows of one view, and of later ones while these are the same rows.
 
     What kinds of rows a relation has is built into them. So they stay in force only until a relation gets
-    rows of another kind, which `in_force` tells.
+    rows of another kind, which `carry_over` tells.
     """
 
     def __init__(self, plan: Plan, view: View) -> None:
@@ -83,22 +84,31 @@ class Programs:
         self._rows: dict[tuple[str, str], tuple[Rows, int]] = {}
         """With the number of kinds there were."""
         self._marks = 0
+        self._lock = RLock()
 
-    def in_force(self, view: View) -> bool:
-        """Whether the programs hold over a later view."""
-        return all(
-            view.rows(*relation) is rows and len(rows.kinds) == kinds
-            for relation, (rows, kinds) in self._rows.items()
-        )
+    def carry_over(self, view: View) -> bool:
+        """Go on over a later view, if the programs hold there too; whether they do."""
+        with self._lock:
+            same = all(
+                view.rows(*relation) is rows and len(rows.kinds) == kinds
+                for relation, (rows, kinds) in self._rows.items()
+            )
+            if same:
+                self._view = view
+        return same
 
     def find(self, namespace: str, relation: str, kind: Kind) -> Program | None:
         """The program for a relation that the schema has; None when its rows prove nothing."""
-        before = dict(self._programs)
-        try:
-            return self._program(namespace, relation, kind) or self._new()
-        except Unproven:
-            self._programs = before
-            return None
+        with self._lock:
+            before = dict(self._programs)
+            try:
+                return self._program(namespace, relation, kind) or self._new()
+            except BaseException as error:
+                # What was made on the way leads to programs that are not filled.
+                self._programs = before
+                if isinstance(error, Unproven):
+                    return None
+                raise
 
     def _new(self) -> Program:
         self._marks += 1

@@ -121,7 +121,7 @@ class CompiledChecks:
         if view is None:
             return None
         plan, newest = self._plan_at(head), self._newest
-        if newest is not None and newest.programs.plan is plan and newest.programs.in_force(view):
+        if newest is not None and newest.programs.plan is plan and newest.programs.carry_over(view):
             programs = newest.programs
         else:
             programs = Programs(plan, view)
