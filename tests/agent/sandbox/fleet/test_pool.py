@@ -137,6 +137,11 @@ def test_a_warm_sandbox_that_was_killed_is_not_handed_out(namespaces: Counting, 
         kill_keeper(pool._machine.sandbox(number))
         with pool.lease(workspace, client="ann") as box:
             assert box.run(["cat", "a"]).output == "a\n"
+        [number] = wait_for_warm(pool)
+        kill_keeper(pool._machine.sandbox(number))
+        wanted = pool.request(workspace, client="ann")
+        assert wanted.result(10).read("a") == b"a\n", "however it was asked for"
+        wanted.finish()
 
 
 def wait_for_warm(pool: Pool) -> list[int]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import Any, Self, cast
 import msgspec
 
 from weft.agent.sandbox.fleet.dispatcher import Dispatcher, NoSandbox
-from weft.agent.sandbox.fleet.events import Cancel, Finished, Grant, Member, Priority
+from weft.agent.sandbox.fleet.events import Cancel, Failed, Finished, Grant, Member, Priority
 from weft.agent.sandbox.fleet.machine import Ground, Machine, answers
 from weft.agent.sandbox.fleet.policy import Policy
 from weft.agent.sandbox.provider import DEFAULT_LIMITS, Limits, Sandbox, SandboxFailed, SandboxProvider
@@ -80,26 +81,19 @@ class Pool:
         hidden: Iterable[str] = (),
     ) -> Iterator[Sandbox]:
         """A sandbox around the workspace until the block ends; `NoSandbox` where there is none in time."""
-        end_s = None if deadline_s is None else self._clock.monotonic_s() + deadline_s
-        toolchain, hidden = list(toolchain), list(hidden)
-        while True:
-            left_s = None if end_s is None else end_s - self._clock.monotonic_s()
-            wanted = self.request(
-                workspace,
-                client=client,
-                priority=priority,
-                deadline_s=left_s,
-                toolchain=toolchain,
-                hidden=hidden,
-            )
-            try:
-                box = wanted.result()
-                if answers(box):
-                    break
-            except BaseException:
-                wanted.cancel()
-                raise
-            wanted.finish()
+        wanted = self.request(
+            workspace,
+            client=client,
+            priority=priority,
+            deadline_s=deadline_s,
+            toolchain=toolchain,
+            hidden=hidden,
+        )
+        try:
+            box = wanted.result()
+        except BaseException:
+            wanted.cancel()
+            raise
         try:
             yield box
         finally:
@@ -118,12 +112,15 @@ class Pool:
         """Ask for a sandbox without waiting for it; `toolchain` and `hidden` as where one is opened."""
         root = os.path.realpath(workspace)
         ground = Ground(root, tuple(sorted(os.fspath(each) for each in toolchain)), tuple(sorted(hidden)))
-        with self._dispatcher.lock:
-            snapshot = msgspec.json.encode((self._generations.get(root, 0), ground)).decode()
-            number, granted = self._dispatcher.request(
-                client, snapshot, self._box_bytes, priority, deadline_s
-            )
-        return Wanted(self, number, root, granted)
+        end_s = None if deadline_s is None else self._clock.monotonic_s() + deadline_s
+
+        def ask() -> tuple[int, Future[Grant]]:
+            left_s = None if end_s is None else end_s - self._clock.monotonic_s()
+            with self._dispatcher.lock:
+                snapshot = msgspec.json.encode((self._generations.get(root, 0), ground)).decode()
+                return self._dispatcher.request(client, snapshot, self._box_bytes, priority, left_s)
+
+        return Wanted(self, root, ask)
 
     def changed(self, workspace: str | os.PathLike[str]) -> None:
         """The workspace is no longer as it was: sandboxes that were opened on it are not handed out again."""
@@ -153,20 +150,28 @@ class Pool:
 class Wanted:
     """A request to the pool, and the lease that it becomes."""
 
-    def __init__(self, pool: Pool, number: int, root: str, granted: Future[Grant]) -> None:
+    def __init__(self, pool: Pool, root: str, ask: Callable[[], tuple[int, Future[Grant]]]) -> None:
         self._pool = pool
-        self._number = number
         self._root = root
-        self._granted = granted
+        self._ask = ask
+        self._number, self._granted = ask()
+        self._lock = threading.Lock()
         self._lease: _Lease | None = None
 
     def result(self, timeout_s: float | None = None) -> Sandbox:
-        """Wait for the sandbox; `NoSandbox` where there is none, `TimeoutError` where the time ends first."""
-        grant = self._granted.result(timeout_s)
-        with self._pool._dispatcher.lock:
-            if self._lease is None:
-                box = self._pool._machine.sandbox(grant.box)
-                self._lease = _Lease(box, lambda: self._pool.changed(self._root))
+        """Wait for the sandbox; `NoSandbox` where there is none, `TimeoutError` where the time ends first.
+
+        It is alive: one that idled and was killed meanwhile is replaced.
+        """
+        with self._lock:
+            while self._lease is None:
+                number = self._granted.result(timeout_s).box
+                box = self._pool._machine.sandbox(number)
+                if box is None or answers(box):
+                    self._lease = _Lease(box, lambda: self._pool.changed(self._root))
+                else:
+                    self._pool._dispatcher.feed(Failed(number, "the sandbox no longer answers"))
+                    self._number, self._granted = self._ask()
         return cast(Sandbox, self._lease)
 
     def cancel(self) -> None:
