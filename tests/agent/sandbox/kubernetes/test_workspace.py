@@ -176,6 +176,35 @@ def test_what_cannot_be_read_is_denied_with_the_fix(remote: Remote, there: Path)
     (there / "sub").chmod(0o755)
 
 
+@pytest.mark.parametrize("after", ["file", "link", "folder", "pipe", "nothing"])
+def test_what_becomes_something_else_while_it_is_told_is_no_error(
+    remote: Remote, there: Path, after: str
+) -> None:
+    """Between the list and the reading a command may put anything there; the next time tells what it is."""
+    make = {
+        "file": lambda path: path.write_text("now"),
+        "link": lambda path: path.symlink_to("elsewhere"),
+        "folder": lambda path: path.mkdir(),
+        "pipe": lambda path: os.mkfifo(path),
+        "nothing": lambda path: None,
+    }[after]
+    (there / "a").write_text("changed")
+    (there / "link").unlink()
+    (there / "link").symlink_to("changed")
+    fetch = remote.executor.requests["fetch"]
+
+    def fetch_late(request: dict[str, Any]) -> dict[str, object]:
+        for name in ("a", "link"):
+            (there / name).unlink()
+            make(there / name)
+        return fetch(request)
+
+    remote.executor.requests["fetch"] = fetch_late
+    kinds = {change.path: change.after for change in remote.changes()}
+    expected = {"file": Content(FILE, b"now"), "link": Content(LINK, b"elsewhere")}.get(after)
+    assert kinds == {"a": expected, "link": expected}
+
+
 def _told(name: bytes, kind: str = "file", size: int = 1) -> dict[str, Any]:
     return {"name": name, "kind": kind, "size_bytes": size, "mode": 0o644}
 

@@ -6,6 +6,7 @@ An entry that comes in is a mapping of `path` (bytes, relative), `kind` (file, f
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _TICK_S = 0.02
+# What reading says of something that has become something else meanwhile.
+_NO_LONGER = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO)
 # A longer one cannot be opened (PATH_MAX, less a name).
 _MAX_PATH_BYTES = 4_095 - 256
 
@@ -88,8 +91,10 @@ class Workspace:
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
                 with open(os.open(where, flags), "rb") as file:
                     data = file.read(limit_bytes + 1)
-        except (FileNotFoundError, NotADirectoryError):
-            return _gone(path), b""
+        except OSError as error:
+            if error.errno in _NO_LONGER:
+                return _gone(path), b""
+            raise
         if len(data) > limit_bytes:
             raise executor.Refused("limit_exceeded", f"`{os.fsdecode(path)}` grows while it is read")
         return {**executor.described(path, found), "size_bytes": len(data)}, data
