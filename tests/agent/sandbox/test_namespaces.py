@@ -377,6 +377,32 @@ def test_host_without_namespaces_is_refused(
     assert list(state.iterdir()) == []
 
 
+_REFUSED = """
+import sys
+from weft.agent.sandbox.namespaces import Namespaces
+from weft.core.errors import Unavailable
+try:
+    Namespaces(state=sys.argv[1]).open(sys.argv[2])
+except Unavailable as error:
+    print(error, error.hint)
+"""
+
+
+def test_host_without_user_namespaces_is_refused(workspace: Path, state: Path) -> None:
+    """In a namespace of users of the test, where no other may be made."""
+    closed = 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"'
+    command = [sys.executable, "-c", _REFUSED, str(state), str(workspace)]
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "sh", "-c", closed, "sh", *command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "cannot make a sandbox (namespaces): clone: " in done.stdout, done
+    assert "sysctl user.max_user_namespaces" in done.stdout
+    assert list(state.iterdir()) == []
+
+
 def test_host_without_landlock_is_refused(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("weft.agent.sandbox.inside.kernel.landlock_abi", lambda: 0)
     with pytest.raises(Unavailable, match="Landlock"):

@@ -10,12 +10,14 @@ import os
 import select
 
 from . import cgroups, confine, executor, kernel, rootfs, wire
+from .plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
     from typing import Any, NoReturn
 
+_HOSTNAME = b"sandbox"
 _DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/pts"]
 _NAMESPACES = (
     kernel.CLONE_NEWPID | kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
@@ -36,8 +38,17 @@ class Recipe:
     def __init__(self, raw: bytes) -> None:
         told: Any = wire.unpack(raw)
         self.rlimits: dict[str, int] = told["rlimits"]
-        self.tree = rootfs.prepare(
-            readable=told["readable"], hidden=told["hidden"], tmp_bytes=told["tmp_bytes"]
+        self.birth = Plan()
+        self.birth.call("prctl", kernel.PR_SET_PDEATHSIG, kernel.SIGKILL, 0, 0, 0)
+        self.birth.call("setsid")
+        self.surroundings = Plan()
+        self.surroundings.call("unshare", kernel.CLONE_NEWCGROUP)
+        self.surroundings.call("sethostname", _HOSTNAME, len(_HOSTNAME))
+        rootfs.prepare(
+            self.surroundings,
+            readable=told["readable"],
+            hidden=told["hidden"],
+            tmp_bytes=told["tmp_bytes"],
         )
 
 
@@ -82,15 +93,12 @@ def become(
 
 def _prepare(recipe: Recipe, maker: Maker, doors: list[str], *, mapped: bool) -> int:
     """All that can be made; the host's /proc, for what is still to be written there."""
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
-    os.setsid()
+    recipe.birth.run()
     if mapped:
         map_self(maker.uid, maker.gid)
     cgroups.enter(doors)
-    kernel.unshare(kernel.CLONE_NEWCGROUP)
-    kernel.set_hostname("sandbox")
     host_proc = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
-    recipe.tree.run()
+    recipe.surroundings.run()
     return host_proc
 
 

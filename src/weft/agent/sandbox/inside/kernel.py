@@ -43,7 +43,7 @@ raw_syscall = _libc.syscall
 _libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 # Found now, and not in every blank for itself.
 _prctl, _unshare, _mount, _umount2 = _libc.prctl, _libc.unshare, _libc.mount, _libc.umount2
-_sethostname, _capset = _libc.sethostname, _libc.capset
+_capset = _libc.capset
 
 
 def machine() -> str:
@@ -143,12 +143,6 @@ def pivot_root_here() -> None:
     syscall("pivot_root", _PIVOT_ROOT[machine()], b".", b".")
     unmount(".", MNT_DETACH)
     os.chdir("/")
-
-
-def set_hostname(name: str) -> None:
-    """sethostname(2)."""
-    raw = name.encode()
-    _checked(_sethostname(raw, len(raw)), "sethostname")
 
 
 @functools.cache

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_MUST_BE, _OPENS, _MAY_BE_REFUSED = 0, 1, 2
 _REFUSALS = (errno.EACCES, errno.EPERM)
 
 
@@ -25,7 +26,9 @@ class Plan:
     """What is to be done to the file tree, in order; nothing is done before `run`."""
 
     def __init__(self) -> None:
-        self._steps: list[tuple[Any, tuple[Any, ...], bool, bool, str]] = []
+        self._steps: list[tuple[Any, tuple[Any, ...], int]] = []
+        # Apart from the steps, since only a step that fails needs its name.
+        self._names: list[str] = []
         self._folders: set[str] = set()
         # Passed by what it holds when the call is made.
         self._fd = ctypes.c_int(-1)
@@ -33,14 +36,19 @@ class Plan:
     def run(self) -> None:
         """Make the calls; the first that fails is an `OSError` that names it."""
         fd = self._fd
-        for call, arguments, opens, may_be_refused, what in self._steps:
+        for step in self._steps:
+            call, arguments, kind = step
             result = call(*arguments)
             if result < 0:
                 number = ctypes.get_errno()
-                if not may_be_refused or number not in _REFUSALS:
-                    raise OSError(number, f"{what}: {os.strerror(number)}")
-            elif opens:
+                if kind != _MAY_BE_REFUSED or number not in _REFUSALS:
+                    raise OSError(number, f"{self._name(step)}: {os.strerror(number)}")
+            elif kind == _OPENS:
                 fd.value = result
+
+    def call(self, name: str, *arguments: int | bytes) -> None:
+        """A function of libc that answers -1 where it fails."""
+        self._add(getattr(_libc, name), *arguments, what=name)
 
     def folder(self, path: str, mode: int = 0o755) -> None:
         """A folder, in one that the plan has made or that is there."""
@@ -56,7 +64,7 @@ class Plan:
     def file(self, path: str, mode: int) -> None:
         """An empty file."""
         flags = os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC
-        self._add(_libc.open, os.fsencode(path), flags, mode, opens=True, what=f"open {path}")
+        self._add(_libc.open, os.fsencode(path), flags, mode, kind=_OPENS, what=f"open {path}")
         self._add(_libc.close, self._fd, what="close")
 
     def link(self, path: str, target: str) -> None:
@@ -78,13 +86,15 @@ class Plan:
     def bind(self, source: str, target: str, attributes: int, *, may_be_refused: bool = False) -> None:
         """As `kernel.bind`. What `may_be_refused` is a target that this user cannot reach."""
         opening, changing, moving = kernel.binding(source, target, attributes, 0, self._fd)
-        self._add(_libc.syscall, *opening, opens=True, what=f"open_tree {source}")
+        self._add(_libc.syscall, *opening, kind=_OPENS, what=f"open_tree {source}")
         self._add(_libc.syscall, *changing, what=f"mount_setattr {source}")
-        what = f"move_mount {target}"
-        self._add(_libc.syscall, *moving, may_be_refused=may_be_refused, what=what)
+        kind = _MAY_BE_REFUSED if may_be_refused else _MUST_BE
+        self._add(_libc.syscall, *moving, kind=kind, what=f"move_mount {target}")
         self._add(_libc.close, self._fd, what="close")
 
-    def _add(
-        self, call: Any, *arguments: Any, what: str, opens: bool = False, may_be_refused: bool = False
-    ) -> None:
-        self._steps.append((call, arguments, opens, may_be_refused, what))
+    def _add(self, call: Any, *arguments: Any, what: str, kind: int = _MUST_BE) -> None:
+        self._steps.append((call, arguments, kind))
+        self._names.append(what)
+
+    def _name(self, step: tuple[Any, tuple[Any, ...], int]) -> str:
+        return next(name for each, name in zip(self._steps, self._names, strict=True) if each is step)

@@ -19,13 +19,12 @@ class OverlayRefused(Exception):
     """The kernel or the file system does not allow the workspace to be an overlay."""
 
 
-def prepare(*, readable: list[str], hidden: list[str], tmp_bytes: int) -> Plan:
+def prepare(plan: Plan, *, readable: list[str], hidden: list[str], tmp_bytes: int) -> None:
     """How to make the new tree but for the workspace, with the host's beside it until `finish`.
 
     It stands on the host's /proc, which is everywhere and where no workspace is. `hidden` are paths of the
     host, covered where they are shown. Looks at the host now, not when the plan is run.
     """
-    plan = Plan()
     plan.mount(None, "/", kernel.MS_REC | kernel.MS_PRIVATE)
     plan.mount("tmpfs", _ROOT, MS_NOSUID | MS_NODEV, "size=1m,mode=755")
     for name in ("proc", "dev", "tmp", "run", "home"):
@@ -39,7 +38,6 @@ def prepare(*, readable: list[str], hidden: list[str], tmp_bytes: int) -> Plan:
     _hide(plan, sorted(shown), seen_in="", may_be_refused=True)
     _devices(plan, f"{_ROOT}/dev", tmp_bytes)
     plan.mount("proc", f"{_ROOT}/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
-    return plan
 
 
 def finish(*, state: str, workspace: str, copy: str | None, covered: list[str], idmap_fd: int) -> None:
