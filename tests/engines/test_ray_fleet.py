@@ -9,11 +9,13 @@ import itertools
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -79,6 +81,8 @@ class Nodes:
         self.ray = ray
         self.state = state
         self.cluster = ray.cluster_utils.Cluster()
+        # Short, for the sockets' sake.
+        self.folder = tempfile.mkdtemp(prefix="ray-")
         quick = {
             "health_check_initial_delay_ms": 0,
             "health_check_period_ms": 500,
@@ -89,6 +93,7 @@ class Nodes:
             object_store_memory=80 << 20,
             include_dashboard=False,
             node_ip_address=HEAD,
+            temp_dir=self.folder,
             _system_config=quick,
         )
         self.raylets = {address: self.add(address) for address in MEMBERS}
@@ -112,6 +117,7 @@ class Nodes:
     def close(self) -> None:
         self.ray.shutdown()
         self.cluster.shutdown()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def family(pid: int) -> list[int]:
