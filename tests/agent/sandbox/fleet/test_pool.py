@@ -318,7 +318,13 @@ def test_a_reset_that_leaves_a_trace_is_found(workspace: Path) -> None:
     with Namespaces().open(workspace) as box:
         assert can_reset(box)
         fresh = look(box)
-        for mess in ("echo x > /tmp/left", "mkdir /tmp/.hidden", "echo x > /dev/shm/left", "true"):
+        for mess in (
+            "echo x > /tmp/left",
+            "mkdir /tmp/.hidden",
+            "echo x > /dev/shm/left",
+            "echo x > ~/deep",
+            "true",
+        ):
             box.run(mess)
             dirty = look(box)
             assert (dirty != fresh) == (mess != "true"), mess
