@@ -33,6 +33,7 @@ from weft.cli.agent.options import (
     settings_for,
 )
 from weft.cli.agent.screen import Line, Screen, diff_lines
+from weft.cli.sandbox.options import Image, Provider, ProviderName
 from weft.core.errors import Invalid, WeftError
 
 _PROMPTS: Final[dict[Mode, str]] = {"act": "> ", "plan": "plan> "}
@@ -54,6 +55,8 @@ def chat(
     steps: Steps = None,
     tokens: Tokens = None,
     usd: Usd = None,
+    provider: ProviderName = Provider.NAMESPACES,
+    image: Image = None,
     time_s: TimeS = None,
     mcp: Mcp = None,
     data: Data = None,
@@ -63,7 +66,16 @@ def chat(
     Example: weft agent chat --model http://127.0.0.1:11434/v1#qwen3-coder:30b
     """
     settings = settings_for(data, model)
-    wanted = Wanted(mcp=mcp, verify=verify, steps=steps, tokens=tokens, usd=usd, time_s=time_s)
+    wanted = Wanted(
+        mcp=mcp,
+        provider=provider.value,
+        image=image,
+        verify=verify,
+        steps=steps,
+        tokens=tokens,
+        usd=usd,
+        time_s=time_s,
+    )
     models = models_of(settings, auto=auto)
     with (
         open_sessions(settings, create=True) as store,

@@ -15,6 +15,7 @@ from weft.agent.models import Model, configured_model
 from weft.agent.models.prices import Prices
 from weft.agent.models.protocol import Delta
 from weft.agent.routing import Router
+from weft.agent.sandbox.named import DEFAULT, named
 from weft.agent.session import SessionStore
 from weft.cli.agent.asking import Person
 from weft.cli.agent.permissions import Permissions
@@ -31,6 +32,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What the options of a command ask for; None where they say nothing."""
 
     mcp: Path | None = None
+    provider: str = DEFAULT
+    image: str | None = None
     verify: str | None = None
     steps: int | None = None
     tokens: int | None = None
@@ -79,6 +82,7 @@ def open_agent(
         router=models.router,
         prices=models.prices,
         policy=allowed.policy,
+        sandbox=named(wanted.provider, image=wanted.image),
         session_store=store,
         mcp=read_servers(wanted.mcp) if wanted.mcp else (),
         on_event=happened,

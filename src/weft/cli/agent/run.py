@@ -34,6 +34,7 @@ from weft.cli.agent.options import (
     started,
 )
 from weft.cli.output import Json
+from weft.cli.sandbox.options import Image, Provider, ProviderName
 from weft.core.errors import Conflict, Invalid
 
 
@@ -51,6 +52,8 @@ def run(
     steps: Steps = None,
     tokens: Tokens = None,
     usd: Usd = None,
+    provider: ProviderName = Provider.NAMESPACES,
+    image: Image = None,
     time_s: TimeS = None,
     mcp: Mcp = None,
     data: Data = None,
@@ -65,7 +68,16 @@ def run(
     if plan and plan_from:
         raise Invalid("--plan and --plan-from are two ways to begin", hint="give one of them")
     settings = settings_for(data, model)
-    wanted = Wanted(mcp=mcp, verify=verify, steps=steps, tokens=tokens, usd=usd, time_s=time_s)
+    wanted = Wanted(
+        mcp=mcp,
+        provider=provider.value,
+        image=image,
+        verify=verify,
+        steps=steps,
+        tokens=tokens,
+        usd=usd,
+        time_s=time_s,
+    )
     mode: Mode = "plan" if plan else "act"
     models = models_of(settings, auto=auto)
     with open_sessions(settings, create=True) as store:
@@ -92,6 +104,8 @@ def resume(
     steps: Steps = None,
     tokens: Tokens = None,
     usd: Usd = None,
+    provider: ProviderName = Provider.NAMESPACES,
+    image: Image = None,
     time_s: TimeS = None,
     mcp: Mcp = None,
     data: Data = None,
@@ -107,7 +121,16 @@ def resume(
         begun = started(store, named)
         workspace, verify = Path(begun.workspace), begun.verify or ""
         models = models_of(settings, auto=auto)
-        wanted = Wanted(mcp=mcp, verify=verify, steps=steps, tokens=tokens, usd=usd, time_s=time_s)
+        wanted = Wanted(
+            mcp=mcp,
+            provider=provider.value,
+            image=image,
+            verify=verify,
+            steps=steps,
+            tokens=tokens,
+            usd=usd,
+            time_s=time_s,
+        )
         there = _somebody_is_there(json)
 
         def go_on(agent: Agent) -> RunResult:
