@@ -149,6 +149,10 @@ class Session(Sandbox):
     def resolve(self, path: str) -> str:
         return os.fsdecode(self._file("resolve", path).data)
 
+    def look(self) -> list[str]:
+        """Mounts, processes, private files, control groups and limits, as they are seen inside."""
+        return os.fsdecode(self._ask({"op": "look"}, GRACE_S).data).splitlines()
+
     def delete(self, path: str) -> None:
         self._file("delete", path)
 

@@ -12,7 +12,7 @@ import select
 import stat
 import time
 
-from . import jobs, kernel, wire
+from . import jobs, kernel, look, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ class _Executor:
             "feed": self._jobs.feed,
             "stop": self._jobs.stop,
             "end_jobs": self._jobs.end,
+            "look": self._look,
         }
         os.chdir(workspace)
         os.umask(0o022)
@@ -283,6 +284,9 @@ class _Executor:
             if os.waitpid(pid, 0)[1]:
                 raise
         return {}
+
+    def _look(self, request: Any) -> dict[str, object]:
+        return {"data": os.fsencode("\n".join(look.look()))}
 
     def _resolve(self, request: Any) -> dict[str, object]:
         path = os.path.realpath(self._path(request))
