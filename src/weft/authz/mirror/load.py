@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from operator import attrgetter
 from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from weft.authz.mirror.numbers import Numbers
 from weft.authz.mirror.rows import (
     FEW,
     NAMESPACE_SHIFT,
+    SERIAL_MASK,
     USERSET_SHIFT,
     Kind,
     Maybe,
@@ -27,9 +28,13 @@ if TYPE_CHECKING:
 
 SLICE_ROWS: Final = 1_000
 """Handled at once, in a millisecond or two."""
-_KEY: Final = Struct(">QIQ")
-"""An object, two relations and an object: forward, the second relation is the userset's; in reverse, the
-first."""
+_KEY: Final = Struct(">QIHHI")
+"""One object, two relations, and another object in parts: namespace, and high and low bits of the serial.
+Forward that is the user, and the second relation the userset's; in reverse the other way round."""
+_Numbers = list[int] | dict[int, int]
+"""Of one namespace's objects, by serial."""
+_Group = tuple[dict[int, Members], int, _Numbers, int]
+"""Where members go, under which key, how they are found by serial, and what makes usersets of them."""
 
 
 class Loader:
@@ -40,8 +45,12 @@ class Loader:
         self._store = store
         self._name = numbers.name
         self._tables = tables
-        self._shared: dict[int, int] = {}
-        """Equal numbers as one object each."""
+        self._rows = store.count()
+        # Equal numbers are one object each: they are millions, and named often.
+        self._numbers: dict[int, _Numbers] = _Found(self._numbers_of)
+        self._usersets: dict[int, int] = {}
+        self._user_tables: dict[tuple[int, int], dict[int, Members]] = _Found(self._user_table)
+        self._object_tables: dict[tuple[int, int], dict[int, Members]] = _Found(self._object_table)
         self.count = 0
         """Of rows loaded, in the first pass."""
         self.passed = 0
@@ -50,8 +59,12 @@ class Loader:
     def steps(self) -> Iterator[None]:
         """Load, and pause after each slice."""
         tails = self._load_kinds()
-        yield from self._forward(tails)
-        yield from self._reverse(tails)
+        try:
+            yield from self._forward(tails)
+            yield from self._reverse(tails)
+        finally:
+            self._numbers.clear()
+            self._usersets.clear()
 
     def _load_kinds(self) -> bool:
         """The kinds of rows; whether any has a condition or an expiry."""
@@ -80,31 +93,13 @@ class Loader:
             self.count += len(keys) if database == "forward" else 0
 
     def _forward(self, tails: bool) -> Iterator[None]:
-        share = self._shared.setdefault
-        tables = _Found(self._users_of)
         maybe: dict[RelationRows, list[Maybe]] = {}
         for keys, found in self._slices("forward", tails):
             if tails:
                 for key, tail in zip(keys, found, strict=True):
                     if tail != PLAIN:
                         self._keep_maybe(maybe, key, tail)
-                keys = [key for key, tail in zip(keys, found, strict=True) if tail == PLAIN]
-            last = last_pair = userset = 0
-            table: dict[int, Members] = {}
-            members: list[int] = []
-            for object_, pair, user in _KEY.iter_unpack(b"".join(keys)):
-                if object_ != last or pair != last_pair:
-                    if members:
-                        _extend(table, last, members)
-                        members = []
-                    last, last_pair = share(object_, object_), pair
-                    userset = (pair & 0xFFFF) << USERSET_SHIFT
-                    table = tables[object_ >> NAMESPACE_SHIFT, pair]
-                if userset:
-                    user |= userset
-                members.append(share(user, user))
-            if members:
-                _extend(table, last, members)
+            self._load(_plain(keys, found), self._users_of)
             yield
         for rows, found_maybe in maybe.items():
             rows.maybe = _grouped(found_maybe, attrgetter("object"))
@@ -112,58 +107,98 @@ class Loader:
             yield
 
     def _reverse(self, tails: bool) -> Iterator[None]:
-        share = self._shared.setdefault
-        tables = _Found(self._objects_of)
         for keys, found in self._slices("reverse", tails):
-            if tails:
-                keys = [key for key, tail in zip(keys, found, strict=True) if tail == PLAIN]
-            last = last_pair = last_namespace = key = 0
-            table: dict[int, Members] = {}
-            members: list[int] = []
-            for user, pair, object_ in _KEY.iter_unpack(b"".join(keys)):
-                if user != last or pair != last_pair or object_ >> NAMESPACE_SHIFT != last_namespace:
-                    if members:
-                        _extend(table, key, members)
-                        members = []
-                    last, last_pair, last_namespace = user, pair, object_ >> NAMESPACE_SHIFT
-                    key = user | (pair >> 16) << USERSET_SHIFT
-                    key = share(key, key)
-                    table = tables[last_namespace, pair]
-                members.append(share(object_, object_))
-            if members:
-                _extend(table, key, members)
+            self._load(_plain(keys, found), self._objects_of)
             yield
 
+    def _load(self, keys: list[bytes], group_of: Callable[[int, int, int], _Group]) -> None:
+        """Put sorted keys of plain rows in, group by group."""
+        share = self._usersets.setdefault
+        last = last_pair = last_namespace = 0
+        table: dict[int, Members] = {}
+        at, mark = 0, 0
+        known: _Numbers = []
+        members: list[int] = []
+        for first, pair, namespace, high, low in _KEY.iter_unpack(b"".join(keys)):
+            if first != last or pair != last_pair or namespace != last_namespace:
+                if members:
+                    _extend(table, at, members)
+                    members = []
+                last, last_pair, last_namespace = first, pair, namespace
+                table, at, known, mark = group_of(first, pair, namespace)
+            try:
+                member = known[high << 32 | low if high else low]
+            except IndexError:
+                member = namespace << NAMESPACE_SHIFT | high << 32 | low
+            members.append(share(mark | member, mark | member) if mark else member)
+        if members:
+            _extend(table, at, members)
+
+    def _users_of(self, object_: int, pair: int, namespace: int) -> _Group:
+        table = self._user_tables[object_ >> NAMESPACE_SHIFT, pair]
+        return table, self._number(object_), self._numbers[namespace], (pair & 0xFFFF) << USERSET_SHIFT
+
+    def _objects_of(self, user: int, pair: int, namespace: int) -> _Group:
+        table = self._object_tables[namespace, pair & 0xFFFF]
+        return table, self._number((pair >> 16) << USERSET_SHIFT | user), self._numbers[namespace], 0
+
+    def _number(self, number: int) -> int:
+        """The one object for an object's number or a userset's."""
+        if number >> USERSET_SHIFT:
+            return self._usersets.setdefault(number, number)
+        try:
+            return self._numbers[number >> NAMESPACE_SHIFT][number & SERIAL_MASK]
+        except IndexError:
+            return number
+
+    def _numbers_of(self, namespace: int) -> _Numbers:
+        """The numbers of a namespace's objects. One that is given after this is not in the list, but its rows
+        come again by the log."""
+        first, last = namespace << NAMESPACE_SHIFT, self._store.serials(namespace)
+        return list(range(first, first + last + 1)) if last <= self._rows else _Scattered(first)
+
     def _keep_maybe(self, maybe: dict[RelationRows, list[Maybe]], key: bytes, data: bytes) -> None:
-        share = self._shared.setdefault
         tail = self._store.tail(data)
         assert tail is not None
         object_, user = int.from_bytes(key[:8], "big"), int.from_bytes(key[10:], "big")
         rows = self._rows_of(object_ >> NAMESPACE_SHIFT, int.from_bytes(key[8:10], "big"))
-        row = Maybe(share(object_, object_), share(user, user), *tail)
+        row = Maybe(self._number(object_), self._number(user), *tail)
         maybe.setdefault(rows, []).append(row)
 
-    def _users_of(self, namespace: int, pair: int) -> dict[int, Members]:
+    def _user_table(self, key: tuple[int, int]) -> dict[int, Members]:
+        namespace, pair = key
         rows = self._rows_of(namespace, pair >> 16)
         return rows.usersets if pair & 0xFFFF else rows.users
 
-    def _objects_of(self, namespace: int, pair: int) -> dict[int, Members]:
-        return self._rows_of(namespace, pair & 0xFFFF).objects
+    def _object_table(self, key: tuple[int, int]) -> dict[int, Members]:
+        return self._rows_of(*key).objects
 
     def _rows_of(self, namespace: int, relation: int) -> RelationRows:
         return self._tables[self._name(namespace), self._name(relation)]
 
 
-class _Found(dict[tuple[int, int], dict[int, Members]]):
-    """Tables by the number of a namespace and those of two relations, looked for once."""
+class _Found(dict[Any, Any]):
+    """What a function finds for a key, looked for once."""
 
-    def __init__(self, find: Callable[[int, int], dict[int, Members]]) -> None:
+    def __init__(self, find: Callable[[Any], Any]) -> None:
         super().__init__()
         self._find = find
 
-    def __missing__(self, key: tuple[int, int]) -> dict[int, Members]:
-        found = self[key] = self._find(*key)
+    def __missing__(self, key: Any) -> Any:
+        found = self[key] = self._find(key)
         return found
+
+
+class _Scattered(dict[int, int]):
+    """Numbers by serial where few of a namespace's objects are left in rows."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        self._first = first
+
+    def __missing__(self, serial: int) -> int:
+        number = self[serial] = self._first + serial
+        return number
 
 
 def _extend(table: dict[int, Members], key: int, members: list[int]) -> None:
@@ -176,6 +211,11 @@ def _extend(table: dict[int, Members], key: int, members: list[int]) -> None:
         there.update(members)
     else:
         table[key] = packed([*there, *members])
+
+
+def _plain(keys: list[bytes], tails: list[bytes]) -> list[bytes]:
+    """The keys of rows that always count; of all where tails were not asked for."""
+    return [key for key, tail in zip(keys, tails, strict=True) if tail == PLAIN] if tails else keys
 
 
 def _grouped(rows: list[Maybe], key_of: Callable[[Maybe], int]) -> dict[int, tuple[Maybe, ...]]:

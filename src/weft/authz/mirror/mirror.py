@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from threading import Event, RLock, Thread
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -105,6 +106,11 @@ class Mirror:
         if not serving.mirror or not isinstance(store, Mirrored):
             return None
         return cls(store.numbered(), budget_bytes=serving.mirror_bytes, telemetry=telemetry)
+
+    @property
+    def folder(self) -> Path:
+        """Where its store lies."""
+        return self._store.folder
 
     @property
     def bytes_used(self) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -84,6 +85,11 @@ class NumberedStore:
         self._db = databases
         self._conditions: dict[bytes, TupleCondition] = {}
 
+    @property
+    def folder(self) -> Path:
+        """Where the store lies."""
+        return self._env.path
+
     def last_commit(self) -> int:
         """A number that changes with every commit of any process."""
         return self._env.last_commit()
@@ -156,6 +162,12 @@ class NumberedStore:
         """How many rows are live."""
         with self._env.read() as txn:
             return int(txn.stat(self._db["forward"])["entries"])
+
+    def serials(self, namespace: int) -> int:
+        """The greatest serial among the objects of a namespace; 0 when there are none."""
+        with self._env.read() as txn:
+            data = txn.get(b"objects" + namespace.to_bytes(2, "big"), db=self._db["meta"])
+        return unpack_u64(data) if data else 0
 
     def news(self, after: int, wall_us: int, *, most_bytes: int, large: bool) -> NumberedNews:
         """What was committed behind a revision that was made at `wall_us`: about as many commits as take
