@@ -82,9 +82,11 @@ def test_an_exact_zookie_older_than_history_says_so() -> None:
         assert not authz.check("doc:1", "viewer", "user:ann", at=old)
 
 
-def test_the_modes() -> None:
+@pytest.mark.parametrize("kind", ["memory", "lmdb"])
+def test_the_modes(kind: str, tmp_path: Path) -> None:
     clock = VirtualClock(1_767_225_600_000_000)
-    with Authz.open("memory:", clock=clock, window_s=10) as authz:
+    url = "memory:" if kind == "memory" else str(tmp_path / "authz")
+    with Authz.open(url, clock=clock, window_s=10) as authz:
         authz.write_schema(SCHEMA)
         clock.advance(10)
         first = authz.write(touch=[ANN])
@@ -102,6 +104,31 @@ def test_the_modes() -> None:
         assert not allowed(LATEST)
         clock.advance(10)
         assert not allowed()
+
+
+def test_requests_of_one_window_share_a_revision_that_is_looked_up_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = VirtualClock(1_767_225_600_000_000)
+    with Authz.open(tmp_path / "authz", clock=clock, window_s=10) as authz:
+        authz.write_schema(SCHEMA)
+        asked: list[int] = []
+        revision_at = authz._store.revision_at
+
+        def noting(wall_us: int) -> int:
+            asked.append(wall_us)
+            return revision_at(wall_us)
+
+        monkeypatch.setattr(authz._store, "revision_at", noting)
+        zookies = []
+        for _ in range(4):
+            clock.advance(5)
+            authz.write(touch=[ANN])
+            authz.write(delete=[ANN])
+            zookies += [authz.check("doc:1", "viewer", "user:ann").zookie for _ in range(3)]
+        assert len(asked) == len(set(asked))
+        assert len(set(zookies[3:9])) == 1
+        assert len(set(zookies)) == 3
 
 
 def test_after_restoring_an_old_copy_zookies_of_the_lost_future_are_told(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ class Moments:
         self._mint = ZookieMint(store.store_id, store.secret)
         self._made: tuple[Head, Zookie] | None = None
         """The last zookie: most answers are about the same head."""
+        self._rounded = (-1, Head(0, 0, 0))
+        """The beginning of a window, and the head that all its requests take."""
         self._read: dict[str, int] = {}
         """The revisions of zookies that this store has been found to have made."""
 
@@ -97,8 +99,14 @@ class Moments:
 
     def _quantized(self, newest: Head) -> Head:
         now_us = self._clock.now_us()
-        rounded = self.exact(self._store.revision_at(now_us - now_us % self._window_us))
-        return rounded if rounded.schema_revision else newest
+        begin_us = now_us - now_us % self._window_us
+        at_us, rounded = self._rounded
+        if at_us != begin_us:
+            rounded = self.exact(self._store.revision_at(begin_us))
+            if not rounded.schema_revision:
+                return newest
+            self._rounded = begin_us, rounded
+        return rounded
 
 
 def expired(error: RevisionGone) -> ExpiredZookie:
