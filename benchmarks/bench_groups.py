@@ -65,14 +65,14 @@ class World:
         self.inside = self._closure()
         self.misses, self.hits = self._questions(max(100, int(ASKED * scale)), rng)
 
-    def _closure(self) -> dict[int, set[int]]:
-        inside: dict[int, set[int]] = {}
+    def _closure(self) -> dict[int, BitMap]:
+        inside: dict[int, BitMap] = {}
         children: dict[int, list[int]] = {}
         for parent, child in self.nested:
             children.setdefault(parent, []).append(child)
         for group in sorted({*children, *self.members.values()}, reverse=True):
             below = [inside[child] for child in children.get(group, ())]
-            inside[group] = {group}.union(*below)
+            inside[group] = BitMap.union(BitMap([group]), *below)
         return inside
 
     def _questions(self, count: int, rng: random.Random) -> tuple[list[Question], list[Question]]:
@@ -108,8 +108,7 @@ def index_of(world: World) -> Index:
 
 def bitmap_s(world: World, questions: list[Question], held: bool) -> float:
     """The least that an answer from bitmaps takes: the group's set, the user's one group, a test."""
-    sets = {group: BitMap(inside) for group, inside in world.inside.items()}
-    group_of = world.members
+    sets, group_of = world.inside, world.members
 
     def work() -> None:
         found = sum(group_of[asked.user] in sets[asked.group] for asked in questions)

@@ -80,7 +80,9 @@ class Checks:
         self._quantized = window_s > 0
         self._plans: dict[int, Plan] = {}
         self._mirror = Mirror.of(store, serving, telemetry)
-        self._leopard = Leopard(self._mirror) if self._mirror is not None and serving.leopard else None
+        self._leopard: Leopard | None = None
+        if self._mirror is not None and serving.leopard:
+            self._leopard = Leopard(self._mirror, store.store_id)
         self._compiled: CompiledChecks | None = None
         if self._mirror is not None and serving.compiled:
             self._compiled = CompiledChecks(

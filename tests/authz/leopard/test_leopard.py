@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -201,10 +202,10 @@ def test_what_is_committed_while_it_is_built_is_not_lost(
     goes_on, begun = threading.Event(), threading.Event()
     build = module.Index.build
 
-    def held(index: module.Index, revision: int, edges: object) -> None:
+    def held(index: module.Index, *arguments: Any) -> None:
         begun.set()
         assert goes_on.wait(10)
-        build(index, revision, edges)  # type: ignore[arg-type]
+        build(index, *arguments)
 
     monkeypatch.setattr(module.Index, "build", held)
     assert served.contains("user:1", "group:a#member") is None, "it is being built"

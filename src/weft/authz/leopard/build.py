@@ -11,26 +11,25 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from pyroaring import BitMap
 
+from weft.authz.leopard.sets import Sets
+
 Edges = Mapping[int, Collection[int]]
 """Node -> the nodes that it leads to."""
 
 
-def close(nodes: Iterable[int], edges: Edges, reach: dict[int, BitMap]) -> None:
-    """Put what each of the nodes reaches, itself included, into `reach`; nothing for a node that reaches
-    itself alone. What lies outside `nodes` must be right in `reach` already."""
+def close(nodes: Iterable[int], edges: Edges, reach: Sets) -> None:
+    """Put what each of the nodes reaches, itself included, into `reach`. What lies outside `nodes` must be
+    right there already."""
     within = BitMap(nodes)
     for component in components(within, edges):
         found = BitMap(component)
         for node in component:
             for target in edges.get(node, ()):
                 if target not in found:
-                    found |= reach.get(target) or BitMap([target])
+                    found |= reach.find(target) or BitMap([target])
         found.run_optimize()
         for node in component:
-            if len(found) == 1:
-                reach.pop(node, None)
-            else:
-                reach[node] = found.copy()
+            reach.keep(node, found.copy())
 
 
 def components(nodes: BitMap, edges: Edges) -> Iterator[list[int]]:

@@ -7,11 +7,13 @@ where that is little. Where it is much, the sets stay as they were and their nod
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from pyroaring import BitMap
 
 from weft.authz.leopard.build import close
+from weft.authz.leopard.sets import Sets, Stored
 
 _AT_ONCE: Final = 256
 """Sets that a removal works out anew itself, at some microseconds each."""
@@ -24,10 +26,10 @@ class Closure:
     bitmaps at any moment, but iterate over copies only."""
 
     def __init__(self) -> None:
-        self.below: dict[int, BitMap] = {}
-        """Node -> itself and what it reaches; missing where that is the node alone."""
-        self.above: dict[int, BitMap] = {}
-        """Node -> itself and what reaches it; missing where that is the node alone."""
+        self.below = Sets()
+        """Node -> itself and what it reaches."""
+        self.above = Sets()
+        """Node -> itself and what reaches it."""
         self.dirty_below = BitMap()
         """Nodes whose `below` may hold too much; whatever reaches one is another."""
         self.dirty_above = BitMap()
@@ -43,16 +45,22 @@ class Closure:
         self.dirty_above |= BitMap(self.parents)
         self.repair()
 
+    def restore(self, edges: Iterable[tuple[int, int]], below: Stored, above: Stored) -> None:
+        """Take edges whose sets are stored."""
+        for parent, child in edges:
+            self._link(parent, child)
+        self.below.stored, self.above.stored = below, above
+
     def has(self, parent: int, child: int) -> bool:
         return child in self.children.get(parent, ())
 
     def below_of(self, node: int) -> BitMap:
         """What the node reaches, itself included: not to be changed."""
-        return self.below.get(node) or BitMap([node])
+        return self.below.find(node) or BitMap([node])
 
     def above_of(self, node: int) -> BitMap:
         """What reaches the node, itself included: not to be changed."""
-        return self.above.get(node) or BitMap([node])
+        return self.above.find(node) or BitMap([node])
 
     def add(self, parent: int, child: int) -> None:
         """Add an edge; nothing when it is there."""
@@ -91,8 +99,7 @@ class Closure:
     def copy(self) -> Closure:
         """Another closure of the same graph, that goes its own way."""
         other = Closure()
-        other.below = {node: found.copy() for node, found in self.below.items()}
-        other.above = {node: found.copy() for node, found in self.above.items()}
+        other.below, other.above = self.below.copy(), self.above.copy()
         other.dirty_below, other.dirty_above = self.dirty_below.copy(), self.dirty_above.copy()
         other.children = {node: set(found) for node, found in self.children.items()}
         other.parents = {node: set(found) for node, found in self.parents.items()}
@@ -109,10 +116,10 @@ class Closure:
                 del edges[at]
 
 
-def _extend(sets: dict[int, BitMap], nodes: BitMap, more: BitMap) -> None:
+def _extend(sets: Sets, nodes: BitMap, more: BitMap) -> None:
     few = list(more) if len(more) <= _ONE_BY_ONE else None
     for node in nodes:
-        known = sets.get(node)
+        known = sets.find(node)
         if known is None:
             known = sets[node] = BitMap([node])
         if few is None:

@@ -19,11 +19,14 @@ from typing import Final, NamedTuple
 from pyroaring import BitMap
 
 from weft.authz.leopard.closure import Closure
+from weft.authz.leopard.sets import Sets, Stored
 
 _TUPLE: Final = 8
 """Up to here, trying each of the user's groups is faster than a bitmap."""
 _WALK: Final = 8
 """Sets that are repaired in the time of one walk."""
+_OTHERS: Final = 8
+"""Sets are worked out anew where more than one edge in so many is another than when they were saved."""
 _OBJECT: Final = (1 << 64) - 1
 _SERIAL_BITS: Final = 48
 Direct = tuple[int, ...] | BitMap
@@ -47,6 +50,25 @@ class Found(NamedTuple):
     possible: list[int]
 
 
+class Saved(NamedTuple):
+    """Groups by node, the edges between them, and the sets of just these edges."""
+
+    groups: list[int]
+    edges: set[tuple[int, int]]
+    below: Stored
+    above: Stored
+
+
+class Snapshot(NamedTuple):
+    """The same to be saved: by node, with serialized sets."""
+
+    revision: int
+    groups: list[int]
+    edges: list[tuple[int, int]]
+    below: list[bytes]
+    above: list[bytes]
+
+
 class Index:
     """Answers at `revision`, None at any other.
 
@@ -67,6 +89,8 @@ class Index:
         self.revision = -1
         self.kinds = kinds
         self._repair_soon = repair_soon
+        self.restored = False
+        """Whether its sets are those that were saved, and a few changes."""
         self._lost = 0
         """Hits that were left open since the last repair."""
         self._computed = dict(computed or {})
@@ -95,22 +119,56 @@ class Index:
 
     # changes
 
-    def build(self, revision: int, edges: Iterable[Edge]) -> None:
-        """Fill an empty index with everything that holds, or may hold, at a revision."""
+    def build(self, revision: int, edges: Iterable[Edge], saved: Saved | None = None) -> None:
+        """Fill an empty index with everything that holds, or may hold, at a revision; with the sets that were
+        saved, where few edges are others now."""
         with self._writing:
-            between: list[tuple[int, int]] = []
+            for group in self._restored(saved.groups) if saved else ():
+                self._join(group)
+            between: set[tuple[int, int]] = set()
             maybe: list[Edge] = []
             for edge in edges:
                 if edge.user <= _OBJECT:
                     self._put_direct(edge)
                 elif edge.state:
-                    between.append((self._node_of(edge.group), self._node_of(edge.user)))
+                    between.add((self._node_of(edge.group), self._node_of(edge.user)))
                 else:
                     maybe.append(edge)
-            self._sure.load([*between, *self._fixed])
+            self._fill(between | self._fixed, saved)
             for edge in maybe:
                 self._put_nested(edge)
             self.revision = revision
+
+    def _fill(self, edges: set[tuple[int, int]], saved: Saved | None) -> None:
+        """Have the sets of these edges: all worked out, or only what is not as it was saved."""
+        self._sure = Closure()
+        self._below = self._sure.below
+        other = edges ^ saved.edges if saved else edges
+        if saved is None or len(other) * _OTHERS > len(edges):
+            self._sure.load(list(edges))
+            return
+        self.restored = True
+        self._sure.restore(saved.edges, saved.below, saved.above)
+        for edge in other:
+            (self._sure.add if edge in edges else self._sure.remove)(*edge)
+        self._sure.repair()
+
+    def snapshot(self) -> Snapshot:
+        """What is worth saving."""
+        with self._writing:
+            self._sure.repair()
+            sure = self._sure
+            edges = [(parent, child) for parent, children in sure.children.items() for child in children]
+            return Snapshot(
+                self.revision,
+                list(self._group),
+                edges,
+                *(
+                    [b"" if (found := sets.find(node)) is None else found.serialize() for node in nodes]
+                    for nodes in [range(len(self._group))]
+                    for sets in (sure.below, sure.above)
+                ),
+            )
 
     def apply(self, revision: int, edges: Iterable[Edge]) -> None:
         """What a later revision changed; nothing is answered until that is done."""
@@ -152,6 +210,8 @@ class Index:
                 return answer if self.revision == revision else None
         dirty = self._sure.dirty_below
         below = self._below.get(node)
+        if below is None and self._below.stored is not None:
+            below = self._below.find(node)
         if below is None:
             hit = node in mine
         elif isinstance(mine, tuple):
@@ -238,10 +298,10 @@ class Index:
         everybody = self._everybody(user)
         others = self._direct.get(everybody, ()) if self._wildcards else ()
         dirty = self._sure.dirty_below
-        if others and _meet(others, self._below.get(node), node):
+        if others and _meet(others, self._below.find(node), node):
             return True if node not in dirty else self._left_open()
         maybe = self._maybe.get(user, ()), self._maybe.get(everybody, ()) if self._wildcards else ()
-        below = (self._possible or self._sure).below.get(node)
+        below = (self._possible or self._sure).below.find(node)
         starts = maybe if self._possible is None else (mine, others, *maybe)
         return None if any(_meet(each, below, node) for each in starts) else False
 
@@ -290,15 +350,24 @@ class Index:
             node = len(self._group)
             self._group.append(group)
             self._node[group] = node
-            kind, object_ = group >> _SERIAL_BITS, group & _OBJECT
-            for relation in self._computes.get(kind, ()):
-                self._node_of(relation << 64 | object_)
-            for relation in self._computed.get(kind, ()):
-                ends = self._node_of(relation << 64 | object_), node
-                self._fixed.add(ends)
-                for closure in self._closures():
-                    closure.add(*ends)
+            for relation in self._computes.get(group >> _SERIAL_BITS, ()):
+                self._node_of(relation << 64 | group & _OBJECT)
+            self._join(group)
         return node
+
+    def _join(self, group: int) -> None:
+        """Make it a part of the groups of its object that are computed from it."""
+        for relation in self._computed.get(group >> _SERIAL_BITS, ()):
+            ends = self._node_of(relation << 64 | group & _OBJECT), self._node[group]
+            self._fixed.add(ends)
+            for closure in self._closures():
+                closure.add(*ends)
+
+    def _restored(self, groups: list[int]) -> list[int]:
+        """Give groups the nodes that they had."""
+        self._group = list(groups)
+        self._node = {group: node for node, group in enumerate(groups)}
+        return groups
 
     def _closures(self) -> list[Closure]:
         return [self._sure] if self._possible is None else [self._sure, self._possible]
@@ -327,6 +396,6 @@ def _meet(starts: Direct, below: BitMap | None, node: int) -> bool:
     return any(at in below for at in starts)
 
 
-def _reached(starts: BitMap, sets: dict[int, BitMap]) -> BitMap:
+def _reached(starts: BitMap, sets: Sets) -> BitMap:
     """The nodes and all that their sets hold."""
-    return BitMap.union(starts, *(found for node in starts if (found := sets.get(node)) is not None))
+    return BitMap.union(starts, *(found for node in starts if (found := sets.find(node)) is not None))

@@ -8,10 +8,13 @@ can ask at it. A schema that says something else about groups, or rows that are 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from threading import RLock, Thread
 from typing import Final
 
-from weft.authz.leopard.index import Edge, Index
+from weft.authz.cursor import digest_of
+from weft.authz.leopard.file import Origin, load, save
+from weft.authz.leopard.index import Edge, Index, Saved
 from weft.authz.mirror.mirror import Mirror, RowChange, View
 from weft.authz.mirror.numbers import Numbers
 from weft.authz.mirror.rows import NAMESPACE_SHIFT, SERIAL_MASK, USERSET_SHIFT
@@ -20,6 +23,9 @@ from weft.authz.schema.model import AllowedSubject
 
 PAYS_FROM: Final = 50
 """Groups that name groups. Fewer are walked as fast."""
+SAVED_FROM: Final = 1_000
+"""Groups that name groups. The sets of fewer are built as fast as read."""
+FILE: Final = ".leopard"
 SMALL_ROWS: Final = 5_000
 """Up to here, building takes some ten milliseconds and is done at once."""
 
@@ -27,8 +33,10 @@ SMALL_ROWS: Final = 5_000
 class Leopard:
     """The index of one mirror. Methods may be called from any thread."""
 
-    def __init__(self, mirror: Mirror) -> None:
+    def __init__(self, mirror: Mirror, store_id: bytes | None = None) -> None:
+        """With the id of the mirror's store, the sets of a large index are kept in a file beside that."""
         self._mirror = mirror
+        self._store_id = store_id
         self._lock = RLock()
         self._shape: Shape | None = None
         """What the index was built for, or is being."""
@@ -84,9 +92,11 @@ class Leopard:
         revision = self._mirror.head_revision
         edges = self._mirror.read(revision, lambda view: list(shape.edges(view)))
         index = None
+        saved = None
         if edges is not None:
+            saved = self._saved(shape)
             index = Index(shape.kinds, shape.computed, self._repair_soon)
-            index.build(revision, edges)
+            index.build(revision, edges, saved)
         with self._lock:
             if self._shape is not shape:
                 return
@@ -98,6 +108,19 @@ class Leopard:
                     index.apply(at, shape.changed(changes))
             self._waiting = []
             self._index = index
+        if index.nested >= SAVED_FROM and not index.restored:
+            self._save(shape, index)
+
+    def _saved(self, shape: Shape) -> Saved | None:
+        if self._store_id is None:
+            return None
+        return load(self._mirror.folder / FILE, Origin(self._store_id, shape.digest))
+
+    def _save(self, shape: Shape, index: Index) -> None:
+        """Where that cannot be, the next process builds the sets anew."""
+        if self._store_id is not None:
+            with suppress(OSError):
+                save(self._mirror.folder / FILE, Origin(self._store_id, shape.digest), index.snapshot())
 
     def _start(self, work: Callable[[], None]) -> None:
         def run() -> None:
@@ -162,6 +185,12 @@ class Shape:
         """Whether all names of something computed have numbers by now."""
         number = self._numbers.relation
         return any(all(number(name) is not None for name in names) for names in self._unwritten)
+
+    @property
+    def digest(self) -> bytes:
+        """Eight bytes, the same for the same shape."""
+        computed = sorted((kind, *sorted(held_by)) for kind, held_by in self.computed.items())
+        return digest_of(sorted(self.kinds), computed)
 
     def edges(self, view: View) -> Iterator[Edge]:
         """All that the index is about, at a view."""
