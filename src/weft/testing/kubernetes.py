@@ -32,6 +32,8 @@ _OBJECTS: Final = re.compile(
     r"/apis?/(?:networking\.k8s\.io/)?v1/namespaces/(?P<ns>[^/]+)/(?P<kind>pods|networkpolicies)(?:/(?P<name>[^/]+))?(?P<attach>/attach)?"
 )
 
+_END_S: Final = 10.0
+
 
 def _resources(group_version: str, *names: tuple[str, str]) -> dict[str, Any]:
     verbs = ["create", "delete", "get", "list", "watch"]
@@ -133,6 +135,7 @@ class ApiServer:
         self.start_delay_s = 0.0
         self.watches_that_expire = 0
         self._refusals: list[tuple[str, Refusal]] = []
+        self.threads: list[threading.Thread] = []
         self._attachable: dict[str, subprocess.Popen[bytes]] = {}
         self._events: list[tuple[int, str, dict[str, Any]]] = []
         self._version = 0
@@ -158,6 +161,16 @@ class ApiServer:
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()
+        for thread in self.threads:
+            thread.join(_END_S)
+        for process in self._attachable.values():
+            _close_pipes(process)
+
+    def start_thread(self, work: Callable[..., None], *arguments: object) -> threading.Thread:
+        """One that is waited for at the end."""
+        self.threads.append(threading.Thread(target=work, args=arguments, daemon=True))
+        self.threads[-1].start()
+        return self.threads[-1]
 
     def refuse(self, request: str, code: int, reason: str, message: str) -> None:
         """Answer the next request that begins so, like `POST /api`, with an error; .../pods/ATTACH is any."""
@@ -186,7 +199,7 @@ class ApiServer:
             self._note("ADDED", body)
             made: dict[str, Any] = json.loads(json.dumps(body))
         if kind == "pods":
-            threading.Thread(target=self._run, args=(body,), daemon=True).start()
+            self.start_thread(self._run, body)
         return made
 
     def delete(self, kind: str, name: str) -> dict[str, Any]:
@@ -292,6 +305,8 @@ class ApiServer:
             )
             return
         self._attachable[name] = process
+        if name not in self.objects["pods"]:
+            self.kubelet.stop(pod)
         self.set_status(
             name, phase="Running", containerStatuses=[{"name": "sandbox", "state": {"running": {}}}]
         )
@@ -302,6 +317,12 @@ class ApiServer:
             phase="Failed" if code else "Succeeded",
             containerStatuses=[{"name": "sandbox", "state": {"terminated": ended}}],
         )
+
+
+def _close_pipes(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            pipe.close()  # type: ignore[union-attr]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -390,13 +411,16 @@ class _Handler(BaseHTTPRequestHandler):
         (request,) = protocol.events_received()
         assert isinstance(request, Request)
         protocol.send_response(protocol.accept(request))
-        _Attachment(protocol, self.connection, process).run()
+        _Attachment(self.api, protocol, self.connection, process).run()
 
 
 class _Attachment:
     """Pumps between one WebSocket and the pipes of one process."""
 
-    def __init__(self, protocol: ServerProtocol, sock: Any, process: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self, api: ApiServer, protocol: ServerProtocol, sock: Any, process: subprocess.Popen[bytes]
+    ) -> None:
+        self._api = api
         self._protocol = protocol
         self._sock = sock
         self._process = process
@@ -406,12 +430,10 @@ class _Attachment:
         """Until the client hangs up; standard input then ends, since it is to be attached once."""
         self._flush()
         pumps = [
-            threading.Thread(target=self._pump, args=(channel, pipe), daemon=True)
+            self._api.start_thread(self._pump, channel, pipe)
             for channel, pipe in ((1, self._process.stdout), (2, self._process.stderr))
         ]
-        for pump in pumps:
-            pump.start()
-        threading.Thread(target=self._end, args=(pumps,), daemon=True).start()
+        self._api.start_thread(self._end, pumps)
         with contextlib.suppress(OSError):
             while data := self._sock.recv(1 << 16):
                 with self._lock:
@@ -458,9 +480,7 @@ class _Attachment:
             with self._lock:
                 self._protocol.send_close(1000)
             self._flush()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                pipe.close()  # type: ignore[union-attr]
+        _close_pipes(self._process)
 
     def _send(self, message: bytes) -> None:
         with self._lock:
