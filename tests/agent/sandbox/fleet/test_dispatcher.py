@@ -247,12 +247,13 @@ class Fleets(RuleBasedStateMachine):
             assert all(outcome.done() for outcome in self.asked.values())
 
     def teardown(self) -> None:
-        while orders := [(each, order) for each in self.machines.values() for order in each.orders]:
-            machine, order = orders[0]
-            machine.orders.remove(order)
-            self.reply(machine, order)
-            for number in self.held():
+        while (held := self.held()) or any(machine.orders for machine in self.machines.values()):
+            for number in held:
                 self.finish_one(number)
+            for machine in self.machines.values():
+                for order in list(machine.orders):
+                    machine.orders.remove(order)
+                    self.reply(machine, order)
         if self.machines:
             assert all(outcome.done() for outcome in self.asked.values()), "every request gets its outcome"
         for name in list(self.machines):

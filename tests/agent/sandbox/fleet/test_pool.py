@@ -361,7 +361,7 @@ def test_a_sandbox_whose_reset_does_not_hold_is_replaced(
 
 def test_it_tells_how_long_requests_waited_and_starts_took(namespaces: Counting, workspace: Path) -> None:
     telemetry = Telemetry()
-    policy = Policy(lease_us=200_000)
+    policy = Policy(lease_us=1_000_000)
     with one(namespaces, recorder=telemetry, policy=policy) as pool:
         with pool.lease(workspace, client="ann", priority=Priority.BATCH):
             following = pool.request(workspace, client="bob")
@@ -385,7 +385,7 @@ def test_it_tells_how_long_requests_waited_and_starts_took(namespaces: Counting,
         assert line in told
     waited = re.search(r'queue_seconds_sum{priority="normal"} ([0-9.]+)', told)
     assert waited is not None
-    assert 0.2 <= float(waited[1]) < 20, "cid waited for the lease to be taken back"
+    assert 1.0 <= float(waited[1]) < 20, "cid waited for the lease to be taken back"
 
 
 def test_what_is_hidden_from_one_is_not_hidden_from_another(provider: Counting, workspace: Path) -> None:
