@@ -123,6 +123,7 @@ def _small() -> Iterator[None]:
         patch.setattr("weft.authz.leopard.closure._AT_ONCE", 3)
         patch.setattr("weft.authz.lists._CHECKED_TOGETHER", 2)
         patch.setattr("weft.authz.lists._SELECTED_FROM", 2)
+        patch.setattr("weft.authz.lists._SELECTED", 2)
         patch.setattr("weft.authz.walks._KEPT_FROM", 0)
         yield
 

@@ -29,6 +29,7 @@ Key = Any
 """What orders a list: a number of the mirror, or bytes from the store; all of one list are of one sort."""
 _CHECKED_TOGETHER = 200
 """Candidates checked in one go, at most; a tenth of it at least, however few the page still lacks."""
+_SELECTED: Final = 500
 _SELECTED_FROM: Final = 5_000
 """Of so many or more, the first few are picked out faster than all are put in order."""
 
@@ -84,8 +85,9 @@ class Candidates:
         """Whether all users of the kind are in, named or not; None where that must be checked."""
         self.numbered = numbered
         """Whether keys are the mirror's numbers."""
-        self._first: list[Key] | None = None
-        self._ordered: list[Key] | None = None
+        self._ordered: list[Key] = []
+        """The first ones, or all, in order."""
+        self._all_ordered = False
 
     def __len__(self) -> int:
         """How many there are, at most."""
@@ -97,12 +99,16 @@ class Candidates:
 
     def following(self, after: bytes, count: int) -> list[Key]:
         """The next ones in order, `count` of them if there are as many; all behind the place `after`."""
-        if self._ordered is None:
-            if not after and len(self) >= _SELECTED_FROM and self._first is None:
-                self._first = first = sorted(set(nsmallest(count, self._all())))
-                if len(first) == count:
-                    return first
-            self._ordered = sorted(set(self._all()))
+        found = self._after(after, count)
+        if len(found) < count and not self._all_ordered:
+            if not self._ordered and not after and len(self) >= _SELECTED_FROM:
+                self._ordered = sorted(set(nsmallest(max(count, _SELECTED), self._all())))
+            else:
+                self._ordered, self._all_ordered = sorted(set(self._all())), True
+            found = self.following(after, count)
+        return found
+
+    def _after(self, after: bytes, count: int) -> list[Key]:
         at = bisect_right(self._ordered, self.key_of(after)) if after else 0
         return self._ordered[at : at + count]
 

@@ -115,9 +115,6 @@ class _ToObjects(_Walk):
         self._target = target
         self._reverse = plan.reverse
         self._steps = self._reverse.toward(target)
-        following = self._steps[target]
-        self._last = not following.computed and not following.ways
-        """Whether nothing leads on from the target."""
 
     def run(self, user: User) -> Reached:
         number = self._numbers.user(user)
@@ -144,9 +141,8 @@ class _ToObjects(_Walk):
                 objects -= self._sure[at]
             steps = self._steps.get(at) or self._reverse.steps_from(*at, self._steps)
             self._go_on(at, objects, steps, proven)
-        if not self._last:
-            self._proven.append(self._sure[self._target])
-            self._unproven |= self._possible[self._target]
+        self._proven.append(self._sure[self._target])
+        self._unproven |= self._possible[self._target]
         return self._result()
 
     def _add_groups(self, index: Index, user: int) -> None:
@@ -163,7 +159,7 @@ class _ToObjects(_Walk):
         for name, proves in steps.computed:
             following = at[0], name
             if not (following in self._covers and at in self._covers):
-                self._reach(following, [set(objects)], proven and proves, None)
+                self._reach(following, [objects], proven and proves, None)
         self._follow(objects, steps.ways, proven)
 
     def _follow(self, users: Collection[int], ways: Iterable[Way], proven: bool) -> None:
@@ -181,12 +177,26 @@ class _ToObjects(_Walk):
                 perhaps = [row.object for user in users for row in unsure.get(prefix | user, ())]
                 self._reach(following, [set(perhaps)], False, None)
 
-    def _reach(self, at: Userset, found: list[Members], proven: bool, rows: Rows | None) -> None:
-        """The user is, or may be, in a relation of these objects."""
-        if not self._last or at != self._target:
+    def _reach(
+        self,
+        at: Userset,
+        found: list[Members],
+        proven: bool,
+        rows: Rows | None,
+        passed: tuple[Userset, ...] = (),
+    ) -> None:
+        """The user is, or may be, in a relation of these objects. They are gathered only where tuples lead on
+        from there; else they belong to what is computed from it as they are, however many."""
+        steps = self._steps.get(at)
+        if steps is None or steps.ways or at in passed:
             self._add(at, set().union(*found), proven)
-        else:
+            return
+        if at == self._target:
             self._keep(rows, found, proven)
+        for name, proves in steps.computed:
+            following = at[0], name
+            if not (following in self._covers and at in self._covers):
+                self._reach(following, found, proven and proves, rows, (*passed, at))
 
 
 class _ToSubjects(_Walk):
