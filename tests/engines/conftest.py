@@ -15,8 +15,7 @@ import pytest
 # What an image needs, out of this host's own files where no registry can be reached: a shell and a Python.
 _PACKAGES = [
     *("base-files", "base-passwd", "coreutils", "dash", "debianutils", "grep", "sed", "findutils", "procps"),
-    *("util-linux", "libc6", "libc-bin", "libgcc-s1", "python3-minimal", "python3.11-minimal"),
-    *("libpython3.11-minimal", "libpython3.11-stdlib"),
+    *("util-linux", "libc6", "libc-bin", "libgcc-s1", "python3-minimal"),
 ]
 _LEFT_OUT = ("/usr/share/doc", "/usr/share/man", "/usr/share/locale", "/usr/share/info")
 
@@ -65,9 +64,10 @@ def build(tar: Path) -> None:
 
 def _owned() -> Iterator[str]:
     """Each package's files, and the libraries that its programs load."""
+    version = os.path.basename(os.path.realpath("/usr/bin/python3"))
     listed = [
         path
-        for package in _PACKAGES
+        for package in [*_PACKAGES, f"{version}-minimal", f"lib{version}-minimal", f"lib{version}-stdlib"]
         for path in subprocess.run(
             ["dpkg", "-L", package], capture_output=True, text=True
         ).stdout.splitlines()

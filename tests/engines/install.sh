@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 # runc, since crun refuses a host with both versions of control groups.
-packages="bubblewrap podman runc btrfs-progs"
+packages="bubblewrap podman runc python3 btrfs-progs"
 as_root=""
 [ "$(id -u)" = 0 ] || as_root="sudo"
 missing=""
