@@ -20,6 +20,7 @@ says what to do about it, the message what is wrong, and `hint` the remedy.
 SECTIONS: Final = (
     ("Opening, writing, watching", "weft.authz.authz", "Authz"),
     ("Checks", "weft.authz.checks", "Checks"),
+    ("Lists", "weft.authz.listing", "Lists"),
     ("Further questions", "weft.authz.questions", "Questions"),
     ("Serving layers", "weft.authz.serving.settings", "Serving"),
     ("For asyncio", "weft.authz.aio", "AsyncAuthz"),
