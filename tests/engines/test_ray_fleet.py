@@ -81,8 +81,6 @@ class Nodes:
         self.ray = ray
         self.state = state
         self.cluster = ray.cluster_utils.Cluster()
-        # Short, for the sockets' sake.
-        self.folder = tempfile.mkdtemp(prefix="ray-")
         quick = {
             "health_check_initial_delay_ms": 0,
             "health_check_period_ms": 500,
@@ -93,7 +91,6 @@ class Nodes:
             object_store_memory=80 << 20,
             include_dashboard=False,
             node_ip_address=HEAD,
-            temp_dir=self.folder,
             _system_config=quick,
         )
         self.raylets = {address: self.add(address) for address in MEMBERS}
@@ -117,7 +114,6 @@ class Nodes:
     def close(self) -> None:
         self.ray.shutdown()
         self.cluster.shutdown()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def family(pid: int) -> list[int]:
@@ -132,10 +128,12 @@ def family(pid: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    folder = tempfile.mkdtemp(prefix="ray-")  # short, for the sockets' sake
     variables = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_TMPDIR": folder,
     }
     with pytest.MonkeyPatch.context() as patch, own_network():
         for name, text in variables.items():
@@ -153,6 +151,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
             yield cluster
         finally:
             cluster.close()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
