@@ -72,7 +72,10 @@ class Mould:
         """It will not be asked for soon."""
         number = self._known.pop(recipe, None)
         if number is not None:
-            self._sock.send(_LEARN.pack(number))
+            try:
+                self._sock.send(_LEARN.pack(number))
+            except ConnectionError:
+                pass  # it has gone, and with it all that it knew
 
 
 def _serve(sock: _socket.socket, maker: blank.Maker) -> NoReturn:

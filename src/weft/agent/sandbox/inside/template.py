@@ -154,12 +154,14 @@ class _Template:
         self._blanks[recipe] = waiting
         self._end_blanks(set(list(self._blanks)[:-_RECIPES]))
         try:
-            box = waiting.pop(0) if waiting else self._fork_blank(recipe)
-            box.state = state
-            pidfd = os.pidfd_open(box.pid)
+            if not waiting:
+                waiting.append(self._fork_blank(recipe))
+            pidfd = os.pidfd_open(waiting[0].pid)
         except OSError as error:
             self._control.send(MADE.pack(-(error.errno or 1), -1, False))
             return
+        box = waiting.pop(0)
+        box.state = state
         other = -1 if box.other is None else box.other
         told = MADE.pack(box.pid, other, "memory" in box.groups) + "\0".join(box.groups.values()).encode()
         rights = struct.pack("2i", box.sock.fileno(), pidfd)
@@ -169,6 +171,14 @@ class _Template:
         self._uncleaned()
 
     def _fork_blank(self, recipe: bytes) -> _Box:
+        try:
+            return self._cast(recipe)
+        except ConnectionError:
+            # It was killed. A blank that it may just have forked has lost its socket, and ends.
+            self._mould = Mould(self._maker)
+            return self._cast(recipe)
+
+    def _cast(self, recipe: bytes) -> _Box:
         first, *owner, memory_bytes, processes, _ = WANTED.unpack_from(recipe + bytes(2))
         self._made += 1
         group = marks.name(self._mark, str(self._made))
@@ -180,9 +190,9 @@ class _Template:
             if other is not None and owner[0] >= 0:
                 idmap_fd = self._users.exchange(other, (owner[0], owner[1]))
             doors = cgroups.doors(list(groups.values()))
-            pid = self._cast(recipe[_KEY_BYTES:], other, doors, theirs.fileno(), idmap_fd)
-        except OSError:
-            if other is not None:
+            pid = self._mould.cast(recipe[_KEY_BYTES:], other, doors, theirs.fileno(), idmap_fd)
+        except OSError as error:
+            if other is not None and not isinstance(error, ConnectionError):
                 self._users.give_back(other)
             cgroups.remove(list(groups.values()))
             ours.close()
@@ -192,13 +202,6 @@ class _Template:
         self._users.forget_surplus()
         self._boxes[pid] = _Box(pid, ours, groups, other)
         return self._boxes[pid]
-
-    def _cast(self, recipe: bytes, other: int | None, doors: list[str], sock: int, idmap_fd: int) -> int:
-        try:
-            return self._mould.cast(recipe, other, doors, sock, idmap_fd)
-        except ConnectionError:
-            self._mould = Mould(self._maker)
-            return self._mould.cast(recipe, other, doors, sock, idmap_fd)
 
     def _forget(self, kept: list[int]) -> None:
         """In a child: nothing of the template's business is its own."""
