@@ -59,6 +59,8 @@ def _become(sock: _socket.socket, said: int, spec: Any) -> None:
             name = "tasks" if os.path.exists(f"{path}/tasks") else "cgroup.procs"
             with open(f"{path}/{name}", "w") as file:
                 file.write("0")
+        # An engine's monitor leaves a file where it stands when a container has run out of memory.
+        os.chdir(spec["state"])
         os.dup2(said, 2)
         os.dup2(sock.fileno(), 0)
         os.dup2(sock.fileno(), 1)
