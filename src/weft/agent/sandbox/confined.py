@@ -7,7 +7,6 @@ import os
 import select
 import signal
 from collections.abc import Mapping
-from typing import Any
 
 from weft.agent.sandbox import template
 from weft.agent.sandbox.inside.keeper import clean_up
@@ -19,27 +18,21 @@ from weft.agent.sandbox.wire import GRACE_S, Stream
 class Confined(Stream):
     """The first process of a namespace of processes: when it ends, so have all others in it."""
 
-    def __init__(
-        self,
-        python: str,
-        recipe: bytes,
-        state: str,
-        **wanted: Any,
-    ) -> None:
-        """As `template.take_blank`, or `StartFailed`. Makes the folder `state`, which goes with it."""
+    def __init__(self, python: str, wanted: template.Wanted) -> None:
+        """Take a blank and make the folder of its state, which goes with it; or raise `StartFailed`."""
         try:
-            blank = template.take_blank(python, recipe, state, **wanted)
+            blank = template.take_blank(python, wanted)
         except template.CannotFork as error:
             raise StartFailed("namespaces", f"{error}") from error
         except OSError as error:
             raise StartFailed("template", f"{error}") from error
         super().__init__(blank.sock)
-        self.pid, self.other, self.state = blank.pid, blank.other, state
+        self.pid, self.other, self.state = blank.pid, blank.other, wanted.state
         self.bounded = blank.bounded
         self._pidfd, self._groups = blank.pidfd, blank.groups
         self._closed = False
         try:
-            os.mkdir(state, 0o700)
+            os.mkdir(self.state, 0o700)
         except BaseException:
             self.close()
             raise

@@ -18,6 +18,7 @@ from weft.agent.sandbox.inside import kernel, seccomp
 from weft.agent.sandbox.keeper import Keeper, StartFailed
 from weft.agent.sandbox.provider import DEFAULT_LIMITS, REQUIRED, Limits, Promise, Sandbox
 from weft.agent.sandbox.session import Session, Started
+from weft.agent.sandbox.template import Wanted
 from weft.core.errors import Invalid, NotFound, Unavailable
 
 # Users that own nothing: far above accounts and the ranges of /etc/subuid. Half of them for the template's.
@@ -95,15 +96,15 @@ class Namespaces:
     def _launch(self, kit: _Kit, *, as_copy: bool) -> Started:
         owner = os.stat(kit.root)
         first = first_uid() if is_real_root() else None
-        executor = Confined(
-            sys.executable,
-            kit.recipe(),
-            state.new(self._state),
+        wanted = Wanted(
+            recipe=kit.recipe(),
+            state=state.new(self._state),
             memory_bytes=kit.limits.memory_bytes,
             processes=kit.limits.processes,
             first=first,
             owner=None if as_copy or first is None else (owner.st_uid, owner.st_gid),
         )
+        executor = Confined(sys.executable, wanted)
         try:
             if as_copy:
                 pair = copies(kit.root, executor.state, executor.other)

@@ -32,6 +32,29 @@ class CannotFork(Exception):
     """The kernel gives the template no process in new namespaces."""
 
 
+class Wanted(NamedTuple):
+    """What a blank is to be like."""
+
+    recipe: bytes
+    """What `inside/blank.py` reads: all that does not depend on the workspace."""
+    state: str
+    """The folder that goes with it."""
+    memory_bytes: int
+    """Bound of its control groups, as the next."""
+    processes: int
+    first: int | None
+    """The lowest id that root's inside may run as."""
+    owner: tuple[int, int] | None
+    """Who its workspace belongs to, where that matters."""
+
+    def as_message(self) -> bytes:
+        first = -1 if self.first is None else self.first
+        uid, gid = self.owner or (-1, -1)
+        state = os.fsencode(self.state)
+        packed = WANTED.pack(first, uid, gid, self.memory_bytes, self.processes, len(state))
+        return packed + state + self.recipe
+
+
 class Blank(NamedTuple):
     """A sandbox but for its workspace, as its owner holds it."""
 
@@ -78,26 +101,12 @@ def fork_keeper(python: str) -> Forked:
     return _of_running(python, fork)
 
 
-def take_blank(
-    python: str,
-    recipe: bytes,
-    state: str,
-    *,
-    memory_bytes: int,
-    processes: int,
-    first: int | None,
-    owner: tuple[int, int] | None,
-) -> Blank:
-    """A blank made by the recipe, ahead of need if it was asked for before.
+def take_blank(python: str, wanted: Wanted) -> Blank:
+    """A blank, made ahead of need if one like it was asked for before.
 
-    `state` is the folder that goes with it, `first` the lowest id that root's inside may run as, `owner` who
-    its workspace belongs to, where that matters; the bounds are those of its control groups. `CannotFork`
-    where the kernel refuses the namespaces, `OSError` where there is no template to be had.
+    `CannotFork` where the kernel refuses the namespaces, `OSError` where there is no template to be had.
     """
-    uid, gid = owner or (-1, -1)
-    named = os.fsencode(state)
-    first = -1 if first is None else first
-    message = WANTED.pack(first, uid, gid, memory_bytes, processes, len(named)) + named + recipe
+    message = wanted.as_message()
     return _of_running(python, lambda template: template.take_blank(message))
 
 
