@@ -18,6 +18,7 @@ from weft.authz.store import Write
 from weft.authz.stores.lmdb import LmdbStore
 from weft.authz.tuples import parse_tuple
 from weft.core.errors import LimitExceeded
+from weft.core.randomness import derived_random
 
 SCHEMA = """
 use expiration
@@ -293,3 +294,28 @@ def test_depth_does_not_end_a_list_that_is_proven(tmp_path_factory: pytest.TempP
             assert authz.list_subjects("doc:1", "view", "user").items == ["user:1"]
         with pytest.raises(LimitExceeded):
             both.slow.check("group:0", "member", "user:1")
+
+
+@pytest.mark.parametrize("parts", [1, 3, 40, 400])
+def test_the_first_of_many_are_the_first_of_all(parts: int) -> None:
+    """Picked out of overlapping parts without putting all in order."""
+    rng = derived_random(parts, "candidates")
+    for round_ in range(20):
+        proven = [{rng.randrange(2_000) for _ in range(rng.randrange(1, 30))} for _ in range(parts)]
+        unproven = {rng.randrange(2_000) for _ in range(30)} if round_ % 2 else set()
+        candidates = Candidates(
+            proven,
+            unproven,
+            ids=lambda keys: list(map(str, keys)),
+            place_of=lambda key: key.to_bytes(8, "big"),
+            key_of=lambda place: int.from_bytes(place, "big"),
+        )
+        expected = sorted(set().union(unproven, *proven))
+        count = rng.randrange(1, 30)
+        found, after = [], b""
+        while chunk := candidates.following(after, count):
+            assert len(chunk) == count or len(found) + len(chunk) == len(expected)
+            found += chunk
+            after = candidates.place_of(chunk[-1])
+        assert found == expected
+        assert candidates.following(b"", count) == expected[:count]

@@ -11,7 +11,7 @@ for each of them.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from heapq import nsmallest
 from itertools import chain
@@ -30,6 +30,7 @@ Key = Any
 _CHECKED_TOGETHER = 200
 """Candidates checked in one go, at most; a tenth of it at least, however few the page still lacks."""
 _SELECTED: Final = 500
+"""At least so many, where checks may refuse some."""
 _SELECTED_FROM: Final = 5_000
 """Of so many or more, the first few are picked out faster than all are put in order."""
 
@@ -85,9 +86,8 @@ class Candidates:
         """Whether all users of the kind are in, named or not; None where that must be checked."""
         self.numbered = numbered
         """Whether keys are the mirror's numbers."""
-        self._ordered: list[Key] = []
-        """The first ones, or all, in order."""
-        self._all_ordered = False
+        self._order: tuple[list[Key], bool] = [], False
+        """The first ones in order, and whether that is all; one value, since threads share it."""
 
     def __len__(self) -> int:
         """How many there are, at most."""
@@ -99,21 +99,27 @@ class Candidates:
 
     def following(self, after: bytes, count: int) -> list[Key]:
         """The next ones in order, `count` of them if there are as many; all behind the place `after`."""
-        found = self._after(after, count)
-        if len(found) < count and not self._all_ordered:
-            if not self._ordered and not after and len(self) >= _SELECTED_FROM:
-                self._ordered = sorted(set(nsmallest(max(count, _SELECTED), self._all())))
+        order, whole = self._order
+        while True:
+            at = bisect_right(order, self.key_of(after)) if after else 0
+            found = order[at : at + count]
+            if whole or len(found) == count:
+                return found
+            if not order and not after and len(self) >= _SELECTED_FROM:
+                order = self._smallest(max(count, _SELECTED) if self.unproven else count)
             else:
-                self._ordered, self._all_ordered = sorted(set(self._all())), True
-            found = self.following(after, count)
-        return found
+                order, whole = sorted(set().union(self.unproven, *self._proven)), True
+            self._order = order, whole
 
-    def _after(self, after: bytes, count: int) -> list[Key]:
-        at = bisect_right(self._ordered, self.key_of(after)) if after else 0
-        return self._ordered[at : at + count]
-
-    def _all(self) -> Iterable[Key]:
-        return chain(self.unproven, *self._proven)
+    def _smallest(self, count: int) -> list[Key]:
+        """The first ones in order: `count` of them, or somewhat fewer where parts overlap."""
+        parts = [part for part in (self.unproven, *self._proven) if part]
+        if len(parts) > count:
+            # As many keys as there are least ones up to `bound` come no later; what begins behind it, later.
+            least = list(map(min, parts))
+            bound = sorted(least)[count - 1]
+            parts = [part for part, key in zip(parts, least, strict=True) if key <= bound]
+        return sorted(set(nsmallest(count, chain.from_iterable(parts))))
 
 
 def page_of(
