@@ -58,6 +58,8 @@ TUPLES = [
     "doc:1#folder@folder:y",
     "folder:x#parent@folder:z",
     "folder:z#viewer@user:cat",
+    "folder:z#viewer@user:fay",
+    "folder:y#viewer@user:fay",
     "folder:y#viewer@group:b#member",
     'doc:1#reader@user:dan[tier:{"least":3}]',
     "doc:2#reader@user:*",
@@ -80,6 +82,8 @@ PROVEN = {
     "doc:1#but@user:ann": True,
     "doc:1#every@user:cat": False,
     "doc:1#every@user:ann": False,
+    "doc:1#every@user:fay": True,
+    "doc:2#every@user:fay": False,
     "doc:1#own@doc:1": True,
     "doc:1#own@doc:2": False,
     "doc:2#view@user:nobody": True,
@@ -141,6 +145,27 @@ def test_conditions_and_expiries_are_held_against_the_request(authz: Authz) -> N
     assert proven(authz, "doc:3#view@user:eve") is False
 
 
+def test_each_check_of_a_batch_has_its_own_context(authz: Authz) -> None:
+    contexts: list[dict[str, Any]] = [
+        {"level": 3},
+        {"level": 2},
+        {},
+        {"level": 3.0},
+        {"level": "high", "x": 1},
+    ]
+    asked = [Check("doc:1", "view", "user:dan", context) for context in contexts[:4]]
+    decisions = authz.check_many(asked)
+    assert [(d.allowed, d.conditional) for d in decisions] == [
+        (True, False),
+        (False, False),
+        (False, True),
+        (True, False),
+    ]
+    assert [d.allowed for d in authz.check_many(asked, context={"level": 9})] == [True, False, True, True]
+    with pytest.raises(Invalid, match="`level`"):
+        authz.check_many([*asked, Check("doc:1", "view", "user:dan", contexts[4])])
+
+
 def test_a_definite_part_settles_what_missing_context_cannot_change(authz: Authz) -> None:
     authz.write(touch=["doc:1#banned@user:dan"])
     assert proven(authz, "doc:1#but@user:dan") is False
@@ -178,6 +203,7 @@ definition group { relation member: user | group#member with expiration }
 """
 
 
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize(
     ("schema", "other", "tail"),
     [
@@ -186,9 +212,13 @@ definition group { relation member: user | group#member with expiration }
         (CONDITIONAL, "group", "[expiration:2030-01-01T00:00:00Z]"),
     ],
 )
-def test_a_path_that_is_too_deep_is_left_over(schema: str, other: str, tail: str, tmp_path: Path) -> None:
+def test_a_path_that_is_too_deep_is_left_over(
+    schema: str, other: str, tail: str, wide: bool, tmp_path: Path
+) -> None:
     kinds = ["group" if n % 2 else other for n in range(1, 12)]
     chain = [f"{kinds[n]}:{n}#member@{kinds[n + 1]}:{n + 1}#member{tail}" for n in range(9)]
+    if wide:
+        chain += [f"{kinds[n]}:{n}#member@{kinds[n + 1]}:side{n}#member{tail}" for n in range(9)]
     with authz_with(tmp_path, schema, *chain, f"{kinds[9]}:9#member@user:ann", max_depth=5) as authz:
         assert proven(authz, f"{kinds[5]}:5#member@user:ann") is True
         assert proven(authz, f"{kinds[5]}:5#member@user:bob") is False
