@@ -16,11 +16,13 @@ from weft.authz import Authz
 from weft.authz.mirror import load
 from weft.authz.mirror import mirror as mirror_module
 from weft.authz.mirror.mirror import Mirror, RowChange, View
+from weft.authz.mirror.rows import SERIAL_MASK
 from weft.authz.serving.settings import Serving
 from weft.authz.store import Write
 from weft.authz.stores.lmdb import LmdbStore
 from weft.authz.stores.lmdb_numbered import NumberedStore
 from weft.authz.tuples import RelationTuple, TupleFilter, parse_tuple
+from weft.core.codec import pack_u64
 from weft.core.errors import Corrupt
 from weft.core.telemetry import Telemetry
 from weft.testing.authz_mirror import by_object, by_user
@@ -83,9 +85,11 @@ def scanned(store: LmdbStore, revision: int) -> list[RelationTuple]:
 
 
 @pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("gone", [0, 200])
 def test_rows_that_change_while_they_are_loaded(
-    store: LmdbStore, monkeypatch: pytest.MonkeyPatch, seed: int
+    store: LmdbStore, monkeypatch: pytest.MonkeyPatch, seed: int, gone: int
 ) -> None:
+    """Also where most objects have no rows any more, and where new objects come meanwhile."""
     monkeypatch.setattr(load, "SLICE_ROWS", 3)
     rng = random.Random(seed)
 
@@ -95,9 +99,15 @@ def test_rows_that_change_while_they_are_loaded(
         return parse_tuple(f"{rng.choice(['doc:1', 'doc:2', 'doc:3', 'group:1'])}#viewer@{user}{tail}")
 
     def change() -> None:
+        if store.head().revision > 60:
+            return
         changes = list({found.key: found for found in (item() for _ in range(3))}.values())
-        store.write(Write(touch=changes[1:], delete=changes[:1]))
+        new = parse_tuple(f"doc:n{store.head().revision}#viewer@user:n{store.head().revision}")
+        store.write(Write(touch=[*changes[1:], new], delete=changes[:1]))
 
+    former = [parse_tuple(f"doc:{number}#viewer@user:{number}") for number in range(9, 9 + gone)]
+    store.write(Write(touch=former))
+    store.write(Write(delete=former))
     for _ in range(15):
         change()
     mirror = Mirror(Hooked(store, change))
@@ -111,6 +121,18 @@ def test_rows_that_change_while_they_are_loaded(
         assert view is not None
         assert by_object(view, relations) == by_user(view, relations) == set(scanned(store, revision))
     assert mirror.view(begun - 1) is None, "how it came about is not known"
+
+
+def test_serials_may_be_large(store: LmdbStore) -> None:
+    touch(store, "doc:1#viewer@user:ann")
+    prefix = store._env.write(lambda txn: txn.get(b"ndoc", db=store._db["names"]))
+    store._env.write(lambda txn: txn.put(b"objects" + prefix, pack_u64(5 << 32), db=store._db["meta"]))
+    touch(store, "doc:2#viewer@user:ann", "doc:1#viewer@doc:2#viewer")
+    mirror = Mirror(store.numbered())
+    shows(mirror, store)
+    number = mirror.numbers.object_("doc:2")
+    assert number is not None
+    assert number & SERIAL_MASK > 5 << 32
 
 
 def test_a_large_store_is_loaded_in_the_background(store: LmdbStore) -> None:
