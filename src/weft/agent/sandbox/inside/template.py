@@ -181,7 +181,8 @@ class _Template:
     def _cast(self, recipe: bytes) -> _Box:
         first, *owner, memory_bytes, processes, _ = WANTED.unpack_from(recipe + bytes(2))
         self._made += 1
-        group = marks.name(self._mark, str(self._made))
+        # Its owner may have had another template before, whose sandboxes it has not closed yet.
+        group = marks.name(self._mark, f"{os.getpid()}-{self._made}")
         groups = cgroups.create(memory_bytes, processes, group)
         other = self._users.take(first) if first >= 0 else None
         ours, theirs = _socket.socketpair()

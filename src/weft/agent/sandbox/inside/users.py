@@ -50,10 +50,16 @@ class Users:
 
 def _namespace(uid_map: str, gid_map: str) -> int:
     """A user namespace with these maps, as a descriptor; the process that it took to make it has ended."""
+    parent = os.getpid()
     child = kernel.clone(kernel.CLONE_NEWUSER)
     if child == 0:
-        select.poll().poll()  # until it is killed
-        os._exit(0)
+        try:
+            kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
+            kernel.close_all_but([])
+            if os.getppid() == parent:
+                select.poll().poll()  # until it is killed
+        finally:
+            os._exit(0)
     try:
         for name, text in (("uid_map", uid_map), ("gid_map", gid_map)):
             with open(f"/proc/{child}/{name}", "w") as file:
