@@ -400,14 +400,19 @@ def test_programs_follow_rows_that_were_loaded_anew(authz: Authz) -> None:
     assert proven(authz, "doc:9#view@user:ann") is True
     newest = authz._compiled._newest
     assert newest is not None
-    assert fresh.carry_over(newest.view), "it has no rows yet"
-    program = fresh.find("doc", "reader", ("user", ""))
-    numbers = newest.view.numbers
-    object_, user = numbers.object_("doc:9"), numbers.user("user:ann")
-    assert program is not None
-    assert object_ is not None
-    assert user is not None
-    assert program.ask(object_, user, newest.walk({})) is True
+    assert not fresh.carry_over(newest.view), "the rows are others"
+
+
+def test_programs_of_the_past_are_not_those_of_the_newest_rows(tmp_path: Path) -> None:
+    with Authz.open(tmp_path / "authz", serving=COMPILED) as authz:
+        authz.write_schema(SCHEMA)
+        before = authz.write(touch=["doc:1#reader@user:ann"])
+        assert not authz.check("doc:new", "reader", "user:new").allowed
+        authz.write(touch=["doc:1#reader@user:bob"], delete=["doc:1#reader@user:ann"])
+        assert not authz.check("doc:new", "reader", "user:new").allowed
+        assert authz.check("doc:1", "reader", "user:ann", at=EXACT(before)).allowed
+        assert not authz.check("doc:1", "reader", "user:ann").allowed
+        assert authz.check("doc:1", "reader", "user:bob").allowed
 
 
 def test_while_others_write_each_answer_is_of_one_revision(tmp_path: Path) -> None:

@@ -87,15 +87,11 @@ class Programs:
         self._lock = RLock()
 
     def carry_over(self, view: View) -> bool:
-        """Go on over a later view, if the programs hold there too; whether they do."""
+        """Whether the programs, and those still to be made, hold over a later view, too."""
         with self._lock:
-            same = all(
-                view.rows(*relation) is rows and len(rows.kinds) == kinds
-                for relation, (rows, kinds) in self._rows.items()
+            return view.goes_on(self._view) and all(
+                len(rows.kinds) == kinds for rows, kinds in self._rows.values()
             )
-            if same:
-                self._view = view
-        return same
 
     def find(self, namespace: str, relation: str, kind: Kind) -> Program | None:
         """The program for a relation that the schema has; None when its rows prove nothing."""

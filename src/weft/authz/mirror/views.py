@@ -36,6 +36,11 @@ class View:
         """The rows of a relation; none for one that was never written."""
         return self._tables[namespace, relation]
 
+    def goes_on(self, before: View) -> bool:
+        """Whether it shows the very rows that another view did, brought forward; each view of the past has
+        its own."""
+        return type(self) is type(before) is View and self._tables is before._tables
+
 
 class PastView(View):
     """A view that stays as it is while the live rows go on."""
