@@ -374,6 +374,15 @@ class TupleStoreContract:
 
     # the change log
 
+    def test_places_are_distinct_and_stay(self, store: TupleStore) -> None:
+        objects = [ANN.object, EVERYBODY.object, ANN.user.object, GROUP.user.object]
+        store.write(Write(touch=[ANN, GROUP, EVERYBODY]))
+        before = store.places(objects)
+        store.write(Write(delete=[ANN], touch=[tuple_of("doc:0#viewer@user:0"), BOB]))
+        assert store.places(objects) == before
+        assert None not in before
+        assert len(set(store.places([ANN.object, EVERYBODY.object, ObjectRef("doc", "0")]))) == 3
+
     def test_changes_are_what_each_commit_did(self, store: TupleStore) -> None:
         store.write_schema(schema_change("first", 0))
         store.write(Write(touch=(ANN, BOB)))
