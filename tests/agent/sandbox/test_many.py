@@ -80,8 +80,10 @@ def test_hundreds_at_once(tmp_path: Path, descriptors: None) -> None:
     assert list(state.iterdir()) == []
     assert open_descriptors() == before
     assert str(state) not in Path("/proc/self/mountinfo").read_text()
+    assert template._template is not None
+    own = template._template[0].pid
     template._retire()
-    left = cgroups.named(f"weft-sandbox-*-{os.getpid()}-*")
+    left = cgroups.named(f"weft-sandbox-*-{os.getpid()}-*-{own}-*")
     deadline = time.monotonic() + 10
     while any(glob.glob(each) for each in left):
         assert time.monotonic() < deadline, "control groups are left"

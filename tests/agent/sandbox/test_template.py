@@ -308,7 +308,7 @@ def test_nothing_is_left_of_two_hundred_sandboxes(workspace: Path, fresh: None) 
     retired = template_pid()
     template._retire()
     eventually("the template is gone", lambda: gone(retired))
-    left_over = cgroups.named(f"weft-sandbox-*-{os.getpid()}-*")
+    left_over = cgroups.named(f"weft-sandbox-*-{os.getpid()}-*-{retired}-*")
     assert [path for each in left_over for path in glob.glob(each)] == []
 
 
