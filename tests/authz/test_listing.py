@@ -162,7 +162,7 @@ def agree(ways: Ways, name: str, *arguments: Any, **options: Any) -> None:
 OBJECTS_ASKED = st.tuples(
     st.just("list_objects"),
     st.sampled_from(TARGETS),
-    st.sampled_from([*USERS, "user:new", "user:*", "group:1#member", "group:2#all"]),
+    st.sampled_from([*USERS, "user:new", "user:*", "group:1#member", "group:2#all", "group:3#owner"]),
 )
 SUBJECTS_ASKED = st.tuples(
     st.just("list_subjects"),
@@ -251,6 +251,15 @@ def test_what_unions_do_not_prove_is_checked(tmp_path_factory: pytest.TempPathFa
         ):
             assert both.fast.list_objects("doc", target, user).items == items, target
             agree(both, "list_objects", "doc", target, user)
+
+
+def test_a_group_that_no_tuple_names_is_in_what_is_computed_from_it(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with ways(tmp_path_factory) as both:
+        both.write(["group:1#owner@group:2#member", "group:2#member@user:1", "group:3#member@user:1"], {})
+        assert both.fast.list_objects("group", "all", "group:3#owner").items == ["group:3"]
+        agree(both, "list_objects", "group", "all", "group:3#owner")
 
 
 def test_objects_come_in_the_order_of_their_writing_and_the_request_s_own_last(

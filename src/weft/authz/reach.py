@@ -119,6 +119,10 @@ class _ToObjects(_Walk):
     def run(self, user: User) -> Reached:
         number = self._numbers.user(user)
         namespace = self._numbers.namespace(user.namespace)
+        if self._index is not None and namespace is not None:
+            # First of all: where it knows nothing of the user, all that it covers must be walked.
+            nobody = namespace << NAMESPACE_SHIFT | SERIAL_MASK
+            self._add_groups(self._index, nobody if number is None else number)
         for relation, proves in self._reverse.start(user):
             if not user.relation and (user.namespace, relation) not in self._steps:
                 continue
@@ -130,8 +134,6 @@ class _ToObjects(_Walk):
         everybody = namespace << NAMESPACE_SHIFT
         if number is None:
             number = everybody | SERIAL_MASK
-        if self._index is not None:
-            self._add_groups(self._index, number)
         ways = self._reverse.ways(user.namespace, user.relation, self._steps)
         whom = {number & _OBJECT_MASK} if user.relation else {number, everybody}
         self._follow(whom, ways, True)

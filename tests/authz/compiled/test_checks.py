@@ -283,6 +283,8 @@ def test_bad_questions_fail_as_ever(authz: Authz) -> None:
             authz.check(object_, "view", user)
     with pytest.raises(Invalid):
         authz.check("doc:1", "view", User("group", "*", "member"))
+    with pytest.raises(NotFound, match="`nope`"):
+        authz.check("1", "view", "group:a#nope")
     assert not authz.check(ObjectRef("doc", "*"), "view", "user:ann")
     with pytest.raises(Invalid):
         authz.check("doc:*", "view", "user:ann")

@@ -138,6 +138,7 @@ class Point:
         """The numbers of an object and a user. One that was never written has the number of nobody, unless
         both are such; then they may still be the same, and it is for the evaluator to say."""
         whom = parse_user(user) if isinstance(user, str) else check_user(user)
+        self.programs.plan.require_user(whom)
         ref = parse_object(object_) if isinstance(object_, str) else object_
         if ref.namespace not in self.programs.plan.schema.by_name or ref.id == WILDCARD:
             return None
