@@ -97,7 +97,7 @@ MAX_PATH_BYTES: Final = 2_048
 # A file that passes through a sandbox's executor is one frame and is held in memory on both sides.
 MAX_FILE_BYTES: Final = 32 << 20
 
-# Packed and unpacked in memory, at the client and on each machine; larger repositories belong on a shared disk.
+# Packed and unpacked in memory, at the client and on each machine; larger ones belong on a shared disk.
 MAX_SNAPSHOT_BYTES: Final = 1 << 30
 
 # A body is held in memory whole; ten thousand checks are a third of this.
