@@ -257,9 +257,20 @@ def test_a_group_that_no_tuple_names_is_in_what_is_computed_from_it(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     with ways(tmp_path_factory) as both:
-        both.write(["group:1#owner@group:2#member", "group:2#member@user:1", "group:3#member@user:1"], {})
-        assert both.fast.list_objects("group", "all", "group:3#owner").items == ["group:3"]
-        agree(both, "list_objects", "group", "all", "group:3#owner")
+        both.fast.write_schema("""
+        definition user {}
+        definition team {
+          relation owner: user | team#all
+          permission all = owner
+        }
+        definition page {
+          relation viewer: team#all
+          relation team: team
+        }
+        """)
+        both.write(["page:1#viewer@team:1#all", "team:1#owner@user:1", "page:1#team@team:2"], {})
+        assert both.fast.list_objects("team", "all", "team:2#owner").items == ["team:2"]
+        agree(both, "list_objects", "team", "all", "team:2#owner")
 
 
 def test_objects_come_in_the_order_of_their_writing_and_the_request_s_own_last(
