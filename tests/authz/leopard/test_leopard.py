@@ -166,6 +166,26 @@ def test_another_schema_begins_it_anew_and_an_equal_one_does_not(served: Served)
     assert served.leopard._index is not before
 
 
+def test_it_says_nothing_of_another_schema_while_it_cannot_begin(served: Served) -> None:
+    served.authz.write(touch=["doc:1#viewer@group:a#everyone", "group:a#member@user:1"])
+    assert served.contains("user:1", "group:a#everyone") is True
+    go_on = threading.Event()
+
+    def busy() -> None:
+        go_on.wait(30)
+
+    served.leopard._start(busy)
+    try:
+        served.authz.write_schema(SCHEMA.replace("staff = owner + member", "staff = owner"))
+        assert served.contains("user:1", "group:a#everyone") is None
+    finally:
+        go_on.set()
+    background = served.leopard._background
+    if background is not None:
+        background.join()
+    assert served.contains("user:1", "group:a#everyone") is False
+
+
 def test_it_says_nothing_where_few_groups_are_nested(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAYS_FROM", 3)
     served.authz.write(touch=[f"group:{n}#member@group:{n + 1}#member" for n in range(2)])

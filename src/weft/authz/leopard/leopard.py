@@ -58,8 +58,11 @@ class Leopard:
         shape = self._shape
         if shape is None or not shape.fits(plan):
             self._begin(Shape(plan, self._mirror.numbers), view)
-        index = self._index
-        return index if index is not None and index.revision == view.revision else None
+        with self._lock:
+            shape, index = self._shape, self._index
+        if index is None or shape is None or not shape.fits(plan):
+            return None
+        return index if index.revision == view.revision else None
 
     def for_lists(self, plan: Plan, view: View) -> Index | None:
         """The index, where it pays for some relation."""
