@@ -167,8 +167,8 @@ class Checks:
     ) -> list[Decision]:
         """What is not proven is evaluated together, by context and contextual tuples."""
         decisions: list[Decision | None] = [None] * len(asked)
-        if context:
-            canonical_json({**context})
+        for given in filter(None, (context, *(check.context for check in asked))):
+            canonical_json({**given})
         if self._compiled is not None and not contextual_tuples:
             decisions = self._compiled.check_many(head, asked, context, now_us)
         left = [index for index, decision in enumerate(decisions) if decision is None]

@@ -18,7 +18,7 @@ from weft.authz.compiled.program import Program
 from weft.authz.serving.settings import Serving
 from weft.authz.store import Write
 from weft.authz.tuples import ObjectRef, User, parse_tuple
-from weft.core.errors import Invalid, LimitExceeded, NotFound
+from weft.core.errors import Invalid, LimitExceeded, NotFound, WeftError
 from weft.testing.clock import START_US, VirtualClock
 
 SCHEMA = """
@@ -288,6 +288,24 @@ def test_bad_questions_fail_as_ever(authz: Authz) -> None:
     assert not authz.check(ObjectRef("doc", "*"), "view", "user:ann")
     with pytest.raises(Invalid):
         authz.check("doc:*", "view", "user:ann")
+
+
+@pytest.mark.parametrize(
+    ("checks", "error"),
+    [
+        ([Check("doc:1", "nope", "user:ann"), Check("doc:1", "nope", "user:#")], "`nope`"),
+        ([Check("doc:new", "nope", "user:new"), Check("doc:1", "view", "user:#")], "`nope`"),
+        ([Check("folder:z", "viewer", "user:fay", context={"level": {1}})], "set"),
+    ],
+)
+def test_a_batch_fails_as_the_evaluator_does(authz: Authz, checks: list[Check], error: str) -> None:
+    assert authz.check("doc:1", "view", "user:bob")
+    messages = []
+    for serving in (Serving(), Serving(mirror=False)):
+        with pytest.raises(WeftError, match=error) as raised:
+            Authz(authz._store, serving=serving).check_many(checks)
+        messages.append(str(raised.value))
+    assert messages[0] == messages[1]
 
 
 def test_two_that_were_never_written_may_be_the_same(authz: Authz) -> None:

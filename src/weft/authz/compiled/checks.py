@@ -16,6 +16,7 @@ from weft.authz.results import Check, Decision
 from weft.authz.store import Head
 from weft.authz.tuples import ObjectRef, User
 from weft.core.clock import Clock
+from weft.core.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
     from weft.authz.leopard.leopard import Leopard
@@ -83,7 +84,11 @@ class CompiledChecks:
         self, head: Head, checks: Sequence[Check], context: Mapping[str, Any], now_us: int
     ) -> list[Decision | None]:
         """The decision on each check at a head and an instant; None for those that are not proven."""
-        found = self._at(head, lambda point: prove(point, checks, context, now_us))
+        try:
+            found = self._at(head, lambda point: prove(point, checks, context, now_us))
+        except (Invalid, NotFound):
+            # Of several errors, the evaluator says which comes first.
+            found = None
         if found is None:
             return [None] * len(checks)
         point, proofs = found
