@@ -15,8 +15,11 @@ from weft.authz import EXACT, LATEST, AsyncAuthz, Authz, Check, Decision
 from weft.authz.compiled.build import Programs
 from weft.authz.compiled.point import Point
 from weft.authz.compiled.program import Program
+from weft.authz.mirror.live import Live
+from weft.authz.mirror.past import Undo
 from weft.authz.serving.settings import Serving
 from weft.authz.store import Write
+from weft.authz.stores.lmdb_numbered import NumberedChange
 from weft.authz.tuples import ObjectRef, User, parse_tuple
 from weft.core.errors import Invalid, LimitExceeded, NotFound, WeftError
 from weft.testing.clock import START_US, VirtualClock
@@ -286,6 +289,7 @@ def test_bad_questions_fail_as_ever(authz: Authz) -> None:
     with pytest.raises(NotFound, match="`nope`"):
         authz.check("1", "view", "group:a#nope")
     assert not authz.check(ObjectRef("doc", "*"), "view", "user:ann")
+    assert authz.list_subjects(ObjectRef("doc", "*"), "view", "user").items == []
     with pytest.raises(Invalid):
         authz.check("doc:*", "view", "user:ann")
 
@@ -421,6 +425,32 @@ def test_programs_follow_rows_that_were_loaded_anew(authz: Authz) -> None:
     newest = authz._compiled._newest
     assert newest is not None
     assert not fresh.carry_over(newest.view), "the rows are others"
+
+
+def test_after_an_interrupted_change_every_moment_is_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal's handler may raise anywhere."""
+    with Authz.open(tmp_path / "authz", serving=COMPILED) as authz:
+        authz.write_schema(SCHEMA)
+        before = authz.write(touch=["doc:1#reader@user:ann"])
+        assert authz.check("doc:1", "reader", "user:ann").allowed
+        authz.write(delete=["doc:1#reader@user:ann"], touch=["doc:1#reader@user:bob"])
+        changes = iter([Live._change])
+
+        def interrupted(live: Live, change: NumberedChange) -> Undo:
+            return next(changes, stop)(live, change)
+
+        def stop(live: Live, change: NumberedChange) -> Undo:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Live, "_change", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                authz.check("doc:1", "reader", "user:ann")
+        for user, then in (("user:ann", True), ("user:bob", False)):
+            assert authz.check("doc:1", "reader", user).allowed is not then
+            assert authz.check("doc:1", "reader", user, at=EXACT(before)).allowed is then
 
 
 def test_programs_of_the_past_are_not_those_of_the_newest_rows(tmp_path: Path) -> None:

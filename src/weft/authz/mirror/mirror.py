@@ -201,9 +201,14 @@ class Mirror:
             self._begin()
             return False
         live.forget_expired(news.forgotten_us)
-        for commit in news.commits:
-            live.apply(commit)
-            self._tell(commit)
+        try:
+            for commit in news.commits:
+                live.apply(commit)
+                self._tell(commit)
+        except BaseException:
+            # Half a revision has no way back, and nobody knows who was told.
+            self._drop("loading")
+            raise
         live.stand()
         self._show(live)
         if news.commits:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from weft.authz.mirror.rows import NAMESPACE_SHIFT, SERIAL_MASK, USERSET_SHIFT
-from weft.authz.tuples import ObjectRef, User, parse_object, parse_user
+from weft.authz.tuples import WILDCARD, ObjectRef, User, parse_object, parse_user
 
 if TYPE_CHECKING:
     from weft.authz.stores.lmdb_numbered import NumberedStore
@@ -64,6 +64,8 @@ class Numbers:
         number = self.object_texts.get(key)
         if number is None:
             ref = parse_object(text) if isinstance(text, str) else text
+            if ref.id == WILDCARD:
+                return None
             number = self.object_texts.recall(key)
             if number is None and (number := self._find(ref.namespace, ref.id)) is not None:
                 self.object_texts.keep(key, number)
