@@ -202,6 +202,6 @@ def open_peers(access: Access, folder: Path) -> dict[str, Peer]:
         "sqlite": Sqlite(access),
         "cedarpy": Cedar(access),
         "oso": Oso(access),
-        "pycasbin, FastEnforcer": Casbin(access, folder, fast=True),
+        "pycasbin fast": Casbin(access, folder, fast=True),
         "pycasbin": Casbin(access, folder, fast=False),
     }

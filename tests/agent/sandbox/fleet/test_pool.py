@@ -325,7 +325,8 @@ def test_a_reset_that_leaves_a_trace_is_found(workspace: Path) -> None:
             "echo x > ~/deep",
             "true",
         ):
-            box.run(mess)
+            done = box.run(mess)
+            assert done.exit_code == 0, done.output
             dirty = look(box)
             assert (dirty != fresh) == (mess != "true"), mess
             with pytest.MonkeyPatch.context() as patch:

@@ -18,11 +18,14 @@ def look() -> list[str]:
         kind = rest[rest.index("-") + 1 :]
         found.append(" ".join(("mount", place, options, *kind)))
     found += ["process" for name in os.listdir("/proc") if name.isdigit()]
-    for private in _PRIVATE:
+    for private in filter(os.path.isdir, _PRIVATE):
+        device = os.stat(private).st_dev
         for top, folders, files in os.walk(private):
             found += [f"file {top}/{name}" for name in folders + files]
             if len(found) > _MAX_LINES:
                 return found
+            # What is shown there of the host, such as a toolchain below /tmp, is not the command's to change.
+            folders[:] = [name for name in folders if os.lstat(f"{top}/{name}").st_dev == device]
     found += [f"group {line}" for line in _lines("/proc/self/cgroup")]
     found += [f"limit {line}" for line in _lines("/proc/self/limits")]
     return found
