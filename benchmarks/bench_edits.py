@@ -86,15 +86,19 @@ def replaced(case: Case) -> str:
     return case.text.replace("".join(case.old), "".join(case.new), 1)
 
 
-def cases(text: str, number: int, rng: random.Random) -> list[Case]:
-    """Places whose lines every kind of edit finds; those that name two places, or none, are left out."""
-    lines = text.count("\n")
+def cases(texts: list[str], size: int, number: int, rng: random.Random) -> list[Case]:
+    """Places whose lines every kind of edit finds; those that name two places, or none, are left out. A text
+    that has few such places makes way for another."""
     found: list[Case] = []
     while len(found) < number:
-        case = quoted(text, rng.randrange(lines - LINES))
-        if all(line.strip() for line in case.old) and all(_works(make(case)) for make in KINDS.values()):
-            found.append(case)
-    return found
+        rng.shuffle(texts)
+        text = text_of(size, texts)
+        lines = text.count("\n")
+        for _ in range(10 * number):
+            case = quoted(text, rng.randrange(max(1, lines - LINES)))
+            if all(line.strip() for line in case.old) and all(_works(make(case)) for make in KINDS.values()):
+                found.append(case)
+    return found[:number]
 
 
 def _works(work: Callable[[], object]) -> bool:
@@ -124,10 +128,8 @@ def main() -> None:
     rng = derived_random(1, "edits")
     texts = [path.read_text() for path in sorted(SOURCES.rglob("*.py"))]
     for what, size in SIZES.items():
-        rng.shuffle(texts)
-        chosen = cases(
-            text_of(max(1_000, int(size * min(scale, 1))), texts), max(3, int(EDITS[what] * scale)), rng
-        )
+        size = max(1_000, int(size * min(scale, 1)))
+        chosen = cases(texts, size, max(3, int(EDITS[what] * scale)), rng)
         floor, *spent = latencies_s(
             (partial(replaced, case) for case in chosen),
             *([make(case) for case in chosen] for make in KINDS.values()),

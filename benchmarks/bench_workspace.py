@@ -180,7 +180,7 @@ def main() -> None:
                     floor = "" if at == 0 else f"{megabytes:,} MB, {step}: weft, overlay"
                     report.add(f"{megabytes:,} MB, {step}: {name}", value_s * 1e3, "ms", floor=floor)
             shutil.rmtree(repo)
-    report.note(f"Files of {FILE_BYTES:,} bytes; in {tempfile.gettempdir()}, warm, nothing synced to disk.")
+    report.note(f"Files of {FILE_BYTES:,} bytes; in TMPDIR, warm, nothing synced to disk.")
     report.note("weft's times include the whole sandbox: namespaces, Landlock, seccomp, and its end.")
     report.print()
 
