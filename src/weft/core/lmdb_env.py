@@ -21,6 +21,7 @@ import lmdb
 from weft.core.errors import Bug, Invalid, LimitExceeded, Unavailable
 from weft.core.lmdb_commits import LastCommit
 from weft.core.lmdb_files import Format, error_for, locked_directory, open_environment
+from weft.core.turns import short_turns
 
 T = TypeVar("T")
 
@@ -225,7 +226,7 @@ class LmdbEnv:
             group = [self._queue.popleft() for _ in range(min(len(self._queue), _MAX_GROUP))]
         self._local.leading = True
         try:
-            with self._writer:
+            with self._writer, short_turns():
                 self._commit(group)
         finally:
             self._local.leading = False
