@@ -1,7 +1,7 @@
 """Short turns: how long a thread that computes may keep the interpreter from one that writes.
 
-LMDB gives the interpreter away at every key it puts. Beside a thread that computes without pause, each key then
-costs a whole turn, which is five milliseconds by default: a commit of a hundred keys takes a second.
+LMDB gives the interpreter away at every key it puts. Beside a thread that computes without pause, each key
+then costs a whole turn, which is five milliseconds by default: a commit of a hundred keys takes a second.
 """
 
 from __future__ import annotations
