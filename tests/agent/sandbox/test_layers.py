@@ -22,8 +22,11 @@ def attempt(layer: str, code: str) -> str:
 import sys; sys.path.insert(0, {_SOURCE!r})
 import ctypes, errno, os, signal, socket
 from inside import confine, kernel, seccomp
+from inside.plan import Plan, run
 kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+layers = Plan("alone")
 {layer}
+run(layers.raw())
 try:
     {code}
 except OSError as error:
@@ -35,7 +38,7 @@ else:
     return done.stdout.strip() or str(done.returncode)
 
 
-SECCOMP = "confine.filter_calls()"
+SECCOMP = "confine.filter_calls(layers)"
 CALLS = {
     "socket.socket(socket.AF_INET)": "EPERM",
     "socket.socket(socket.AF_INET6)": "EPERM",
@@ -158,14 +161,15 @@ def test_landlock_alone(tmp_path: Path, code: str, expected: str) -> None:
             port=server.getsockname()[1],
             abstract=f"{tmp_path.name}-{os.getpid()}",
         )
-        assert attempt(f"confine.landlock([{str(within)!r}], [])", filled) == expected
+        assert attempt(f"confine.landlock(layers, [{str(within)!r}], [])", filled) == expected
         if expected != "REACHED":
             assert attempt("", filled) == "REACHED"
 
 
 def test_capabilities_alone() -> None:
     code = "assert not any(int(l.split()[1], 16) for l in open('/proc/self/status') if l[:3] == 'Cap')"
-    layer = "confine.renounce()"
+    layer = "confine.empty_bounding_set(layers, range(kernel.last_capability() + 1));"
+    layer += "confine.renounce(layers)"
     if os.geteuid() != 0:
-        layer = "kernel.unshare(kernel.CLONE_NEWUSER); confine.renounce()"
+        layer = f"kernel.unshare(kernel.CLONE_NEWUSER); {layer}"
     assert attempt(layer, code) == "REACHED"

@@ -21,14 +21,14 @@ from weft.agent.sandbox import (
     Promise,
     Sandbox,
     SandboxFailed,
-    namespaces,
     session,
     shown,
     wire,
 )
 from weft.agent.sandbox.confined import Confined
 from weft.agent.sandbox.host import host_report
-from weft.agent.sandbox.inside import cgroups, marks
+from weft.agent.sandbox.inside import blank, cgroups, marks
+from weft.agent.sandbox.inside.plan import Plan
 from weft.agent.sandbox.namespaces import Namespaces
 from weft.agent.sandbox.session import denials
 from weft.core.errors import Invalid, NotFound, Unavailable
@@ -367,12 +367,14 @@ def test_two_sandboxes_share_no_abstract_sockets(workspace: Path) -> None:
         assert one.run([sys.executable, "-I", "-c", _CONNECT]).output == "1\n"
 
 
-def test_host_without_namespaces_is_refused(
+def test_host_where_a_step_fails_is_refused(
     workspace: Path, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Told by a keeper that may make no process: as where namespaces are forbidden."""
-    monkeypatch.setattr(namespaces, "rlimits", lambda limits: {"NO_SUCH_LIMIT": 1})
-    with pytest.raises(Unavailable, match="confinement"):
+    """The step is named."""
+    plan = Plan("confinement")
+    plan.mount("no-such-kind", "/proc", 0)
+    monkeypatch.setattr(blank, "completion", lambda **order: plan.raw())
+    with pytest.raises(Unavailable, match=r"confinement.*: mount no-such-kind on /proc: No such device"):
         Namespaces(state=str(state)).open(workspace)
     assert list(state.iterdir()) == []
 

@@ -14,7 +14,7 @@ import msgspec
 from weft.agent.sandbox import shown, state
 from weft.agent.sandbox.changes import Pair
 from weft.agent.sandbox.confined import Confined
-from weft.agent.sandbox.inside import kernel, seccomp
+from weft.agent.sandbox.inside import blank, kernel, seccomp
 from weft.agent.sandbox.keeper import Keeper, StartFailed
 from weft.agent.sandbox.provider import DEFAULT_LIMITS, REQUIRED, Limits, Promise, Sandbox
 from weft.agent.sandbox.session import Session, Started
@@ -110,14 +110,19 @@ class Namespaces:
                 pair = copies(kit.root, executor.state, executor.other)
             else:
                 pair = _layers(owner, kit.root, executor.state, executor.other)
+            bounds = rlimits(kit.limits)
+            cpu_s = bounds.pop("CPU")
+            plan = blank.completion(
+                state=executor.state,
+                workspace=kit.root,
+                copy=pair.other if as_copy else None,
+                covered=kit.covered,
+                idmapped=wanted.owner is not None,
+                other=executor.other,
+                rlimits=bounds,
+            )
             executor.begin(
-                {
-                    "state": executor.state,
-                    "workspace": kit.root,
-                    "copy": pair.other if as_copy else None,
-                    "covered": kit.covered,
-                    "environment": kit.environment,
-                }
+                {"plan": plan, "workspace": kit.root, "environment": kit.environment, "cpu_s": cpu_s}
             )
         except BaseException:
             executor.close()
@@ -143,7 +148,6 @@ class _Kit(msgspec.Struct, frozen=True):
                 "readable": self.readable,
                 "hidden": shown.HIDDEN,
                 "tmp_bytes": self.limits.tmp_bytes,
-                "rlimits": rlimits(self.limits),
                 "seen": [_identity(path) for path in (*self.readable, *shown.HIDDEN)],
             }
         )

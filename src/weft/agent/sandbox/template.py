@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
+from weft.agent.sandbox import native
 from weft.agent.sandbox.inside import marks
 from weft.agent.sandbox.inside.template import CONTROL, KEEPER, MADE, MESSAGE_BYTES, WANTED
 
@@ -136,7 +137,8 @@ def prepare(python: str) -> None:
 class _Template:
     def __init__(self, python: str) -> None:
         source = os.path.dirname(os.path.abspath(__file__))
-        code = f"import sys; sys.path.insert(0, {source!r}); from inside.template import main; main()"
+        begin = f"from inside.template import main; main({native.program()!r})"
+        code = f"import sys; sys.path.insert(0, {source!r}); {begin}"
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.settimeout(_FORK_S)
         with theirs:
@@ -238,7 +240,15 @@ def _standing(python: str) -> object:
         with open(f"/proc/thread-self/{name}") as file:
             files.append(file.read())
     namespaces = [os.readlink(f"/proc/thread-self/ns/{name}") for name in _NAMESPACES]
-    return python, rights, files, namespaces, os.readlink("/proc/thread-self/root"), os.nice(0)
+    return (
+        python,
+        native.program(),
+        rights,
+        files,
+        namespaces,
+        os.readlink("/proc/thread-self/root"),
+        os.nice(0),
+    )
 
 
 @atexit.register

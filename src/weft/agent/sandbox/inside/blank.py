@@ -1,4 +1,4 @@
-"""A sandbox but for its workspace: a process in namespaces of its own that becomes the executor when told.
+"""What makes a sandbox: the plan of a blank, which is all but the workspace, and the plan that completes it.
 
 What takes long does not depend on the workspace, so it is done ahead of need. A blank becomes one sandbox,
 once: nothing that a command could have touched is ever used again.
@@ -6,154 +6,114 @@ once: nothing that a command could have touched is ever used again.
 
 from __future__ import annotations
 
+import functools
 import os
-import select
 
-from . import cgroups, confine, executor, kernel, rootfs, wire
-from .plan import Plan
+from . import confine, kernel, rootfs, wire
+from .plan import HOST_PROC, IDMAP, MAKER, Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
-    from typing import Any, NoReturn
+    from collections.abc import Sequence
+    from typing import Any
 
 _HOSTNAME = b"sandbox"
-_DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/pts"]
+_STAGE = "confinement"
 _NAMESPACES = (
     kernel.CLONE_NEWPID | kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 )
 
 
-class Maker:
-    """The template, as each blank needs to know it."""
-
-    def __init__(self) -> None:
-        self.uid, self.gid = os.getuid(), os.getgid()
-        self.pidfd = os.pidfd_open(os.getpid())
+def flags(*, as_other: bool) -> int:
+    """Of clone(2): the first process of its own in new namespaces, a sibling of who forks it. Root's, which
+    becomes somebody else, needs no namespace of users until then."""
+    users = 0 if as_other else kernel.CLONE_NEWUSER
+    return _NAMESPACES | users | kernel.CLONE_PARENT | kernel.SIGCHLD
 
 
 class Recipe:
-    """What does not depend on the workspace, read once for all blanks that are made by it."""
+    """What all blanks of one kind have in common, with the host as it is now."""
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, *, as_other: bool) -> None:
         told: Any = wire.unpack(raw)
-        self.rlimits: dict[str, int] = told["rlimits"]
-        self.birth = Plan()
-        self.birth.call("prctl", kernel.PR_SET_PDEATHSIG, kernel.SIGKILL, 0, 0, 0)
-        self.birth.call("setsid")
-        self.surroundings = Plan()
-        self.surroundings.call("unshare", kernel.CLONE_NEWCGROUP)
-        self.surroundings.call("sethostname", _HOSTNAME, len(_HOSTNAME))
+        birth = Plan(_STAGE)
+        birth.call("prctl", kernel.PR_SET_PDEATHSIG, kernel.SIGKILL, 0, 0, 0)
+        birth.call("setsid")
+        if not as_other:
+            _map_self(birth, os.getuid(), os.getgid(), "/proc/")
+        surroundings = Plan(_STAGE)
+        surroundings.open("/proc", os.O_PATH, into=HOST_PROC)
+        surroundings.call("unshare", kernel.CLONE_NEWCGROUP)
+        surroundings.call("sethostname", _HOSTNAME, len(_HOSTNAME))
         rootfs.prepare(
-            self.surroundings,
-            readable=told["readable"],
-            hidden=told["hidden"],
-            tmp_bytes=told["tmp_bytes"],
+            surroundings, readable=told["readable"], hidden=told["hidden"], tmp_bytes=told["tmp_bytes"]
         )
+        self._birth, self._surroundings = birth.raw(), surroundings.raw()
+
+    def plan(self, doors: Sequence[str]) -> bytes:
+        """Of one blank, which enters its control groups through these doors."""
+        entry = Plan(_STAGE)
+        for door in doors:
+            entry.write(door, "0")
+        return self._birth + entry.raw() + self._surroundings
 
 
-def fork_arguments(*, as_other: bool) -> tuple[int, ...]:
-    """For `kernel.raw_syscall`: a sibling in new namespaces, the first process of its own. Root's, which
-    becomes somebody else, needs none of users until then."""
-    users = 0 if as_other else kernel.CLONE_NEWUSER
-    return kernel.clone_arguments(_NAMESPACES | users | kernel.CLONE_PARENT)
-
-
-def become(
-    sock: _socket.socket,
-    maker: Maker,
-    recipe: Recipe,
-    doors: list[str],
+def completion(
+    *,
+    state: str,
+    workspace: str,
+    copy: str | None,
+    covered: Sequence[str],
+    idmapped: bool,
     other: int | None,
-    idmap_fd: int,
-) -> NoReturn:
-    """In the child: make all that can be made, wait for the order, complete the sandbox and serve it.
+    rlimits: dict[str, int],
+) -> bytes:
+    """The rest: the workspace, another user where the inside is not its owner, and the layers.
 
-    `doors` are those of its control groups. `other` is whom root's inside runs as, and `idmap_fd` the
-    namespace that exchanges them with the workspace's owner, 0 where there is none.
+    `copy` is a plain copy to use in place of an overlay, `covered` are paths of the workspace. A workspace
+    that is `idmapped` shows its owner's files as those of `other`.
     """
-    try:
-        host_proc = _prepare(recipe, maker, doors, mapped=other is None)
-        order: Any = wire.receive(sock)
-        _complete(order, other, idmap_fd, host_proc)
-        _confine(recipe, order, maker)
-        wire.send(sock, {"ready": True})
-    except wire.Closed:
-        os._exit(0)
-    except rootfs.OverlayRefused as error:
-        _fail(sock, "overlay", error)
-    except BaseException as error:
-        _fail(sock, "confinement", error)
-    try:
-        executor.serve(sock, order["workspace"], order["environment"])
-    except (wire.Closed, OSError):
-        pass
-    os._exit(0)
+    ground = rootfs.ground(state=state, workspace=workspace, copy=copy, covered=covered, idmapped=idmapped)
+    return ground + _enter(idmapped, other) + _layers(workspace, tuple(rlimits.items()))
 
 
-def _prepare(recipe: Recipe, maker: Maker, doors: list[str], *, mapped: bool) -> int:
-    """All that can be made; the host's /proc, for what is still to be written there."""
-    recipe.birth.run()
-    if mapped:
-        map_self(maker.uid, maker.gid)
-    cgroups.enter(doors)
-    host_proc = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
-    recipe.surroundings.run()
-    return host_proc
-
-
-def _complete(order: Any, other: int | None, idmap_fd: int, host_proc: int) -> None:
-    rootfs.finish(
-        state=order["state"],
-        workspace=order["workspace"],
-        copy=order["copy"],
-        covered=order["covered"],
-        idmap_fd=idmap_fd,
-    )
-    if idmap_fd:
-        os.close(idmap_fd)
+@functools.lru_cache(64)
+def _enter(idmapped: bool, other: int | None) -> bytes:
+    plan = Plan(_STAGE)
+    rootfs.enter(plan)
+    if idmapped:
+        plan.close(IDMAP)
     if other is not None:
-        _leave_root(other, host_proc)
-    os.close(host_proc)
+        _leave_root(plan, other)
+    plan.close(HOST_PROC)
+    return plan.raw()
 
 
-def _confine(recipe: Recipe, order: Any, maker: Maker) -> None:
-    confine.limit(recipe.rlimits)
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    # Forgotten when the user changed; so is a template that has ended since, which sends no signal any more.
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
-    if select.select([maker.pidfd], [], [], 0)[0]:
-        raise wire.Closed
-    os.close(maker.pidfd)
-    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-    confine.renounce()
-    confine.landlock([order["workspace"], "/tmp", "/dev/shm"], _DEVICES)
-    confine.filter_calls()
+@functools.lru_cache(64)
+def _layers(workspace: str, rlimits: tuple[tuple[str, int], ...]) -> bytes:
+    plan = Plan(_STAGE)
+    confine.limit(plan, dict(rlimits))
+    confine.adopt(plan)
+    confine.end_with(plan, MAKER)
+    plan.close(MAKER)
+    confine.empty_bounding_set(plan, range(kernel.last_capability() + 1))
+    confine.renounce(plan)
+    confine.landlock(plan, [workspace, "/tmp", "/dev/shm"], confine.DEVICES)
+    confine.filter_calls(plan)
+    return plan.raw()
 
 
-def _leave_root(uid: int, host_proc: int) -> None:
+def _leave_root(plan: Plan, uid: int) -> None:
     """Become a user who owns nothing on the host, alone in a user namespace of its own."""
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
-    kernel.unshare(kernel.CLONE_NEWUSER)
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
-    map_self(uid, uid, host_proc)
+    confine.become(plan, uid)
+    plan.call("prctl", kernel.PR_SET_DUMPABLE, 1, 0, 0, 0)
+    plan.call("unshare", kernel.CLONE_NEWUSER)
+    plan.call("prctl", kernel.PR_SET_DUMPABLE, 1, 0, 0, 0)
+    _map_self(plan, uid, uid, "")
 
 
-def map_self(uid: int, gid: int, proc: int | None = None) -> None:
+def _map_self(plan: Plan, uid: int, gid: int, proc: str) -> None:
     """Map the caller to itself and nobody else, in the user namespace that it has just come to."""
-    lines = {"setgroups": "deny", "uid_map": f"{uid} {uid} 1", "gid_map": f"{gid} {gid} 1"}
-    for name, text in lines.items():
-        path = f"self/{name}" if proc is not None else f"/proc/self/{name}"
-        file = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
-        os.write(file, text.encode())
-        os.close(file)
-
-
-def _fail(sock: _socket.socket, stage: str, error: BaseException) -> NoReturn:
-    try:
-        wire.send(sock, {"failed": stage, "reason": f"{type(error).__name__}: {error}"})
-    finally:
-        os._exit(1)
+    plan.write(f"{proc}self/setgroups", "deny")
+    plan.write(f"{proc}self/uid_map", f"{uid} {uid} 1")
+    plan.write(f"{proc}self/gid_map", f"{gid} {gid} 1")

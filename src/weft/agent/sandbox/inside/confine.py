@@ -1,4 +1,7 @@
-"""The layers that bind a process to itself: resource limits, no privileges, Landlock, seccomp."""
+"""The layers that bind a process to itself: resource limits, no privileges, Landlock, seccomp.
+
+Each adds its steps to a plan, for a process that has no other thread.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,11 @@ import resource
 import struct
 
 from . import kernel, seccomp
+from .plan import MUST_BE_ZERO, OPENED, RULESET, Plan, Register
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Access rights of Landlock by the ABI that brought them (kernel: Documentation/userspace-api/landlock.rst).
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
@@ -15,24 +23,62 @@ _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 _ALL_OF_ABI_1 = (1 << 13) - 1
 _NET_BIND_AND_CONNECT, _SCOPE_ABSTRACT_AND_SIGNAL = 3, 3
 _PATH_BENEATH = 1
+_TERMINALS = "/dev/pts"
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", _TERMINALS)
+"""What a sandbox has below /dev that is to be written to."""
+
+_CAPABILITIES_V3 = 0x20080522
+_SECCOMP_SET_MODE_FILTER = 1
+_POLLIN = 1
 
 
-def limit(limits: dict[str, int]) -> None:
+def limit(plan: Plan, limits: dict[str, int]) -> None:
     """Set both the soft and the hard limit of each resource, such as {"NPROC": 100}."""
     for name, value in limits.items():
         which = getattr(resource, f"RLIMIT_{name}")
         _, hard = resource.getrlimit(which)
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(which, (value, value))
+        plan.call("prlimit64", 0, which, struct.pack("=2Q", value, value), None, what=f"limit {name}")
 
 
-def renounce() -> None:
+def become(plan: Plan, uid: int) -> None:
+    """Be another user, of a group of the same number and of no other."""
+    plan.call("setgroups", 0, None)
+    plan.call("setresgid", uid, uid, uid)
+    plan.call("setresuid", uid, uid, uid)
+
+
+def end_with(plan: Plan, process: Register) -> None:
+    """End when the parent does, be it dead already: `process` is its pidfd.
+
+    What was asked for is forgotten when the user changes; so is a parent that has ended since.
+    """
+    plan.call("prctl", kernel.PR_SET_PDEATHSIG, kernel.SIGKILL, 0, 0, 0)
+    polled = plan.put(struct.pack("=ihh", 0, _POLLIN, 0))
+    plan.poke(polled, 0, process)
+    plan.call("ppoll", polled, 1, bytes(16), None, result=MUST_BE_ZERO)
+
+
+def adopt(plan: Plan) -> None:
+    """Be nobody's to look into, and the parent of all orphans below."""
+    plan.call("prctl", kernel.PR_SET_DUMPABLE, 0, 0, 0, 0)
+    plan.call("prctl", kernel.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def empty_bounding_set(plan: Plan, capabilities: Iterable[int]) -> None:
+    """Let no program that is executed have any of the capabilities."""
+    for each in capabilities:
+        plan.call("prctl", kernel.PR_CAPBSET_DROP, each, 0, 0, 0, what=f"drop capability {each}")
+
+
+def renounce(plan: Plan) -> None:
     """Give up every capability, and the way to gain any by executing a file."""
-    kernel.drop_capabilities()
-    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    plan.call("prctl", kernel.PR_CAP_AMBIENT, kernel.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    plan.call("capset", struct.pack("=Ii", _CAPABILITIES_V3, 0), bytes(24))
+    plan.call("prctl", kernel.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
-def landlock(writable: list[str], devices: list[str]) -> None:
+def landlock(plan: Plan, writable: Iterable[str], devices: Iterable[str]) -> None:
     """Everything may be read and executed, only what is below `writable` changed; no TCP; no outside sockets.
 
     Rights that this kernel's Landlock does not know yet are left to the other layers.
@@ -47,31 +93,29 @@ def landlock(writable: list[str], devices: list[str]) -> None:
         parts.append(_NET_BIND_AND_CONNECT)
     if abi >= 6:
         parts.append(_SCOPE_ABSTRACT_AND_SIGNAL)
-    attr = struct.pack(f"<{len(parts)}Q", *parts)
-    ruleset = kernel.syscall(
-        "landlock_create_ruleset", kernel.SYS_LANDLOCK_CREATE_RULESET, attr, len(attr), 0
-    )
-    try:
-        _allow(ruleset, "/", _READ_FILE | _READ_DIR | _EXECUTE)
-        for path in writable:
-            _allow(ruleset, path, files & ~(_MAKE_CHAR | _MAKE_BLOCK | _IOCTL_DEV))
-        for path in devices:
-            allowed = _READ_FILE | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV
-            _allow(ruleset, path, files & (allowed | _READ_DIR if os.path.isdir(path) else allowed))
-        kernel.syscall("landlock_restrict_self", kernel.SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
-    finally:
-        os.close(ruleset)
+    attributes = struct.pack(f"={len(parts)}Q", *parts)
+    plan.call("landlock_create_ruleset", attributes, len(attributes), 0, into=RULESET)
+    _allow(plan, "/", _READ_FILE | _READ_DIR | _EXECUTE)
+    for path in writable:
+        _allow(plan, path, files & ~(_MAKE_CHAR | _MAKE_BLOCK | _IOCTL_DEV))
+    for path in devices:
+        allowed = _READ_FILE | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV
+        _allow(plan, path, files & (allowed | _READ_DIR if path == _TERMINALS else allowed))
+    plan.call("landlock_restrict_self", RULESET, 0)
+    plan.close(RULESET)
 
 
-def _allow(ruleset: int, path: str, rights: int) -> None:
-    where = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        rule = struct.pack("<Qi", rights, where)
-        kernel.syscall("landlock_add_rule", kernel.SYS_LANDLOCK_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0)
-    finally:
-        os.close(where)
+def _allow(plan: Plan, path: str, rights: int) -> None:
+    plan.open(path, os.O_PATH)
+    rule = plan.put(struct.pack("=Qi", rights, 0))
+    plan.poke(rule, 8, OPENED)
+    plan.call("landlock_add_rule", RULESET, _PATH_BENEATH, rule, 0, what=f"landlock_add_rule {path}")
+    plan.close()
 
 
-def filter_calls() -> None:
+def filter_calls(plan: Plan) -> None:
     """Install the system-call filter; the last layer, since it refuses what the others need."""
-    kernel.install_seccomp(seccomp.program(kernel.machine()))
+    program = seccomp.program(kernel.machine())
+    told = plan.put(struct.pack("=QQ", len(program) // 8, 0))
+    plan.point(told, 8, plan.put(program))
+    plan.call("seccomp", _SECCOMP_SET_MODE_FILTER, 0, told)

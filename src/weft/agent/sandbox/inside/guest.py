@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 
-from . import confine, executor, kernel, remote, wire
+from . import confine, executor, kernel, plan, remote, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/pts")
 _MEMORY = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -72,19 +71,23 @@ def _memory_bound() -> int:
 
 
 def _confine(spec: Any) -> None:
+    layers = plan.Plan("confinement")
+    # What a program could gain by being executed; to drop it takes a right that the next step may take away.
+    confine.empty_bounding_set(layers, filter(_may_gain, range(kernel.last_capability() + 1)))
     if spec["uid"] is not None:
-        kernel.drop_bounding_set()
-        os.setgroups([])
-        os.setresgid(spec["uid"], spec["uid"], spec["uid"])
-        os.setresuid(spec["uid"], spec["uid"], spec["uid"])
+        confine.become(layers, spec["uid"])
         # Forgotten when the user changes. Engines have threads, the end of one of which would count as death.
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
-    confine.limit(spec["rlimits"])
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-    confine.renounce()
+        layers.call("prctl", kernel.PR_SET_PDEATHSIG, kernel.SIGKILL, 0, 0, 0)
+    confine.limit(layers, spec["rlimits"])
+    confine.adopt(layers)
+    confine.renounce(layers)
     # The host looks at its own kernel; that of another machine is known here only.
     if kernel.landlock_abi() or not spec["remote"]:
-        devices = [path for path in _DEVICES if os.path.exists(path)]
-        confine.landlock([spec["workspace"], "/tmp", "/dev/shm"], devices)
-    confine.filter_calls()
+        devices = [path for path in confine.DEVICES if os.path.exists(path)]
+        confine.landlock(layers, [spec["workspace"], "/tmp", "/dev/shm"], devices)
+    confine.filter_calls(layers)
+    plan.run(layers.raw())
+
+
+def _may_gain(capability: int) -> bool:
+    return kernel.prctl(kernel.PR_CAPBSET_READ, capability) == 1

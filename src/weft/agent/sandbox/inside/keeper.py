@@ -6,7 +6,7 @@ import _socket
 import os
 import select
 
-from . import confine, executor, kernel, warden, wire
+from . import confine, executor, kernel, plan, warden, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,10 +60,11 @@ def _keep(sock: _socket.socket, lifeline: int, owner: int, spec: Any) -> int:
 def _become_executor(sock: _socket.socket, spec: Any) -> None:
     """In the child: say so, and serve until the owner goes."""
     try:
-        confine.limit(spec["rlimits"])
-        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+        layers = plan.Plan("confinement")
+        confine.limit(layers, spec["rlimits"])
+        confine.adopt(layers)
+        plan.run(layers.raw())
         kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
-        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     except BaseException as error:
         _report(sock, "confinement", error)
         os._exit(1)

@@ -27,28 +27,57 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_READ, PR_CAPBSET_DROP = 1, 4, 23, 
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
-# Numbers from 424 on are the same on every architecture.
-SYS_OPEN_TREE, SYS_MOVE_MOUNT, SYS_CLOSE_RANGE, SYS_MOUNT_SETATTR = 428, 429, 436, 442
-SYS_LANDLOCK_CREATE_RULESET, SYS_LANDLOCK_ADD_RULE, SYS_LANDLOCK_RESTRICT_SELF = 444, 445, 446
-_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
-_SECCOMP = {"x86_64": 317, "aarch64": 277}
-_CLONE = {"x86_64": 56, "aarch64": 220}
+AT_FDCWD, AT_REMOVEDIR, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x200, 0x1000, 0x8000
+OPEN_TREE_CLONE, MOVE_MOUNT_F_EMPTY_PATH = 1, 4
 
-_AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
-_OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 1, 4
+# By architecture; numbers from 424 on are the same on each.
+_MACHINES = ("x86_64", "aarch64")
+CALLS = {
+    "capset": (126, 91),
+    "chdir": (80, 49),
+    "clone": (56, 220),
+    "close": (3, 57),
+    "mkdirat": (258, 34),
+    "mount": (165, 40),
+    "openat": (257, 56),
+    "pivot_root": (155, 41),
+    "ppoll": (271, 73),
+    "prctl": (157, 167),
+    "prlimit64": (302, 261),
+    "seccomp": (317, 277),
+    "setgroups": (116, 159),
+    "sethostname": (170, 161),
+    "setresgid": (119, 149),
+    "setresuid": (117, 147),
+    "setsid": (112, 157),
+    "symlinkat": (266, 36),
+    "umount2": (166, 39),
+    "unlinkat": (263, 35),
+    "unshare": (272, 97),
+    "write": (1, 64),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "close_range": (436, 436),
+    "mount_setattr": (442, 442),
+    "landlock_create_ruleset": (444, 444),
+    "landlock_add_rule": (445, 445),
+    "landlock_restrict_self": (446, 446),
+}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
-raw_syscall = _libc.syscall
 _libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
-# Found now, and not in every blank for itself.
-_prctl, _unshare, _mount, _umount2 = _libc.prctl, _libc.unshare, _libc.mount, _libc.umount2
-_capset = _libc.capset
 
 
+@functools.cache
 def machine() -> str:
     """The architecture as `uname -m` says it."""
     return os.uname().machine
+
+
+def call_number(name: str) -> int:
+    """What the kernel knows the call by, on this architecture."""
+    return CALLS[name][_MACHINES.index(machine())]
 
 
 def _checked(result: int, call: str) -> int:
@@ -61,7 +90,7 @@ def _checked(result: int, call: str) -> int:
 def syscall(name: str, number: int, *arguments: Any) -> int:
     """Call by number; integers are passed as longs, bytes as pointers."""
     passed = [ctypes.c_long(each) if isinstance(each, int) and each >> 31 else each for each in arguments]
-    return _checked(raw_syscall(number, *passed), name)
+    return _checked(_libc.syscall(number, *passed), name)
 
 
 def clone(flags: int) -> int:
@@ -69,12 +98,7 @@ def clone(flags: int) -> int:
 
     For a process of one thread, and a child that ends by `os._exit`: neither libc nor Python learns of it.
     """
-    return _checked(raw_syscall(*clone_arguments(flags)), "clone")
-
-
-def clone_arguments(flags: int) -> tuple[int, ...]:
-    """What `raw_syscall` takes for a `clone`."""
-    return (_CLONE[machine()], flags | SIGCHLD, 0, 0, 0, 0)
+    return syscall("clone", call_number("clone"), flags | SIGCHLD, 0, 0, 0, 0)
 
 
 def close_all_but(kept: list[int]) -> None:
@@ -82,67 +106,26 @@ def close_all_but(kept: list[int]) -> None:
     first = 3
     for fd in (*sorted(kept), 0xFFFFFFFF):
         if fd > first:
-            syscall("close_range", SYS_CLOSE_RANGE, first, fd - 1, 0)
+            syscall("close_range", call_number("close_range"), first, fd - 1, 0)
         first = fd + 1
 
 
 def unshare(flags: int) -> None:
     """Leave the caller's namespaces for new ones (unshare(2))."""
-    _checked(_unshare(flags), "unshare")
+    _checked(_libc.unshare(flags), "unshare")
 
 
 def prctl(option: int, *arguments: int) -> int:
     """prctl(2)."""
-    return _checked(_prctl(option, *(*arguments, 0, 0, 0, 0)[:4]), "prctl")
+    return _checked(_libc.prctl(option, *(*arguments, 0, 0, 0, 0)[:4]), "prctl")
 
 
 def mount(kind: str | None, target: str, flags: int, data: str | None = None) -> None:
     """Mount a new file system of a kind, or change a mount where the kind is None (mount(2))."""
     name = kind.encode() if kind else None
     told = data.encode() if data is not None else None
-    result = _mount(name, os.fsencode(target), name, flags, told)
+    result = _libc.mount(name, os.fsencode(target), name, flags, told)
     _checked(result, f"mount {kind or 'change'} on {target}")
-
-
-def unmount(target: str, flags: int) -> None:
-    """umount2(2)."""
-    _checked(_umount2(os.fsencode(target), flags), f"umount {target}")
-
-
-def bind(source: str, target: str, attributes: int, userns_fd: int = 0) -> None:
-    """Show `source` and all mounted below it at `target` with more restrictive attributes, in one step.
-
-    The clone gets its attributes before it is attached, so no moment exists when it can be written.
-    """
-    opened = ctypes.c_int(-1)
-    opening, changing, moving = binding(source, target, attributes, userns_fd, opened)
-    opened.value = syscall(f"open_tree {source}", *opening)
-    try:
-        syscall(f"mount_setattr {source}", *changing)
-        syscall(f"move_mount {target}", *moving)
-    finally:
-        os.close(opened.value)
-
-
-def binding(
-    source: str, target: str, attributes: int, userns_fd: int, opened: ctypes.c_int
-) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
-    """The calls of a `bind`, by number with their arguments; what the first returns goes to `opened`."""
-    attr = b"".join(each.to_bytes(8, "little") for each in (attributes, 0, 0, userns_fd))
-    tree = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_RECURSIVE
-    how = _AT_EMPTY_PATH | _AT_RECURSIVE
-    return (
-        (SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(source), tree),
-        (SYS_MOUNT_SETATTR, opened, b"", how, attr, len(attr)),
-        (SYS_MOVE_MOUNT, opened, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH),
-    )
-
-
-def pivot_root_here() -> None:
-    """Make the working directory the root and let go of the old one (pivot_root(2), the "." "." idiom)."""
-    syscall("pivot_root", _PIVOT_ROOT[machine()], b".", b".")
-    unmount(".", MNT_DETACH)
-    os.chdir("/")
 
 
 @functools.cache
@@ -152,34 +135,10 @@ def last_capability() -> int:
         return int(file.read())
 
 
-def drop_bounding_set() -> None:
-    """Empty the bounding set of the calling thread; what it lacks already needs no right to drop."""
-    for capability in range(last_capability() + 1):
-        try:
-            prctl(PR_CAPBSET_DROP, capability)
-        except PermissionError:
-            if prctl(PR_CAPBSET_READ, capability):
-                raise
-
-
-def drop_capabilities() -> None:
-    """Empty every capability set of the calling thread, the bounding set included."""
-    drop_bounding_set()
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
-    header = (0x20080522).to_bytes(4, "little") + bytes(4)
-    _checked(_capset(header, bytes(24)), "capset")
-
-
-def install_seccomp(program: bytes) -> None:
-    """Install a classic BPF program of eight-byte instructions as a system-call filter for this thread."""
-    code = ctypes.create_string_buffer(program, len(program))
-    header = (len(program) // 8).to_bytes(8, "little") + ctypes.addressof(code).to_bytes(8, "little")
-    syscall("seccomp", _SECCOMP[machine()], 1, 0, header)
-
-
+@functools.cache
 def landlock_abi() -> int:
     """The version of Landlock that the kernel offers, 0 where it offers none."""
     try:
-        return syscall("landlock_create_ruleset", SYS_LANDLOCK_CREATE_RULESET, None, 0, 1)
-    except OSError:
+        return syscall("landlock_create_ruleset", call_number("landlock_create_ruleset"), None, 0, 1)
+    except (OSError, ValueError):
         return 0

@@ -1,65 +1,65 @@
 """The process that blanks are forked from, which does next to nothing else.
 
-What a process writes to after a fork is copied, and the copy before is left to the child alone: from a busy
-template each child would keep a megabyte that nobody shares. Here it is a hundred kilobytes. The children are
-the template's: the kernel makes them siblings of this process, so it knows of none.
+A fork pays for what its parent has mapped, and for what it writes to. So this is a program of some kilobytes
+(native/main.c) where one was built, and else a Python that is kept as quiet as can be. The children are the
+template's: the kernel makes them siblings of this process, so it knows of none.
 """
 
 from __future__ import annotations
 
 import _socket
-import ctypes
 import gc
 import os
 import signal
 import struct
 
-from . import blank, kernel
+from . import blank, confine, executor, kernel, plan, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
-_LEARN = struct.Struct(">i")
-"""The number of a recipe, which follows; where nothing does, the recipe is to be forgotten."""
-_CAST = struct.Struct(">ii")
-"""The number of a recipe, and whom the inside runs as, -1 for the owner. The doors of the control groups
-follow, with a zero byte between; along come the executor's socket and, where the workspace needs one, the
-namespace of its mount."""
-_OWNER_AT = 4
-"""Where the sign of the second is."""
+_CAST = struct.Struct("=Q")
+"""The flags of clone(2). Along come the executor's socket, a file with the plan and, where the workspace
+needs one, the namespace of its mount."""
 _REPLY = struct.Struct("=q")
-_MESSAGE_BYTES = 1 << 16
+"""The process, or minus the error's number."""
+_CONTROL, _MAKER = 3, 4
+"""The descriptors that the program finds: this socket's other end, and a pidfd of the template."""
 
 
 class Mould:
     """The template's end."""
 
-    def __init__(self, maker: blank.Maker) -> None:
-        """Fork the process, as the template is now."""
+    def __init__(self, maker: int, program: str) -> None:
+        """Start the process; `maker` is a pidfd of the caller, `program` is empty where none was built."""
         self._sock, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        self._known: dict[bytes, int] = {}
-        self._count = 0
-        if os.fork() == 0:
+        if program:
+            files = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), _CONTROL), (os.POSIX_SPAWN_DUP2, maker, _MAKER)]
+            os.posix_spawn(
+                program, ["weft-inside", "mould"], {}, file_actions=files, setsigdef=[signal.SIGCHLD]
+            )
+        elif os.fork() == 0:
             try:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                kernel.close_all_but([theirs.fileno(), maker.pidfd])
+                kernel.close_all_but([theirs.fileno(), maker])
                 _serve(theirs, maker)
             finally:
                 os._exit(1)
         theirs.close()
 
-    def cast(self, recipe: bytes, other: int | None, doors: list[str], sock: int, idmap_fd: int) -> int:
+    def cast(self, raw: bytes, *, as_other: bool, sock: int, idmap_fd: int) -> int:
         """The process of a new blank; `ConnectionError` where the mould has gone."""
-        if recipe not in self._known:
-            self._count += 1
-            self._known[recipe] = self._count
-            self._sock.send(_LEARN.pack(self._count) + recipe)
-        told = _CAST.pack(self._known[recipe], -1 if other is None else other) + "\0".join(doors).encode()
-        fds = [sock, idmap_fd] if idmap_fd else [sock]
-        rights = struct.pack(f"{len(fds)}i", *fds)
-        self._sock.sendmsg([told], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        file = os.memfd_create("plan", os.MFD_CLOEXEC)
+        try:
+            os.write(file, raw)
+            fds = [sock, file, idmap_fd] if idmap_fd else [sock, file]
+            rights = struct.pack(f"{len(fds)}i", *fds)
+            told = _CAST.pack(blank.flags(as_other=as_other))
+            self._sock.sendmsg([told], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        finally:
+            os.close(file)
         reply = self._sock.recv(_REPLY.size)
         if not reply:
             raise ConnectionResetError("the mould of sandboxes has gone")
@@ -68,64 +68,58 @@ class Mould:
             raise OSError(-pid, os.strerror(-pid))
         return int(pid)
 
-    def forget(self, recipe: bytes) -> None:
-        """It will not be asked for soon."""
-        number = self._known.pop(recipe, None)
-        if number is not None:
-            try:
-                self._sock.send(_LEARN.pack(number))
-            except ConnectionError:
-                pass  # it has gone, and with it all that it knew
 
-
-def _serve(sock: _socket.socket, maker: blank.Maker) -> NoReturn:
-    """Fork for each request. In the loop stands what touches the least: calls of C, and names of its own."""
-    recipes: dict[int, blank.Recipe] = {}
-    buffer = bytearray(_MESSAGE_BYTES)
-    buffers = [buffer]
-    space, control = _socket.CMSG_SPACE(8), sock.fileno()
-    receive, send, pack, close, last_error = (
-        sock.recvmsg_into,
-        sock.send,
-        _REPLY.pack,
-        os.close,
-        ctypes.get_errno,
-    )
-    fork, for_owner = kernel.raw_syscall, blank.fork_arguments(as_other=False)
-    for_other = blank.fork_arguments(as_other=True)
+def _serve(sock: _socket.socket, maker: int) -> NoReturn:
+    """What the program does, in Python: fork for each request, and become the blank."""
+    space, clone = _socket.CMSG_SPACE(12), kernel.call_number("clone")
     gc.collect()
     gc.freeze()
     while True:
-        length, along, _, _ = receive(buffers, space, _socket.MSG_CMSG_CLOEXEC)
-        if along:
-            pid = fork(*(for_owner if buffer[_OWNER_AT] & 0x80 else for_other))
-            if pid == 0:
-                break
-            send(pack(pid if pid > 0 else -last_error()))
-            for fd in memoryview(along[0][2]).cast("i"):
-                close(fd)
-        elif length:
-            _learn(recipes, bytes(buffer[:length]))
-        else:
+        told, along, _, _ = sock.recvmsg(_CAST.size, space, _socket.MSG_CMSG_CLOEXEC)
+        if not told:
             os._exit(0)
-    number, other = _CAST.unpack_from(buffer)
-    doors = buffer[_CAST.size : length].decode()
-    theirs, *idmap = memoryview(along[0][2]).cast("i")
-    # All that there is beside what the blank needs.
-    close(control)
-    blank.become(
-        _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, theirs),
-        maker,
-        recipes[number],
-        doors.split("\0") if doors else [],
-        None if other < 0 else other,
-        idmap[0] if idmap else 0,
-    )
+        fds = memoryview(along[0][2]).cast("i")
+        try:
+            pid = kernel.syscall("clone", clone, *_CAST.unpack(told), 0, 0, 0, 0)
+        except OSError as error:
+            pid = -(error.errno or 1)
+        if pid == 0:
+            sock.close()
+            _become(maker, *fds)
+        sock.send(_REPLY.pack(pid))
+        for fd in fds:
+            os.close(fd)
 
 
-def _learn(recipes: dict[int, blank.Recipe], told: bytes) -> None:
-    (number,) = _LEARN.unpack_from(told)
-    if len(told) > _LEARN.size:
-        recipes[number] = blank.Recipe(told[_LEARN.size :])
-    else:
-        del recipes[number]
+def _become(maker: int, control: int, file: int, idmap_fd: int = 0) -> NoReturn:
+    """In the child: make all that can be made, wait for the order, complete the sandbox and serve it."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, control)
+    registers: dict[int, int] = {plan.MAKER: maker, plan.IDMAP: idmap_fd}
+    try:
+        plan.run(os.pread(file, os.fstat(file).st_size, 0), registers)
+        os.close(file)
+        order: Any = wire.receive(sock)
+        plan.run(order["plan"], registers)
+        # Of the executor too, as of what it starts: only the program can tell them apart.
+        bound = plan.Plan("confinement")
+        confine.limit(bound, {"CPU": order["cpu_s"]})
+        plan.run(bound.raw())
+        wire.send(sock, {"ready": True})
+    except (wire.Closed, plan.Gone):
+        os._exit(0)
+    except plan.Failed as error:
+        _fail(sock, error.stage, error.strerror or "")
+    except BaseException as error:
+        _fail(sock, "confinement", f"{type(error).__name__}: {error}")
+    try:
+        executor.serve(sock, order["workspace"], order["environment"])
+    except (wire.Closed, OSError):
+        pass
+    os._exit(0)
+
+
+def _fail(sock: _socket.socket, stage: str, reason: str) -> NoReturn:
+    try:
+        wire.send(sock, {"failed": stage, "reason": reason})
+    finally:
+        os._exit(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import kernel, seccomp
+from . import confine, kernel, plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +105,9 @@ def idmapped(folder: str) -> None:
                 file.write("0 1000 1")
         userns = os.open(f"/proc/{child}/ns/user", os.O_RDONLY)
         _own_mounts()
-        kernel.bind(f"{folder}/lower", f"{folder}/merged", kernel.ATTR_IDMAP, userns)
+        mapped = plan.Plan("idmapped mounts")
+        mapped.bind(f"{folder}/lower", f"{folder}/merged", kernel.ATTR_IDMAP, idmap=plan.IDMAP)
+        plan.run(mapped.raw(), {plan.IDMAP: userns})
     finally:
         os.kill(child, kernel.SIGKILL)
 
@@ -118,7 +120,9 @@ def no_new_privileges(folder: str) -> None:
 def call_filter(folder: str) -> None:
     """The filter of system calls that commands get."""
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-    kernel.install_seccomp(seccomp.program(kernel.machine()))
+    filtered = plan.Plan("seccomp")
+    confine.filter_calls(filtered)
+    plan.run(filtered.raw())
 
 
 PROBES = {

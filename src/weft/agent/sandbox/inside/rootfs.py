@@ -6,7 +6,11 @@ import os
 
 from . import kernel
 from .kernel import ATTR_NODEV, ATTR_NOSUID, ATTR_RDONLY, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
-from .plan import Plan
+from .plan import IDMAP, MAY_BE_REFUSED, MAY_EXIST, MUST_SUCCEED, Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _READ_ONLY = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV
 _ROOT = "/proc"
@@ -15,12 +19,8 @@ _LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "f
 _OVERLAY = "lowerdir=lower,upperdir=upper,workdir=work,userxattr,index=off,volatile"
 
 
-class OverlayRefused(Exception):
-    """The kernel or the file system does not allow the workspace to be an overlay."""
-
-
 def prepare(plan: Plan, *, readable: list[str], hidden: list[str], tmp_bytes: int) -> None:
-    """How to make the new tree but for the workspace, with the host's beside it until `finish`.
+    """How to make the new tree but for the workspace, with the host's beside it until `enter`.
 
     It stands on the host's /proc, which is everywhere and where no workspace is. `hidden` are paths of the
     host, covered where they are shown. Looks at the host now, not when the plan is run.
@@ -35,42 +35,40 @@ def prepare(plan: Plan, *, readable: list[str], hidden: list[str], tmp_bytes: in
     places = {os.path.realpath(path) for path in hidden if os.path.lexists(path)}
     bound = [path for path in readable if os.path.isdir(path) and not os.path.islink(path)]
     shown = [path for path in places if any(path.startswith(f"{each}/") for each in bound)]
-    _hide(plan, sorted(shown), seen_in="", may_be_refused=True)
+    _hide(plan, sorted(shown), result=MAY_BE_REFUSED)
     _devices(plan, f"{_ROOT}/dev", tmp_bytes)
     plan.mount("proc", f"{_ROOT}/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
 
 
-def finish(*, state: str, workspace: str, copy: str | None, covered: list[str], idmap_fd: int) -> None:
-    """Add the workspace and enter the new tree; afterwards nothing else of the host can be named.
+def ground(*, state: str, workspace: str, copy: str | None, covered: Sequence[str], idmapped: bool) -> bytes:
+    """How to add the workspace.
 
     `state` holds lower/, upper/ and work/. `copy` is a plain copy to use in place of an overlay. `covered`
     are paths of the workspace, which must be covered.
     """
-    _folders(_ROOT + workspace)
+    target = _ROOT + workspace
+    plan = Plan("overlay" if copy is None else "confinement")
+    plan.folders(target, _ROOT, MAY_EXIST)
     if copy is not None:
-        kernel.bind(copy, _ROOT + workspace, ATTR_NOSUID | ATTR_NODEV)
+        plan.bind(copy, target, ATTR_NOSUID | ATTR_NODEV)
     else:
-        _overlay(state, workspace, _ROOT + workspace, idmap_fd)
+        attributes = _READ_ONLY | (kernel.ATTR_IDMAP if idmapped else 0)
+        plan.call("chdir", os.fsencode(state), what=f"chdir {state}")
+        plan.bind(workspace, f"{state}/lower", attributes, idmap=IDMAP if idmapped else None)
+        plan.mount("overlay", target, MS_NOSUID | MS_NODEV, _OVERLAY)
+    cover = Plan("confinement")
     if covered:
-        plan = Plan()
-        paths = [f"{workspace}/{path}" for path in covered]
-        _hide(plan, paths, seen_in=_ROOT, may_be_refused=False)
-        plan.run()
-    os.chdir(_ROOT)
-    kernel.pivot_root_here()
-    kernel.mount(None, "/", kernel.MS_REMOUNT | kernel.MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
+        _hide(cover, [f"{workspace}/{path}" for path in covered], result=MUST_SUCCEED)
+    return plan.raw() + cover.raw()
 
 
-def _folders(path: str) -> None:
-    """A folder with those above it, where they are not there; as os.makedirs, in less memory."""
-    end = 0
-    while end < len(path):
-        end = path.find("/", end + 1)
-        end = len(path) if end < 0 else end
-        try:
-            os.mkdir(path[:end])
-        except FileExistsError:
-            pass
+def enter(plan: Plan) -> None:
+    """Enter the new tree (pivot_root(2), the "." "." idiom): nothing else of the host can be named then."""
+    plan.call("chdir", _ROOT.encode())
+    plan.call("pivot_root", b".", b".")
+    plan.call("umount2", b".", kernel.MNT_DETACH)
+    plan.call("chdir", b"/")
+    plan.mount(None, "/", kernel.MS_REMOUNT | kernel.MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
 
 
 def _show(plan: Plan, path: str) -> None:
@@ -89,16 +87,15 @@ def _show(plan: Plan, path: str) -> None:
     plan.bind(path, target, _READ_ONLY)
 
 
-def _hide(plan: Plan, paths: list[str], *, seen_in: str, may_be_refused: bool) -> None:
-    """Cover each path that is there, as seen in a tree, by something empty that nobody may open."""
+def _hide(plan: Plan, paths: Sequence[str], *, result: int) -> None:
+    """Cover each path that is there by something empty that nobody may open."""
     folder, file = f"{_ROOT}/.hidden-folder", f"{_ROOT}/.hidden-file"
     plan.folder(folder, 0)
     plan.file(file, 0)
     for path in paths:
-        seen = seen_in + path
-        if os.path.lexists(seen) and not os.path.islink(seen):
-            source = folder if os.path.isdir(seen) else file
-            plan.bind(source, _ROOT + path, _READ_ONLY, may_be_refused=may_be_refused)
+        if os.path.lexists(path) and not os.path.islink(path):
+            source = folder if os.path.isdir(path) else file
+            plan.bind(source, _ROOT + path, _READ_ONLY, result=result)
     plan.remove(folder, file)
 
 
@@ -112,13 +109,3 @@ def _devices(plan: Plan, dev: str, shm_bytes: int) -> None:
     plan.mount("tmpfs", f"{dev}/shm", MS_NOSUID | MS_NODEV, f"size={shm_bytes},mode=1777")
     plan.folder(f"{dev}/pts")
     plan.mount("devpts", f"{dev}/pts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620")
-
-
-def _overlay(state: str, workspace: str, target: str, idmap_fd: int) -> None:
-    attributes = _READ_ONLY | (kernel.ATTR_IDMAP if idmap_fd else 0)
-    os.chdir(state)
-    try:
-        kernel.bind(workspace, f"{state}/lower", attributes, idmap_fd)
-        kernel.mount("overlay", target, MS_NOSUID | MS_NODEV, _OVERLAY)
-    except OSError as error:
-        raise OverlayRefused(str(error)) from error

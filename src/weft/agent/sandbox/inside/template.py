@@ -15,7 +15,7 @@ import select
 import signal
 import struct
 
-from . import blank, cgroups, keeper, kernel, marks, seccomp
+from . import blank, cgroups, keeper, kernel, marks
 from .mould import Mould
 from .users import Users
 
@@ -54,8 +54,11 @@ class _Box:
         keeper.clean_up({"cgroups": list(self.groups.values()), "state": self.state})
 
 
-def main() -> None:
-    """Fork what is asked for until the owner goes, or asks for no more and all that was forked has ended."""
+def main(program: str) -> None:
+    """Fork what is asked for until the owner goes, or asks for no more and all that was forked has ended.
+
+    `program` is the path of the inside as it was compiled, empty where it was not.
+    """
     kernel.close_all_but([CONTROL])
     os.chdir("/")
     os.umask(0o022)
@@ -67,10 +70,7 @@ def main() -> None:
     # One descriptor for each user's namespace, and one for each blank: their own limits are set in time.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if seccomp.supported(kernel.machine()):
-        seccomp.program(kernel.machine())
-    kernel.last_capability()
-    template = _Template(control, fds[0], mark.decode())
+    template = _Template(control, fds[0], mark.decode(), program)
     try:
         template.serve()
     except BrokenPipeError:
@@ -79,18 +79,20 @@ def main() -> None:
 
 
 class _Template:
-    def __init__(self, control: _socket.socket, owner: int, mark: str) -> None:
+    def __init__(self, control: _socket.socket, owner: int, mark: str, program: str) -> None:
         self._control: _socket.socket | None = control
         self._owner = owner
         self._mark = mark
         self._made = 0
-        self._maker = blank.Maker()
-        self._mould = Mould(self._maker)
+        self._program = program
+        self._maker = os.pidfd_open(os.getpid())
+        self._mould = Mould(self._maker, program)
         self._users = Users()
         self._boxes: dict[int, _Box] = {}
         self._ended: list[_Box] = []
         # By recipe, the least lately asked for first.
         self._blanks: dict[bytes, list[_Box]] = {}
+        self._recipes: dict[bytes, blank.Recipe] = {}
         self._mounts = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
         self._wake, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -175,11 +177,13 @@ class _Template:
             return self._cast(recipe)
         except ConnectionError:
             # It was killed. A blank that it may just have forked has lost its socket, and ends.
-            self._mould = Mould(self._maker)
+            self._mould = Mould(self._maker, self._program)
             return self._cast(recipe)
 
     def _cast(self, recipe: bytes) -> _Box:
         first, *owner, memory_bytes, processes, _ = WANTED.unpack_from(recipe + bytes(2))
+        if recipe not in self._recipes:
+            self._recipes[recipe] = blank.Recipe(recipe[_KEY_BYTES:], as_other=first >= 0)
         self._made += 1
         # Its owner may have had another template before, whose sandboxes it has not closed yet.
         group = marks.name(self._mark, f"{os.getpid()}-{self._made}")
@@ -190,8 +194,9 @@ class _Template:
             idmap_fd = 0
             if other is not None and owner[0] >= 0:
                 idmap_fd = self._users.exchange(other, (owner[0], owner[1]))
-            doors = cgroups.doors(list(groups.values()))
-            pid = self._mould.cast(recipe[_KEY_BYTES:], other, doors, theirs.fileno(), idmap_fd)
+            plan = self._recipes[recipe].plan(cgroups.doors(list(groups.values())))
+            as_other = other is not None
+            pid = self._mould.cast(plan, as_other=as_other, sock=theirs.fileno(), idmap_fd=idmap_fd)
         except OSError as error:
             if other is not None and not isinstance(error, ConnectionError):
                 self._users.give_back(other)
@@ -228,7 +233,7 @@ class _Template:
 
     def _end_blanks(self, recipes: set[bytes]) -> None:
         for recipe in recipes:
-            self._mould.forget(recipe[_KEY_BYTES:])
+            self._recipes.pop(recipe, None)
             for box in self._blanks.pop(recipe):
                 box.sock.close()
                 os.kill(box.pid, signal.SIGKILL)
