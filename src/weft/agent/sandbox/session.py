@@ -107,7 +107,7 @@ class Session(Sandbox):
     def _denied(self, output: str) -> tuple[Denial, ...]:
         if Promise.FILES not in self._promises:
             return ()
-        return denials(output, workspace=self._root, shown=self._shown)
+        return denials(output, workspace=self._workspace, shown=self._shown)
 
     def start(
         self,

@@ -90,6 +90,8 @@ def test_a_pod_runs_commands_and_tells_what_changed(
         variables = box.run("env").output
         assert "FROM_IMAGE=yes" in variables
         assert "KUBERNETES_" not in variables
+        missed = box.run(["cat", f"{box.workspace}/none", "/elsewhere/none"])
+        assert [denial.target for denial in missed.denied] == ["/elsewhere/none"]
         assert Promise.LANDLOCK in box.promises
         assert len(api.objects["pods"]) == 1
     assert api.objects["pods"] == {}
