@@ -35,6 +35,21 @@ class TestNamespacesOnCopies(SandboxContract):
         return Namespaces(state=str(state))
 
 
+class TestNamespacesInPython(SandboxContract):
+    """As where no C compiler was at hand when weft was installed."""
+
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def no_program(cls) -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("weft.agent.sandbox.native.program", lambda: "")
+            yield
+
+    @classmethod
+    def make_provider(cls, state: Path) -> Namespaces:
+        return Namespaces(state=str(state))
+
+
 class TestUnconfined(SandboxContract):
     @classmethod
     def make_provider(cls, state: Path) -> Unconfined:

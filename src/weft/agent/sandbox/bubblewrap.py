@@ -85,7 +85,7 @@ class Bubblewrap:
                     [program, *walls, sys.executable, *PYTHON_ARGUMENTS],
                     stage=self.name,
                     state=state,
-                    guest=guest(root, environment, rlimits(limits), uid),
+                    guest=guest(root, environment, rlimits(limits), limits.cpu_s, uid),
                     cgroups=list(groups.values()),
                 )
             except BaseException as error:

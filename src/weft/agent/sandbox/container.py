@@ -105,7 +105,7 @@ class Container:
                     + [f"--entrypoint={self._python}", self._image, *PYTHON_ARGUMENTS],
                     stage=engine.name,
                     state=state,
-                    guest=guest(WORKSPACE, variables, bounds, None),
+                    guest=guest(WORKSPACE, variables, bounds, limits.cpu_s),
                     end=[engine.program, "rm", "--force", "--volumes", name],
                     variables=engine.variables,
                     start_s=_START_S,

@@ -103,19 +103,22 @@ def guest(
     workspace: str,
     environment: Mapping[str, str],
     rlimits: Mapping[str, int],
+    cpu_s: int,
     uid: int | None = None,
     *,
     remote: bool = False,
 ) -> dict[str, Any]:
     """What `inside/guest.py` is told.
 
-    `uid` is who it becomes, where it starts as root. `remote` says that the workspace is where the host does
-    not see it (`inside/remote.py`); the variables there are those of the image and of `environment`.
+    `cpu_s` bounds each process of a command. `uid` is who it becomes, where it starts as root. `remote` says
+    that the workspace is where the host does not see it (`inside/remote.py`); the variables there are those of
+    the image and of `environment`.
     """
     return {
         "workspace": workspace,
         "environment": dict(environment),
         "rlimits": dict(rlimits),
+        "cpu_s": cpu_s,
         "uid": uid,
         "remote": remote,
     }

@@ -110,8 +110,6 @@ class Namespaces:
                 pair = copies(kit.root, executor.state, executor.other)
             else:
                 pair = _layers(owner, kit.root, executor.state, executor.other)
-            bounds = rlimits(kit.limits)
-            cpu_s = bounds.pop("CPU")
             plan = blank.completion(
                 state=executor.state,
                 workspace=kit.root,
@@ -119,10 +117,15 @@ class Namespaces:
                 covered=kit.covered,
                 idmapped=wanted.owner is not None,
                 other=executor.other,
-                rlimits=bounds,
+                rlimits=rlimits(kit.limits),
             )
             executor.begin(
-                {"plan": plan, "workspace": kit.root, "environment": kit.environment, "cpu_s": cpu_s}
+                {
+                    "plan": plan,
+                    "workspace": kit.root,
+                    "environment": kit.environment,
+                    "cpu_s": kit.limits.cpu_s,
+                }
             )
         except BaseException:
             executor.close()
@@ -213,12 +216,11 @@ def can_be_lower(root: str) -> bool:
 
 
 def rlimits(limits: Limits) -> dict[str, int]:
-    """The limits by the names of setrlimit(2)."""
+    """The limits by the names of setrlimit(2), but for time, which counts for commands alone."""
     return {
         "DATA": limits.memory_bytes,
         "NPROC": limits.processes,
         "FSIZE": limits.file_bytes,
-        "CPU": limits.cpu_s,
         "NOFILE": limits.open_files,
         "CORE": 0,
         "MEMLOCK": 8 << 20,

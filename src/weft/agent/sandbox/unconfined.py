@@ -60,6 +60,7 @@ class Unconfined:
                 "environment": shown.environment("/", ["/"], self._environ) | {"HOME": f"{state}/home"},
                 "cgroups": [],
                 "rlimits": bounds,
+                "cpu_s": limits.cpu_s,
             }
             return Started(start_or_unavailable(sys.executable, spec), pair, pair.other, _HELD)
 

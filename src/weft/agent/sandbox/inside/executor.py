@@ -12,7 +12,7 @@ import select
 import stat
 import time
 
-from . import jobs, kernel, look, wire
+from . import jobs, kernel, look, start, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,10 +40,15 @@ def serve(
     sock: wire.Channel,
     workspace: str,
     environment: dict[str, str],
+    cpu_s: int,
     more: dict[str, Callable[[Any], dict[str, object]]] | None = None,
 ) -> None:
-    """Answer one request after the other until the host closes the socket; `more` are further requests."""
-    executor = _Executor(sock, workspace, environment)
+    """Answer one request after the other until the host closes the socket.
+
+    `cpu_s` bounds each process of a command, and not the executor, which works for all of them. `more` are
+    further requests.
+    """
+    executor = _Executor(sock, workspace, environment, cpu_s)
     executor.requests.update(more or {})
     while True:
         executor.wait_for_request()
@@ -85,12 +90,13 @@ def _kind_of(error: OSError) -> str:
 
 
 class _Executor:
-    def __init__(self, sock: wire.Channel, workspace: str, environment: dict[str, str]) -> None:
+    def __init__(self, sock: wire.Channel, workspace: str, environment: dict[str, str], cpu_s: int) -> None:
         self._sock = sock
         self._workspace = workspace
         self._environment = environment
+        self._cpu_s = cpu_s
         self._null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        self._jobs = jobs.Jobs(sock.fileno(), self._end_others)
+        self._jobs = jobs.Jobs(sock.fileno(), cpu_s, self._end_others)
         self.requests: dict[str, Callable[[Any], dict[str, object]]] = {
             "run": self._run,
             "read": self._read,
@@ -170,19 +176,9 @@ class _Executor:
         except OSError as error:
             raise Refused(_kind_of(error), f"folder `{request['folder']}`: {error.strerror}") from error
         try:
-            return os.posix_spawn(
-                _find(os.fsdecode(request["argv"][0]), environment.get("PATH", os.defpath)),
-                request["argv"],
-                environment,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, self._null, 0),
-                    (os.POSIX_SPAWN_DUP2, output_fd, 1),
-                    (os.POSIX_SPAWN_DUP2, output_fd, 2),
-                ],
-                setsid=True,
-                setsigmask=[],
-                setsigdef=[kernel.SIGPIPE, kernel.SIGXFSZ, kernel.SIGINT],
-            )
+            program = _find(os.fsdecode(request["argv"][0]), environment.get("PATH", os.defpath))
+            fds = self._null, output_fd, output_fd
+            return start.fork(program, request["argv"], environment, fds, self._cpu_s)
         finally:
             os.chdir(self._workspace)
 

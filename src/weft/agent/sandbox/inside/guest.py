@@ -53,7 +53,7 @@ def main() -> None:
         held = "landlock" if kernel.landlock_abi() else ""
         wire.send(pipes, {"ready": True, "count": _memory_bound(), "kind": held})
         more = remote.Workspace(spec["workspace"]).requests() if spec["remote"] else None
-        executor.serve(pipes, spec["workspace"], spec["environment"], more)
+        executor.serve(pipes, spec["workspace"], spec["environment"], spec["cpu_s"], more)
     except (wire.Closed, OSError):
         pass
     os._exit(0)

@@ -6,7 +6,7 @@ import os
 import select
 import time
 
-from . import kernel
+from . import kernel, start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,9 +79,10 @@ class _Job:
 class Jobs:
     """The running jobs by the numbers that the host gave them."""
 
-    def __init__(self, sock_fd: int, end_others: Callable[[], None]) -> None:
-        """`end_others` kills every process that belongs to no job."""
+    def __init__(self, sock_fd: int, cpu_s: int, end_others: Callable[[], None]) -> None:
+        """`cpu_s` bounds each process; `end_others` kills every process that belongs to no job."""
         self._sock_fd = sock_fd
+        self._cpu_s = cpu_s
         self._end_others = end_others
         self._jobs: dict[int, _Job] = {}
         self._silent: set[int] = set()
@@ -114,7 +115,7 @@ class Jobs:
         read_end, feed = os.pipe()
         pid = os.fork()
         if pid == 0:
-            _keep(program, request, folder, environment, read_end, write_end)
+            _keep(program, request, folder, environment, (read_end, write_end, write_end), self._cpu_s)
         os.close(write_end)
         os.close(read_end)
         os.set_blocking(output, False)
@@ -208,25 +209,23 @@ class Jobs:
 
 
 def _keep(
-    program: str, request: Any, folder: str, environment: dict[str, str], stdin: int, output: int
+    program: str,
+    request: Any,
+    folder: str,
+    environment: dict[str, str],
+    fds: tuple[int, int, int],
+    cpu_s: int,
 ) -> None:
     """In the child: run the command to its end or its deadline, then end what it left behind."""
     code = 127
     try:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-        for number, fd in enumerate((stdin, output, output)):
+        for number, fd in enumerate(fds):
             os.dup2(fd, number)
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         os.chdir(folder)
-        pid = os.posix_spawn(
-            program,
-            request["argv"],
-            environment,
-            setsid=True,
-            setsigmask=[],
-            setsigdef=[kernel.SIGPIPE, kernel.SIGXFSZ, kernel.SIGINT],
-        )
+        pid = start.fork(program, request["argv"], environment, (0, 1, 2), cpu_s)
         code = _wait(pid, request["timeout_s"])
         end_descendants()
     except OSError as error:

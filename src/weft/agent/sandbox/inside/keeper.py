@@ -70,7 +70,7 @@ def _become_executor(sock: _socket.socket, spec: Any) -> None:
         os._exit(1)
     try:
         wire.send(sock, {"ready": True})
-        executor.serve(sock, spec["workspace"], spec["environment"])
+        executor.serve(sock, spec["workspace"], spec["environment"], spec["cpu_s"])
     except (wire.Closed, OSError):
         pass
     os._exit(0)

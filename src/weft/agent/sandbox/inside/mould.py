@@ -13,7 +13,7 @@ import os
 import signal
 import struct
 
-from . import blank, confine, executor, kernel, plan, wire
+from . import blank, executor, kernel, plan, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,12 +34,7 @@ class Mould:
     def __init__(self, maker: int, program: str) -> None:
         """Start the process; `maker` is a pidfd of the caller, `program` is empty where none was built."""
         self._sock, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        if program:
-            files = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), _CONTROL), (os.POSIX_SPAWN_DUP2, maker, _MAKER)]
-            os.posix_spawn(
-                program, ["weft-inside", "mould"], {}, file_actions=files, setsigdef=[signal.SIGCHLD]
-            )
-        elif os.fork() == 0:
+        if not (program and _executed(program, theirs, maker)) and os.fork() == 0:
             try:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -67,6 +62,16 @@ class Mould:
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
         return int(pid)
+
+
+def _executed(program: str, theirs: _socket.socket, maker: int) -> bool:
+    """Whether the program could be started: it may be another machine's, or where nothing is executed."""
+    files = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), _CONTROL), (os.POSIX_SPAWN_DUP2, maker, _MAKER)]
+    try:
+        os.posix_spawn(program, ["weft-inside", "mould"], {}, file_actions=files)
+    except OSError:
+        return False
+    return True
 
 
 def _serve(sock: _socket.socket, maker: int) -> NoReturn:
@@ -100,10 +105,6 @@ def _become(maker: int, control: int, file: int, idmap_fd: int = 0) -> NoReturn:
         os.close(file)
         order: Any = wire.receive(sock)
         plan.run(order["plan"], registers)
-        # Of the executor too, as of what it starts: only the program can tell them apart.
-        bound = plan.Plan("confinement")
-        confine.limit(bound, {"CPU": order["cpu_s"]})
-        plan.run(bound.raw())
         wire.send(sock, {"ready": True})
     except (wire.Closed, plan.Gone):
         os._exit(0)
@@ -112,7 +113,7 @@ def _become(maker: int, control: int, file: int, idmap_fd: int = 0) -> NoReturn:
     except BaseException as error:
         _fail(sock, "confinement", f"{type(error).__name__}: {error}")
     try:
-        executor.serve(sock, order["workspace"], order["environment"])
+        executor.serve(sock, order["workspace"], order["environment"], order["cpu_s"])
     except (wire.Closed, OSError):
         pass
     os._exit(0)

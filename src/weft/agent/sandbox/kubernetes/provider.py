@@ -136,7 +136,7 @@ class Kubernetes:
         """Send the executor and have it take on its layers; what it found there to hold beside."""
         variables = shown.environment("/", [], {})
         del variables["PATH"]
-        told = guest(WORKSPACE, variables, rlimits(limits), remote=True)
+        told = guest(WORKSPACE, variables, rlimits(limits), limits.cpu_s, remote=True)
         try:
             executor.send_frame(executor_as_text())
             executor.send_frame(msgspec.msgpack.encode(told))
