@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+DEPENDENCIES := .venv/.dependencies
+NATIVE := hatch_build.py $(wildcard src/weft/agent/sandbox/native/*.[ch])
 WORKERS ?= auto
 SCALE ?= 0.05
 
@@ -36,14 +38,17 @@ lock:  ## pin every dependency with its hashes, after a change to pyproject.toml
 	  --no-emit-find-links --no-emit-trusted-host --all-extras --no-header \
 	  --output-file constraints.txt pyproject.toml
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): $(DEPENDENCIES) $(NATIVE)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEPENDENCIES): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "weft needs Python 3.11 or newer; set PYTHON=/path/to/it" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "python3 lacks venv; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 clean:  ## remove the environment and every cache
