@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define DEFAULT_PATH "/bin:/usr/bin"
+#define UNFIT "a zero byte, or a variable with `=` in its name"
 
 /* A list as execve takes it, in one piece of memory: first the pointers, then the texts. */
 struct list {
@@ -48,7 +49,7 @@ static char **arguments_of(struct slice request, struct buffer *reply) {
         if (!wire_bytes(value, &text))
             return invalid(&list, reply, "an argument is no text"), NULL;
         if (memchr(text.data, 0, text.size))
-            return invalid(&list, reply, "embedded null byte"), NULL;
+            return invalid(&list, reply, UNFIT), NULL;
         buffer_add(&list.text, text.data, text.size);
         buffer_add(&list.text, "", 1);
         list.count++;
@@ -81,10 +82,8 @@ static bool add_variable(struct list *list, struct slice name, struct slice valu
     struct slice text;
     if (!wire_bytes(value, &text))
         return invalid(list, reply, "a variable is no text");
-    if (memchr(name.data, 0, name.size) || memchr(text.data, 0, text.size))
-        return invalid(list, reply, "embedded null byte");
-    if (!name.size || memchr(name.data + 1, '=', name.size - 1))
-        return invalid(list, reply, "illegal environment variable name");
+    if (memchr(name.data, 0, name.size) || memchr(text.data, 0, text.size) || memchr(name.data, '=', name.size))
+        return invalid(list, reply, UNFIT);
     buffer_add(&list->text, name.data, name.size);
     buffer_add(&list->text, "=", 1);
     buffer_add(&list->text, text.data, text.size);

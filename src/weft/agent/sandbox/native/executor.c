@@ -110,13 +110,3 @@ _Noreturn void executor_serve(int in, int out, struct slice told) {
     while (true)
         serve_next(&place);
 }
-
-void executor_take_standard(int *in, int *out) {
-    *in = fcntl(0, F_DUPFD_CLOEXEC, 3);
-    *out = fcntl(1, F_DUPFD_CLOEXEC, 3);
-    int null = open("/dev/null", O_RDWR);
-    if (*in < 0 || *out < 0 || null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0)
-        _exit(1);
-    if (null > 1)
-        close(null);
-}

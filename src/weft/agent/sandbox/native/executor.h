@@ -4,8 +4,6 @@
 
 #include "wire.h"
 
-/* Take standard input and output away from the commands that follow, which find nothing there. */
-void executor_take_standard(int *in, int *out);
 /* Answer one request after the other until the host goes. `told` is a map: workspace, environment, cpu_s. */
 _Noreturn void executor_serve(int in, int out, struct slice told);
 
