@@ -23,6 +23,7 @@ from weft.agent.sandbox import (
     SandboxFailed,
     session,
     shown,
+    template,
     wire,
 )
 from weft.agent.sandbox.confined import Confined
@@ -66,6 +67,12 @@ def executor(box: Sandbox) -> Confined:
 def groups(owner: int) -> list[str]:
     """Control groups of an owner."""
     return [path for each in cgroups.named(f"weft-sandbox-*-{owner}-*") for path in glob.glob(each)]
+
+
+def groups_of(pid: int) -> set[str]:
+    """The control groups of sandboxes that a process is in."""
+    names = re.findall("weft-sandbox-[^/\n]*", Path(f"/proc/{pid}/cgroup").read_text())
+    return {path for name in names for path in cgroups.named(name) if os.path.exists(path)}
 
 
 def test_public_face(workspace: Path) -> None:
@@ -199,12 +206,24 @@ def test_closing_removes_state_and_groups(workspace: Path, state: Path) -> None:
     box = Namespaces(state=str(state)).open(workspace)
     box.run("mkdir -p d/e; chmod 0 d; touch f; ln -s /etc l")
     assert len(list(state.iterdir())) == 1
-    own = executor(box)._groups
-    assert own == [path for path in own if os.path.isdir(path)]
+    own = groups_of(executor(box).pid)
     assert bool(own) == (Promise.TOTAL_MEMORY in box.promises)
     box.close()
     assert list(state.iterdir()) == []
-    assert not [path for path in own if os.path.exists(path)]
+    # They serve the next, until the template that has them ends.
+    assert not [path for path in own if Path(path, "cgroup.procs").read_text()]
+    template._retire()
+    eventually("the groups are gone", lambda: not any(map(os.path.exists, own)))
+
+
+def test_groups_of_a_killed_template_go_with_the_next(workspace: Path, state: Path) -> None:
+    box = Namespaces(state=str(state)).open(workspace)
+    own = groups_of(executor(box).pid)
+    assert template._template is not None
+    os.kill(template._template[0].pid, signal.SIGKILL)
+    box.close()
+    Namespaces(state=str(state)).open(workspace).close()
+    assert not any(map(os.path.exists, own))
 
 
 _OWNER = """
@@ -295,7 +314,6 @@ def test_a_dead_executor_takes_everything_along(workspace: Path) -> None:
     with pytest.raises(SandboxFailed, match="closed"):
         box.run("true")
     assert not os.path.exists(os.path.dirname(box._pair.other))
-    assert not [path for path in executor(box)._groups if os.path.exists(path)]
 
 
 def test_a_liar_inside_is_a_failed_sandbox(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

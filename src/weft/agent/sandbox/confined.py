@@ -9,7 +9,7 @@ import signal
 from collections.abc import Mapping
 
 from weft.agent.sandbox import template
-from weft.agent.sandbox.inside.keeper import clean_up
+from weft.agent.sandbox.inside.keeper import remove_tree
 from weft.agent.sandbox.keeper import StartFailed
 from weft.agent.sandbox.provider import SandboxFailed
 from weft.agent.sandbox.wire import GRACE_S, Stream
@@ -29,7 +29,7 @@ class Confined(Stream):
         super().__init__(blank.sock)
         self.pid, self.other, self.state = blank.pid, blank.other, wanted.state
         self.bounded = blank.bounded
-        self._pidfd, self._groups = blank.pidfd, blank.groups
+        self._pidfd = blank.pidfd
         self._closed = False
         try:
             os.mkdir(self.state, 0o700)
@@ -62,4 +62,4 @@ class Confined(Stream):
         ended.register(self._pidfd, select.POLLIN)
         ended.poll(GRACE_S * 1_000)
         os.close(self._pidfd)
-        clean_up({"cgroups": self._groups, "state": self.state})
+        remove_tree(self.state)

@@ -111,8 +111,8 @@ def guest(
     """What `inside/guest.py` is told.
 
     `cpu_s` bounds each process of a command. `uid` is who it becomes, where it starts as root. `remote` says
-    that the workspace is where the host does not see it (`inside/remote.py`); the variables there are those of
-    the image and of `environment`.
+    that the workspace is where the host does not see it (`inside/remote.py`); the variables there are those
+    of the image and of `environment`.
     """
     return {
         "workspace": workspace,

@@ -212,7 +212,7 @@ def first_uid() -> int:
 def can_be_lower(root: str) -> bool:
     """Whether the workspace's owner and group exist inside; an overlay cannot copy up a file of others."""
     owner = os.stat(root)
-    return is_real_root() or (owner.st_uid, owner.st_gid) == (os.geteuid(), os.getegid())
+    return (owner.st_uid, owner.st_gid) == (os.geteuid(), os.getegid()) or is_real_root()
 
 
 def rlimits(limits: Limits) -> dict[str, int]:
@@ -230,7 +230,7 @@ def rlimits(limits: Limits) -> dict[str, int]:
 
 def _layers(owner: os.stat_result, root: str, state: str, uid: int | None) -> Pair:
     """The empty upper layer, which gives the merged folder its owner and mode."""
-    for name in ("lower", "upper", "work"):
+    for name in ("upper", "work"):
         os.mkdir(f"{state}/{name}")
     upper = f"{state}/upper"
     if uid is not None:

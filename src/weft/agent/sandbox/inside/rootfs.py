@@ -16,7 +16,10 @@ _READ_ONLY = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV
 _ROOT = "/proc"
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
-_OVERLAY = "lowerdir=lower,upperdir=upper,workdir=work,userxattr,index=off,volatile"
+_LOWER = "/dev"
+"""Where the workspace is mounted on the host's tree, which is given up at once: a folder that is everywhere
+and has served by then."""
+_OVERLAY = f"lowerdir={_LOWER},upperdir=upper,workdir=work,userxattr,index=off,volatile"
 
 
 def prepare(plan: Plan, *, readable: list[str], hidden: list[str], tmp_bytes: int) -> None:
@@ -43,7 +46,7 @@ def prepare(plan: Plan, *, readable: list[str], hidden: list[str], tmp_bytes: in
 def ground(*, state: str, workspace: str, copy: str | None, covered: Sequence[str], idmapped: bool) -> bytes:
     """How to add the workspace.
 
-    `state` holds lower/, upper/ and work/. `copy` is a plain copy to use in place of an overlay. `covered`
+    `state` holds upper/ and work/. `copy` is a plain copy to use in place of an overlay. `covered`
     are paths of the workspace, which must be covered.
     """
     target = _ROOT + workspace
@@ -54,7 +57,7 @@ def ground(*, state: str, workspace: str, copy: str | None, covered: Sequence[st
     else:
         attributes = _READ_ONLY | (kernel.ATTR_IDMAP if idmapped else 0)
         plan.call("chdir", os.fsencode(state), what=f"chdir {state}")
-        plan.bind(workspace, f"{state}/lower", attributes, idmap=IDMAP if idmapped else None)
+        plan.bind(workspace, _LOWER, attributes, idmap=IDMAP if idmapped else None)
         plan.mount("overlay", target, MS_NOSUID | MS_NODEV, _OVERLAY)
     cover = Plan("confinement")
     if covered:

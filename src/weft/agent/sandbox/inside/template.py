@@ -28,7 +28,7 @@ its state folder's path, which follows. The rest is the recipe."""
 _KEY_BYTES = WANTED.size - 2
 MADE = struct.Struct(">ii?")
 """Of a sandbox: its process, whom it runs as (-1 for the owner), and whether the memory of all processes is
-bounded; the paths of its control groups follow, with a zero byte between. Or minus the error's number."""
+bounded. Or minus the error's number."""
 KEEPER = struct.Struct(">i")
 """A keeper's process, or minus the error's number."""
 MESSAGE_BYTES = 1 << 16
@@ -43,15 +43,24 @@ _LINGER_MS = 100
 class _Box:
     """What was forked, from its fork until nothing of it is left."""
 
-    def __init__(self, pid: int, sock: _socket.socket, groups: dict[str, str], other: int | None) -> None:
+    def __init__(
+        self,
+        pid: int,
+        sock: _socket.socket,
+        groups: dict[str, str],
+        bounds: tuple[int, int],
+        other: int | None,
+    ) -> None:
         self.pid = pid
         self.sock = sock
         self.groups = groups
+        self.bounds = bounds
         self.other = other
         self.state = ""
 
     def clean_up(self) -> None:
-        keeper.clean_up({"cgroups": list(self.groups.values()), "state": self.state})
+        if self.state:
+            keeper.remove_tree(self.state)
 
 
 def main(program: str) -> None:
@@ -82,8 +91,9 @@ class _Template:
     def __init__(self, control: _socket.socket, owner: int, mark: str, program: str) -> None:
         self._control: _socket.socket | None = control
         self._owner = owner
-        self._mark = mark
-        self._made = 0
+        cgroups.remove_of(mark)
+        # Its owner may have had another template before, whose sandboxes it has not closed yet.
+        self._groups = cgroups.Stock(marks.name(mark, str(os.getpid())))
         self._program = program
         self._maker = os.pidfd_open(os.getpid())
         self._mould = Mould(self._maker, program)
@@ -165,7 +175,7 @@ class _Template:
         box = waiting.pop(0)
         box.state = state
         other = -1 if box.other is None else box.other
-        told = MADE.pack(box.pid, other, "memory" in box.groups) + "\0".join(box.groups.values()).encode()
+        told = MADE.pack(box.pid, other, "memory" in box.groups)
         rights = struct.pack("2i", box.sock.fileno(), pidfd)
         self._control.sendmsg([told], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
         os.close(pidfd)
@@ -184,10 +194,7 @@ class _Template:
         first, *owner, memory_bytes, processes, _ = WANTED.unpack_from(recipe + bytes(2))
         if recipe not in self._recipes:
             self._recipes[recipe] = blank.Recipe(recipe[_KEY_BYTES:], as_other=first >= 0)
-        self._made += 1
-        # Its owner may have had another template before, whose sandboxes it has not closed yet.
-        group = marks.name(self._mark, f"{os.getpid()}-{self._made}")
-        groups = cgroups.create(memory_bytes, processes, group)
+        groups = self._groups.take(memory_bytes, processes)
         other = self._users.take(first) if first >= 0 else None
         ours, theirs = _socket.socketpair()
         try:
@@ -198,15 +205,17 @@ class _Template:
             as_other = other is not None
             pid = self._mould.cast(plan, as_other=as_other, sock=theirs.fileno(), idmap_fd=idmap_fd)
         except OSError as error:
-            if other is not None and not isinstance(error, ConnectionError):
-                self._users.give_back(other)
-            cgroups.remove(list(groups.values()))
+            # Where the mould has gone, what it may just have forked has not ended yet.
+            if not isinstance(error, ConnectionError):
+                self._groups.give_back(memory_bytes, processes, groups)
+                if other is not None:
+                    self._users.give_back(other)
             ours.close()
             raise
         finally:
             theirs.close()
         self._users.forget_surplus()
-        self._boxes[pid] = _Box(pid, ours, groups, other)
+        self._boxes[pid] = _Box(pid, ours, groups, (memory_bytes, processes), other)
         return self._boxes[pid]
 
     def _forget(self, kept: list[int]) -> None:
@@ -256,6 +265,7 @@ class _Template:
     def _ended_one(self, box: _Box) -> None:
         if box.other is not None:
             self._users.give_back(box.other)
+        self._groups.give_back(*box.bounds, box.groups)
         if box.state:
             # The owner removes what it has; unless it ends first.
             self._ended.append(box)
@@ -278,8 +288,11 @@ class _Template:
             os.kill(pid, signal.SIGKILL)
         for pid in self._boxes:
             os.waitpid(pid, 0)
+        for box in self._boxes.values():
+            self._groups.give_back(*box.bounds, box.groups)
         for box in (*self._boxes.values(), *self._ended):
             box.clean_up()
+        self._groups.remove()
 
 
 def _receive(control: _socket.socket) -> tuple[bytes, list[int]]:

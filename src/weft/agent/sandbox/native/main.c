@@ -1,12 +1,12 @@
 /* The inside of a sandbox: a mould that forks blanks, which become executors. See inside/mould.py. */
 
-#define _GNU_SOURCE
 
 #include "executor.h"
 #include "plan.h"
 #include "wire.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -125,11 +125,22 @@ static _Noreturn void mould(void) {
     _exit(0);
 }
 
+static void take_standard(int *in, int *out) {
+    *in = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+    *out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (*in < 0 || *out < 0 || null < 0)
+        _exit(1);
+    dup2(null, STDIN_FILENO);
+    dup2(null, STDOUT_FILENO);
+    close(null);
+}
+
 /* Serve whoever holds the other ends of standard input and output, which commands then find empty. */
 static _Noreturn void guest(void) {
     long registers[PLAN_REGISTERS] = {0};
     int in, out;
-    executor_take_standard(&in, &out);
+    take_standard(&in, &out);
     serve(in, out, registers);
 }
 
