@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import struct
@@ -48,6 +49,7 @@ class Peer:
     """An executor and the pipes to it."""
 
     def __init__(self, argv: list[str], workspace: Path, cpu_s: int = 60) -> None:
+        self.workspace = workspace
         environment = {"PATH": "/usr/bin:/bin", "HOME": f"{workspace}/home", "LC_ALL": "C"}
         # Leaks are of no account: every request's memory is, and that is looked at by its size.
         self.process = subprocess.Popen(
@@ -78,10 +80,8 @@ class Peer:
 
     def _close_input(self) -> None:
         assert self.process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
-        except BrokenPipeError:
-            pass
 
     def send(self, value: object) -> None:
         self.send_raw(msgspec.msgpack.encode(value))
@@ -180,3 +180,24 @@ def peer(program: str, workspace: Path) -> Iterator[Peer]:
 def pair(program: str) -> Callable[[Path, Path], tuple[Peer, Peer]]:
     """Opens the compiled executor and the one in Python, each in a folder of its own."""
     return lambda one, other: (Peer([program, "guest"], one), Peer(_IN_PYTHON_ARGV, other))
+
+
+@pytest.fixture(scope="session")
+def peer_type() -> type[Peer]:
+    return Peer
+
+
+@pytest.fixture(scope="session")
+def alive() -> Callable[[int], bool]:
+    return is_alive
+
+
+@pytest.fixture(scope="session")
+def bare() -> Callable[[list[str], bytes], int]:
+    """How an executor ends that gets one frame and no more."""
+
+    def end(argv: list[str], body: bytes) -> int:
+        frame = struct.pack(">I", len(body)) + body
+        return subprocess.run(argv, input=frame, capture_output=True, timeout=20).returncode
+
+    return end

@@ -1,4 +1,4 @@
-"""The compiled executor against the one in Python: the same requests in two folders alike, the same replies."""
+"""The compiled executor against the one in Python: the same requests, in folders alike, the same replies."""
 
 from __future__ import annotations
 

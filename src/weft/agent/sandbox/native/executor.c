@@ -63,6 +63,11 @@ static void serve_next(const struct place *place) {
     answer(place, (struct slice){frame.data, frame.size}, &reply);
     if (!wire_send(place->out, &reply))
         host_gone();
+    if (frame.capacity > LARGE_BYTES || reply.capacity > LARGE_BYTES) {
+        buffer_free(&frame);
+        buffer_free(&reply);
+        malloc_trim(0);
+    }
 }
 
 static char *text_of(struct slice map, const char *name) {

@@ -1,0 +1,145 @@
+"""What binds commands and not the executor, and what becomes of all that they start."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Four generations of children that each begin two more in sessions of their own, while their parents end.
+_BREEDS = """
+breed() { [ $1 -gt 0 ] && for _ in 1 2; do setsid sh -c "$SELF" x $(($1 - 1)) & done; echo $$ >> bred; }
+breed ${1:-4}; [ ${1:-4} -gt 2 ] || exec sleep 1000
+"""
+
+
+def _wait(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_time_on_a_processor_binds_each_command_and_job_and_not_the_executor(
+    program: str, workspace: Path, peer_type: Any
+) -> None:
+    spin = ("sh", "-c", "while :; do :; done")
+    with peer_type([program, "guest"], workspace, cpu_s=1) as peer:
+        assert peer.run(*spin)["exit"] == -9
+        peer.start(1, *spin)
+        assert peer.ask("poll", job=1, wait_s=20.0)["exit"] == 137
+        limits = Path(f"/proc/{peer.process.pid}/limits").read_text()
+        assert "Max cpu time              unlimited" in limits
+        assert peer.run("sh", "-c", "ulimit -St; ulimit -Ht")["out"] == b"1\n1\n"
+
+
+def test_all_generations_end_with_the_command(
+    peer: Any, workspace: Path, alive: Callable[[int], bool]
+) -> None:
+    reply = peer.run("sh", "-c", _BREEDS, environment={"SELF": _BREEDS}, timeout_s=0.5)
+    assert reply["timed_out"] is False or reply["exit"] == -9
+    bred = [int(line) for line in (workspace / "bred").read_text().split()]
+    assert len(bred) > 2
+    assert not any(map(alive, bred))
+    assert Path(f"/proc/{peer.process.pid}/task/{peer.process.pid}/children").read_text() == ""
+
+
+def test_jobs_stay_as_commands_end_and_end_with_all_they_started(
+    peer: Any, workspace: Path, alive: Callable[[int], bool]
+) -> None:
+    peer.start(1, "sh", "-c", "setsid sleep 1000 & echo $! > job; exec sleep 1000")
+    _wait(lambda: (workspace / "job").exists() and (workspace / "job").read_text() != "")
+    left = int((workspace / "job").read_text())
+    gone = int(peer.run("sh", "-c", "setsid sleep 1000 & echo $!")["out"])
+    assert (alive(left), alive(gone)) == (True, False)
+    assert peer.ask("stop", job=1)["exit"] == 137
+    assert not alive(left)
+
+
+@pytest.mark.parametrize("op", ["run", "poll"])
+def test_the_host_goes_while_a_command_runs(
+    program: str, workspace: Path, peer_type: Any, alive: Callable[[int], bool], op: str
+) -> None:
+    peer = peer_type([program, "guest"], workspace)
+    script = "echo $$ > up; setsid sleep 1000 & echo $! >> up; sleep 1000"
+    if op == "run":
+        fields = {"argv": [b"sh", b"-c", script.encode()], "timeout_s": 1_000.0, "output_bytes": 10}
+        peer.send({"op": "run", "folder": ".", "environment": {}, **fields})
+    else:
+        peer.start(1, "sh", "-c", script)
+        peer.send({"op": "poll", "job": 1, "wait_s": 1_000.0})
+    _wait(lambda: (workspace / "up").exists() and (workspace / "up").read_text().count("\n") == 2)
+    assert peer.end() == 0
+    pids = [int(line) for line in (workspace / "up").read_text().split()]
+    _wait(lambda: not any(map(alive, pids)))
+
+
+def test_a_host_that_reads_nothing_and_goes(program: str, workspace: Path, peer_type: Any) -> None:
+    peer = peer_type([program, "guest"], workspace)
+    fields = {"argv": [b"sh", b"-c", b"yes"], "timeout_s": 1_000.0, "output_bytes": 1 << 40}
+    peer.send({"op": "run", "folder": ".", "environment": {}, **fields})
+    time.sleep(0.05)
+    peer.process.stdout.close()
+    assert peer.end() == 0
+
+
+def test_nothing_of_the_executor_is_a_commands(peer: Any) -> None:
+    """Neither descriptors nor what it ignores; and what it finds on its standard input is nothing."""
+    seen = peer.run("sh", "-c", "ls -l /proc/self/fd | grep -c ' -> '; grep SigIgn /proc/self/status; cat")
+    assert seen["out"].split() == [b"4", b"SigIgn:", b"0000000000000000"]
+
+
+def test_memory_is_given_back(peer: Any, workspace: Path) -> None:
+    """A large file and much output come and go; an idle executor is as small as before."""
+    peer.run("true")
+    before = _own_kilobytes(peer.process.pid)
+    (workspace / "large").write_bytes(os.urandom(30 << 20))
+    assert len(peer.ask("read", path=b"large", limit_bytes=32 << 20)["data"]) == 30 << 20
+    peer.ask("write", path=b"copy", data=bytes(30 << 20))
+    assert peer.run("seq", "200000", output_bytes=1_000_000)["omitted_bytes"] > 0
+    for number in range(5_000):
+        (workspace / f"{number:0100}").touch()
+    assert len(peer.ask("list", path=b".")["entries"]) > 5_000
+    peer.start(1, "seq", "200000", output_bytes=1_000_000)
+    while not peer.ask("poll", job=1, wait_s=20.0)["ended"]:
+        pass
+    assert _own_kilobytes(peer.process.pid) < before + 100
+    assert before < 400
+
+
+def _own_kilobytes(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
+
+
+def test_a_folder_of_too_many_entries(peer: Any, workspace: Path) -> None:
+    folder = workspace / "many"
+    folder.mkdir()
+    for number in range(20_001):
+        os.mknod(folder / str(number))
+    reply = peer.ask("list", path=b"many")
+    assert reply == {"error": "limit_exceeded", "reason": "the folder has more than 20,000 entries"}
+    (folder / "0").unlink()
+    assert len(peer.ask("list", path=b"many")["entries"]) == 20_000
+
+
+def test_what_is_seen_is_what_python_sees(
+    pair: Callable[[Path, Path], tuple[Any, Any]], tmp_path: Path
+) -> None:
+    """But for processes and files that others make and remove meanwhile."""
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+    compiled, python = pair(*folders)
+    with compiled, python:
+        seen = [_steady(peer.ask("look")["data"]) for peer in (compiled, python)]
+    assert seen[0] == seen[1]
+    assert any(line.startswith(b"mount /proc ") for line in seen[0])
+
+
+def _steady(data: bytes) -> list[bytes]:
+    return [line for line in data.split(b"\n") if line.startswith((b"mount", b"limit", b"group"))]
