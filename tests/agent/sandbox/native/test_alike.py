@@ -153,7 +153,11 @@ def _same(value: Any, workspace: Path) -> Any:
         # What is cut off in the middle of a folder's name is as long in both.
         return value.replace(b"/two/", b"/one/")
     if isinstance(value, str):
-        return "a null" if "embedded null" in value else value.replace("/two/", "/one/")
+        return (
+            "a null"
+            if "embedded null" in value or "a zero byte" in value
+            else value.replace("/two/", "/one/")
+        )
     return value
 
 

@@ -10,6 +10,7 @@
 struct command {
     char *program, *folder;
     char **argv, **environment;
+    bool unfit, nameless; /* a text that no program can be given; the name of the program is one */
 };
 
 void command_free(struct command *command);

@@ -11,12 +11,12 @@
 #include <unistd.h>
 
 #define DEFAULT_PATH "/bin:/usr/bin"
-#define UNFIT "a zero byte, or a variable with `=` in its name"
 
 /* A list as execve takes it, in one piece of memory: first the pointers, then the texts. */
 struct list {
     struct buffer text;
     size_t count;
+    bool unfit; /* some text is none that a program can be given */
 };
 
 static char **list_end(struct list *list) {
@@ -37,7 +37,7 @@ static bool invalid(struct list *list, struct buffer *reply, const char *reason)
     return false;
 }
 
-static char **arguments_of(struct slice request, struct buffer *reply) {
+static char **arguments_of(struct slice request, struct command *command, struct buffer *reply) {
     struct list list = {0};
     struct wire_items items;
     struct slice value, text;
@@ -48,8 +48,10 @@ static char **arguments_of(struct slice request, struct buffer *reply) {
     while (wire_next(&items, &value)) {
         if (!wire_bytes(value, &text))
             return invalid(&list, reply, "an argument is no text"), NULL;
-        if (memchr(text.data, 0, text.size))
-            return invalid(&list, reply, UNFIT), NULL;
+        if (memchr(text.data, 0, text.size)) {
+            command->unfit = true;
+            command->nameless |= list.count == 0;
+        }
         buffer_add(&list.text, text.data, text.size);
         buffer_add(&list.text, "", 1);
         list.count++;
@@ -82,8 +84,10 @@ static bool add_variable(struct list *list, struct slice name, struct slice valu
     struct slice text;
     if (!wire_bytes(value, &text))
         return invalid(list, reply, "a variable is no text");
-    if (memchr(name.data, 0, name.size) || memchr(text.data, 0, text.size) || memchr(name.data, '=', name.size))
-        return invalid(list, reply, UNFIT);
+    if (!name.size || memchr(name.data, '=', name.size))
+        list->unfit = true;
+    if (memchr(name.data, 0, name.size) || memchr(text.data, 0, text.size))
+        list->unfit = true;
     buffer_add(&list->text, name.data, name.size);
     buffer_add(&list->text, "=", 1);
     buffer_add(&list->text, text.data, text.size);
@@ -111,11 +115,12 @@ static bool add_variables(
     return !items.left || invalid(list, reply, "the environment is no map");
 }
 
-char **command_environment(struct slice base, struct slice more, struct buffer *reply) {
+char **command_environment(struct slice base, struct slice more, bool *unfit, struct buffer *reply) {
     struct list list = {0};
     const struct slice none = {0};
     if (!add_variables(&list, base, more, none, reply) || !add_variables(&list, more, none, base, reply))
         return NULL;
+    *unfit |= list.unfit;
     return list_end(&list);
 }
 
@@ -125,8 +130,10 @@ bool command_take(const struct place *place, struct slice request, struct comman
     if (!take(request, "environment", &more, reply) || !take_text(request, "folder", &folder, reply))
         return false;
     command->folder = path_join(place->workspace, folder);
-    command->argv = arguments_of(request, reply);
-    command->environment = command->argv ? command_environment(place->environment, more, reply) : NULL;
+    command->argv = arguments_of(request, command, reply);
+    if (!command->argv)
+        return false;
+    command->environment = command_environment(place->environment, more, &command->unfit, reply);
     return command->environment;
 }
 
@@ -137,7 +144,7 @@ static const char *path_in(char **environment) {
     return DEFAULT_PATH;
 }
 
-int command_find(const char *name, char **environment, char **program) {
+int program_find(const char *name, char **environment, char **program) {
     if (strchr(name, '/')) {
         *program = path_join("", name);
         return 0;
@@ -157,6 +164,15 @@ int command_find(const char *name, char **environment, char **program) {
         if (!*path)
             return ENOENT;
     }
+}
+
+int command_find(struct command *command) {
+    int error = command->nameless ? UNFIT : program_find(command->argv[0], command->environment, &command->program);
+    return !error && command->unfit ? UNFIT : error;
+}
+
+void refuse_unfit(struct buffer *reply) {
+    refuse(reply, "invalid", "a zero byte, or a variable with `=` in its name");
 }
 
 void command_not_run(const char *name, const char *reason, struct buffer *text) {

@@ -255,11 +255,12 @@ void files_delete(const struct place *place, struct slice request, struct buffer
 static int move_by_copying(const struct place *place, char *source, char *target, struct buffer *reply) {
     const struct slice none = {(const unsigned char *)"\x80", 1};
     char *argv[] = {"mv", "-T", "--", source, target, NULL};
-    OWNED char **environment = command_environment(place->environment, none, reply);
+    bool unfit = false;
+    OWNED char **environment = command_environment(place->environment, none, &unfit, reply);
     OWNED char *program = NULL;
     if (!environment)
         return EXDEV;
-    int error = command_find("mv", environment, &program);
+    int error = program_find("mv", environment, &program);
     if (error)
         return error;
     struct command command = {.program = program, .argv = argv, .environment = environment};

@@ -215,11 +215,12 @@ static bool take_command(const struct place *place, struct slice request, struct
             refuse(reply, "not_found", "there is no folder `%s`", given);
         return false;
     }
-    if (command_find(command->argv[0], command->environment, &command->program)) {
+    int error = command_find(command);
+    if (error == UNFIT)
+        refuse_unfit(reply);
+    else if (error)
         refuse(reply, "not_found", "command not found");
-        return false;
-    }
-    return true;
+    return !error;
 }
 
 void jobs_start(const struct place *place, struct slice request, struct buffer *reply) {

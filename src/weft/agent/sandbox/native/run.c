@@ -129,10 +129,10 @@ static bool go_to_folder(const struct command *command, struct slice request, st
     return false;
 }
 
-/* From its folder, which relative programs are looked for in; 0 or errno. */
+/* From its folder, which relative programs are looked for in; 0, errno or UNFIT. */
 static int start(struct running *running, int output, pid_t *pid) {
     struct command *command = &running->command;
-    int error = command_find(command->argv[0], command->environment, &command->program);
+    int error = command_find(command);
     if (error)
         return error;
     *pid = children_start(command, running->place->null, output, running->place->cpu_s);
@@ -155,7 +155,9 @@ static void run(struct running *running, struct slice request, struct buffer *re
     /* Where the workspace has gone, the next request will tell. */
     if (chdir(running->place->workspace) < 0)
         errno = 0;
-    if (error)
+    if (error == UNFIT)
+        refuse_unfit(reply);
+    else if (error)
         tell_not_run(running, error, reply);
     else
         finish(running, pid, ends[0], reply);
