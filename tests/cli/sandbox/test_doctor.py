@@ -92,7 +92,15 @@ def test_the_switch_that_is_closed_is_the_fix(monkeypatch: pytest.MonkeyPatch) -
         "overlay",
         "idmapped mounts",
         "control groups",
+        "compiled inside",
     ]
+
+
+def test_an_inside_in_python_is_told_with_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weft.agent.sandbox.native.program", lambda: "")
+    *_, last = layers.layers()
+    assert (last.name, last.available, last.needed) == ("compiled inside", False, False)
+    assert "C compiler" in last.fix
 
 
 def test_a_probe_that_is_killed_is_a_layer_that_is_missing(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from weft.agent.sandbox import native
 from weft.agent.sandbox.inside import cgroups, kernel, seccomp
 
 _ENTRY: Final = "import sys; sys.path.insert(0, {!r}); from inside.probes import main; main()"
@@ -36,6 +37,7 @@ _SWITCHES: Final = {
     "kernel/apparmor_restrict_unprivileged_userns": ("1", "0"),
     "user/max_user_namespaces": ("0", "10000"),
 }
+_COMPILER: Final = "install a C compiler (apt-get install gcc libc6-dev), then weft again"
 _OPTIONAL: Final = frozenset({"overlay", "idmapped mounts", "control groups"})
 
 
@@ -56,7 +58,7 @@ def layers() -> list[Layer]:
         return [
             Layer(name="Linux", available=False, needed=True, fix="use Linux, or a virtual machine of it")
         ]
-    return [*_probed(), _landlock(), _control_groups()]
+    return [*_probed(), _landlock(), _control_groups(), _compiled()]
 
 
 def _probed() -> list[Layer]:
@@ -127,4 +129,15 @@ def _control_groups() -> Layer:
         detail=", ".join(f"{name} (v{version})" for name, version in versions.items())
         or "none can be made by this process",
         fix="" if "memory" in groups else HOW_TO_BOUND_ALL,
+    )
+
+
+def _compiled() -> Layer:
+    built = bool(native.program())
+    return Layer(
+        name="compiled inside",
+        available=built,
+        needed=False,
+        detail="" if built else "a sandbox takes three times the memory, and half as long again to open",
+        fix="" if built else _COMPILER,
     )
