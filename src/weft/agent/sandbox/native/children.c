@@ -45,7 +45,8 @@ static _Noreturn void become(const struct command *command, int input, int outpu
     setsid();
     for (size_t at = 0; at < sizeof ignored / sizeof *ignored; at++)
         sigaction(ignored[at], &by_default, NULL);
-    if ((input < 0 || dup2(input, 0) >= 0) && (output < 0 || (dup2(output, 1) >= 0 && dup2(output, 2) >= 0))) {
+    if ((input < 0 || dup2(input, 0) >= 0) &&
+        (output < 0 || (dup2(output, 1) >= 0 && dup2(output, 2) >= 0))) {
         bound_cpu(cpu_s);
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
@@ -164,6 +165,11 @@ bool children_end_others(const pid_t *spare, int count) {
     if (getpid() == 1)
         kill(-1, SIGKILL);
     return children_end(NULL, 0, -1) == CHILDREN_ENDED;
+}
+
+_Noreturn void host_gone(void) {
+    children_end(NULL, 0, MAX_ROUNDS);
+    _exit(0);
 }
 
 double now_s(void) {

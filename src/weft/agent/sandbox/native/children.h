@@ -29,6 +29,8 @@ int children_end(const pid_t *spare, int count, int rounds);
 /* Kill and reap all that runs; `spare` and what is below them stay, unless it takes for ever to tell what is
    theirs. False with errno where it cannot be known what runs. */
 bool children_end_others(const pid_t *spare, int count);
+/* The host has gone: end what runs, and this process. */
+_Noreturn void host_gone(void);
 
 double now_s(void);
 /* What is left until then, as poll takes it. */

@@ -124,7 +124,8 @@ char **command_environment(struct slice base, struct slice more, bool *unfit, st
     return list_end(&list);
 }
 
-bool command_take(const struct place *place, struct slice request, struct command *command, struct buffer *reply) {
+bool command_take(
+    const struct place *place, struct slice request, struct command *command, struct buffer *reply) {
     struct slice more;
     OWNED char *folder = NULL;
     if (!take(request, "environment", &more, reply) || !take_text(request, "folder", &folder, reply))
@@ -167,7 +168,9 @@ int program_find(const char *name, char **environment, char **program) {
 }
 
 int command_find(struct command *command) {
-    int error = command->nameless ? UNFIT : program_find(command->argv[0], command->environment, &command->program);
+    if (command->nameless)
+        return UNFIT;
+    int error = program_find(command->argv[0], command->environment, &command->program);
     return !error && command->unfit ? UNFIT : error;
 }
 

@@ -6,7 +6,8 @@
 #include "reply.h"
 
 /* Arguments and environment; the base's variables come first, those of the request take their place. */
-bool command_take(const struct place *place, struct slice request, struct command *command, struct buffer *reply);
+bool command_take(
+    const struct place *place, struct slice request, struct command *command, struct buffer *reply);
 /* The program that a command names, as execvp would find it from here: ENOENT where there is none, else 0. */
 int program_find(const char *name, char **environment, char **program);
 /* The same for a whole command; UNFIT where no program can be given what it is to be given. */

@@ -3,6 +3,7 @@
 
 #include "executor.h"
 
+#include "children.h"
 #include "files.h"
 #include "jobs.h"
 #include "look.h"

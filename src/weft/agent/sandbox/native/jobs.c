@@ -4,24 +4,18 @@
 #include "jobs.h"
 
 #include "command.h"
+#include "keep.h"
 #include "paths.h"
+#include "pipes.h"
 #include "tail.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define CHUNK_BYTES (1u << 16)
-#define TIMED_OUT 124 /* as timeout(1) has it */
-#define SIGNALLED 128
-#define NOT_RUN 127
-#define LAST_ROUNDS 1000
 
 struct job {
     bool used, silent, ended;
@@ -67,99 +61,21 @@ int jobs_watched(struct pollfd watched[MAX_JOBS]) {
     return count;
 }
 
+/* Output is taken as it comes, so that it never waits for a reader; the oldest gives way. */
 static void keep(void *job, const unsigned char *data, size_t size) {
     tail_add(&((struct job *)job)->kept, data, size);
-}
-
-/* Output is taken as it comes, so that it never waits for a reader; the oldest gives way. */
-static void take_output(struct job *job) {
-    OWNED unsigned char *chunk = must_alloc(NULL, CHUNK_BYTES);
-    ssize_t count = read(job->output, chunk, CHUNK_BYTES);
-    if (count > 0)
-        keep(job, chunk, (size_t)count);
-    if (count == 0)
-        job->silent = true;
 }
 
 void jobs_take(const struct pollfd *watched, int count) {
     for (int i = 0; i < count; i++)
         for (int at = 0; watched[i].revents && at < MAX_JOBS; at++)
             if (all[at].used && all[at].output == watched[i].fd)
-                take_output(&all[at]);
+                all[at].silent = !pipe_take(watched[i].fd, keep, &all[at]);
 }
 
 bool jobs_end_others(void) {
     pid_t pids[MAX_JOBS];
     return children_end_others(pids, jobs_pids(pids));
-}
-
-void pipe_drain(int fd, receiver *receive, void *context) {
-    OWNED unsigned char *chunk = NULL;
-    int left = 0;
-    if (ioctl(fd, FIONREAD, &left) < 0)
-        return;
-    while (left > 0) {
-        if (!chunk)
-            chunk = must_alloc(NULL, CHUNK_BYTES);
-        ssize_t count = read(fd, chunk, (size_t)left < CHUNK_BYTES ? (size_t)left : CHUNK_BYTES);
-        if (count <= 0)
-            return;
-        receive(context, chunk, (size_t)count);
-        left -= (int)count;
-    }
-}
-
-_Noreturn void host_gone(void) {
-    children_end(NULL, 0, LAST_ROUNDS);
-    _exit(0);
-}
-
-/* Until the command has ended or its time is over; the exit code. */
-static int wait_for(pid_t pid, double timeout_s) {
-    double deadline = now_s() + timeout_s, left;
-    struct pollfd ended = {pidfd_of(pid), POLLIN, 0};
-    while ((left = deadline - now_s()) > 0 && poll(&ended, 1, milliseconds(left)) <= 0)
-        ;
-    if (!ended.revents) {
-        kill(pid, SIGKILL);
-        children_wait(pid);
-        return TIMED_OUT;
-    }
-    int code = children_wait(pid);
-    return code >= 0 ? code : SIGNALLED - code;
-}
-
-static void say_not_run(const char *program, int error) {
-    OWNED_BUFFER struct buffer text = {0};
-    command_not_run(program, strerror(error), &text);
-    if (write(1, text.data, text.size) < 0)
-        _exit(NOT_RUN);
-}
-
-static void close_all_from(int first) {
-    if (syscall(SYS_close_range, first, ~0u, 0) == 0)
-        return;
-    for (int fd = first; fd < sysconf(_SC_OPEN_MAX); fd++)
-        close(fd);
-}
-
-/* In the child: run the command to its end or its deadline, then end what it left behind. */
-static _Noreturn void keeper(
-    const struct command *command, int input, int output, int64_t cpu_s, double timeout_s) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    prctl(PR_SET_CHILD_SUBREAPER, 1);
-    dup2(input, 0);
-    dup2(output, 1);
-    dup2(output, 2);
-    close_all_from(3);
-    pid_t pid = chdir(command->folder) < 0 ? -1 : children_start(command, -1, -1, cpu_s);
-    if (pid < 0) {
-        say_not_run(command->program, errno);
-        _exit(NOT_RUN);
-    }
-    int code = wait_for(pid, timeout_s);
-    children_end(NULL, 0, -1);
-    _exit(code);
 }
 
 static void close_both(int fds[2]) {
@@ -177,7 +93,7 @@ static int begin(struct job *job, const struct command *command, int64_t cpu_s, 
     }
     job->pid = fork();
     if (job->pid == 0)
-        keeper(command, feed[0], output[1], cpu_s, timeout_s);
+        job_keep(command, feed[0], output[1], cpu_s, timeout_s);
     if (job->pid < 0) {
         int error = errno;
         close_both(output);
@@ -206,7 +122,8 @@ static struct job *free_job(int64_t number, struct buffer *reply) {
 }
 
 /* The command with its program; false where it was refused. */
-static bool take_command(const struct place *place, struct slice request, struct command *command, struct buffer *reply) {
+static bool take_command(
+    const struct place *place, struct slice request, struct command *command, struct buffer *reply) {
     if (!command_take(place, request, command, reply))
         return false;
     if (!path_is_folder(command->folder)) {

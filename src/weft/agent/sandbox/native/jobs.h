@@ -20,10 +20,4 @@ void jobs_take(const struct pollfd *watched, int count);
 /* Kill every process that belongs to no job; false with errno where it cannot be known. */
 bool jobs_end_others(void);
 
-/* Read what a pipe holds now, and no more: who writes on must not keep the reader busy. False at its end. */
-typedef void receiver(void *context, const unsigned char *data, size_t size);
-void pipe_drain(int fd, receiver *receive, void *context);
-/* The peer has gone: end what runs, and this process. */
-_Noreturn void host_gone(void);
-
 #endif

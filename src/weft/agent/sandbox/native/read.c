@@ -65,8 +65,12 @@ static bool head_of(struct slice value, struct head *head) {
     case 0xC0: head->kind = NOTHING; return true;
     case 0xC2: case 0xC3: head->kind = TRUTH; head->number = tag & 1; return true;
     case 0xCB: head->kind = REAL; return number_at(value, 8, head);
-    case 0xCC: case 0xCD: case 0xCE: case 0xCF: head->kind = INTEGER; return unsigned_at(value, 1u << (tag - 0xCC), head);
-    case 0xD0: case 0xD1: case 0xD2: case 0xD3: head->kind = INTEGER; return signed_at(value, 1u << (tag - 0xD0), head);
+    case 0xCC: case 0xCD: case 0xCE: case 0xCF:
+        head->kind = INTEGER;
+        return unsigned_at(value, 1u << (tag - 0xCC), head);
+    case 0xD0: case 0xD1: case 0xD2: case 0xD3:
+        head->kind = INTEGER;
+        return signed_at(value, 1u << (tag - 0xD0), head);
     case 0xC4: case 0xC5: case 0xC6: head->kind = TEXT; return number_at(value, 1u << (tag - 0xC4), head);
     case 0xD9: case 0xDA: case 0xDB: head->kind = TEXT; return number_at(value, 1u << (tag - 0xD9), head);
     case 0xDC: case 0xDD: head->kind = ARRAY; return number_at(value, 2u << (tag - 0xDC), head);

@@ -3,6 +3,8 @@
 
 #include "reply.h"
 
+#include "paths.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -77,6 +79,17 @@ bool take_bytes(struct slice request, const char *name, struct slice *bytes, str
     return (wire_find(request, name, &value) && wire_bytes(value, bytes)) || misses(name, reply);
 }
 
+static bool terminated(struct slice bytes, char **text, struct buffer *reply) {
+    if (memchr(bytes.data, 0, bytes.size)) {
+        refuse(reply, "invalid", "embedded null byte");
+        return false;
+    }
+    *text = must_alloc(NULL, bytes.size + 1);
+    memcpy(*text, bytes.data, bytes.size);
+    (*text)[bytes.size] = 0;
+    return true;
+}
+
 bool take_text(struct slice request, const char *name, char **text, struct buffer *reply) {
     struct slice bytes;
     if (!take_bytes(request, name, &bytes, reply))
@@ -88,13 +101,11 @@ bool take_text(struct slice request, const char *name, char **text, struct buffe
     return terminated(bytes, text, reply);
 }
 
-bool terminated(struct slice bytes, char **text, struct buffer *reply) {
-    if (memchr(bytes.data, 0, bytes.size)) {
-        refuse(reply, "invalid", "embedded null byte");
+bool take_path(
+    const struct place *place, struct slice request, const char *name, char **path, struct buffer *reply) {
+    OWNED char *given = NULL;
+    if (!take_text(request, name, &given, reply))
         return false;
-    }
-    *text = must_alloc(NULL, bytes.size + 1);
-    memcpy(*text, bytes.data, bytes.size);
-    (*text)[bytes.size] = 0;
+    *path = path_join(place->workspace, given);
     return true;
 }

@@ -15,7 +15,8 @@ struct place {
 /* An operation fills the reply, which is begun, or refuses; either is its last act. */
 typedef void operation(const struct place *place, struct slice request, struct buffer *reply);
 
-void refuse(struct buffer *reply, const char *kind, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void refuse(struct buffer *reply, const char *kind, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 void refuse_errno(struct buffer *reply, int error);
 const char *kind_of(int error);
 /* The number with a comma between each three digits; into `text`, which has room for 32 bytes. */
@@ -27,6 +28,8 @@ bool take_int(struct slice request, const char *name, int64_t *number, struct bu
 bool take_double(struct slice request, const char *name, double *number, struct buffer *reply);
 bool take_bytes(struct slice request, const char *name, struct slice *bytes, struct buffer *reply);
 bool take_text(struct slice request, const char *name, char **text, struct buffer *reply);
-bool terminated(struct slice bytes, char **text, struct buffer *reply);
+/* A path: below the workspace, where it does not begin with a slash. */
+bool take_path(
+    const struct place *place, struct slice request, const char *name, char **path, struct buffer *reply);
 
 #endif

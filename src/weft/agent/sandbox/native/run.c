@@ -5,6 +5,7 @@
 
 #include "command.h"
 #include "jobs.h"
+#include "pipes.h"
 #include "tail.h"
 
 #include <errno.h>
@@ -13,7 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CHUNK_BYTES (1u << 16)
 #define NOT_FOUND 127
 #define NOT_EXECUTABLE 126
 
@@ -67,18 +67,10 @@ static void tell(struct running *running, int code, bool timed_out, struct buffe
     put_int(reply, running->output.tail.omitted);
 }
 
-/* One read of what is there; false at the end. */
-static bool pass_on(int fd, struct output *output) {
-    OWNED unsigned char *chunk = must_alloc(NULL, CHUNK_BYTES);
-    ssize_t count = read(fd, chunk, CHUNK_BYTES);
-    if (count > 0)
-        add(output, chunk, (size_t)count);
-    return count > 0 || (count < 0 && errno == EINTR);
-}
-
 /* Until the command has ended; false where the deadline comes first. */
 static bool relay(struct running *running, int ended, int read_end) {
-    struct pollfd ready[3 + MAX_JOBS] = {{running->place->in, 0, 0}, {read_end, POLLIN, 0}, {ended, POLLIN, 0}};
+    struct pollfd ready[3 + MAX_JOBS] = {
+        {running->place->in, 0, 0}, {read_end, POLLIN, 0}, {ended, POLLIN, 0}};
     double deadline = running->began + running->timeout_s, left;
     while ((left = deadline - now_s()) > 0) {
         int jobs = jobs_watched(ready + 3);
@@ -88,7 +80,7 @@ static bool relay(struct running *running, int ended, int read_end) {
             host_gone();
         jobs_take(ready + 3, jobs);
         if (ready[1].revents) {
-            if (!pass_on(read_end, &running->output))
+            if (!pipe_take(read_end, add, &running->output))
                 ready[1].fd = -1;
         } else if (ready[2].revents) {
             return true;
@@ -113,7 +105,8 @@ static void finish(struct running *running, pid_t pid, int read_end, struct buff
 
 static void tell_not_run(struct running *running, int error, struct buffer *reply) {
     OWNED_BUFFER struct buffer text = {0};
-    command_not_run(running->command.argv[0], running->command.program ? strerror(error) : "command not found", &text);
+    const char *reason = running->command.program ? strerror(error) : "command not found";
+    command_not_run(running->command.argv[0], reason, &text);
     add(&running->output, text.data, text.size);
     tell(running, error == ENOENT ? NOT_FOUND : NOT_EXECUTABLE, false, reply);
 }

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes that belong to somebody else. What the wire_ functions give is one encoded value, or a text's bytes. */
+/* Bytes that belong to somebody else: an encoded value, or those of a text. */
 struct slice {
     const unsigned char *data;
     size_t size;
@@ -29,7 +29,7 @@ unsigned char *buffer_room(struct buffer *buffer, size_t more);
 void buffer_add(struct buffer *buffer, const void *data, size_t size);
 void buffer_free(struct buffer *buffer);
 
-/* Reading. False where the value is of another type, or cut off; of a key that comes twice the last counts. */
+/* Reading. False where the value is of another type or cut off. Of keys that are the same the last counts. */
 bool wire_find(struct slice map, const char *key, struct slice *value);
 bool wire_bytes(struct slice value, struct slice *text); /* of text as of bytes */
 bool wire_int(struct slice value, int64_t *number);
