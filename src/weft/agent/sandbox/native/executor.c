@@ -19,9 +19,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Larger pieces of memory go back to the kernel at once. */
-#define LARGE_BYTES (1 << 15)
-
 static const struct {
     const char *name;
     operation *serve;
@@ -31,6 +28,24 @@ static const struct {
     {"start", jobs_start},     {"poll", jobs_poll},        {"feed", jobs_feed},    {"stop", jobs_stop},
     {"end_jobs", jobs_end},    {"look", look_around},
 };
+
+#ifdef __GLIBC__
+/* What is free goes back to the kernel: a thousand executors wait for each one that works. */
+#define LARGE_BYTES (1 << 15)
+
+static void memory_settle(void) {
+    mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
+    mallopt(M_TRIM_THRESHOLD, LARGE_BYTES);
+}
+
+static void memory_give_back(void) {
+    if (mallinfo2().fordblks > LARGE_BYTES)
+        malloc_trim(0);
+}
+#else
+static void memory_settle(void) {}
+static void memory_give_back(void) {}
+#endif
 
 static void answer(const struct place *place, struct slice request, struct buffer *reply) {
     struct slice name;
@@ -64,11 +79,6 @@ static void serve_next(const struct place *place) {
     answer(place, (struct slice){frame.data, frame.size}, &reply);
     if (!wire_send(place->out, &reply))
         host_gone();
-    if (frame.capacity > LARGE_BYTES || reply.capacity > LARGE_BYTES) {
-        buffer_free(&frame);
-        buffer_free(&reply);
-        malloc_trim(0);
-    }
 }
 
 static char *text_of(struct slice map, const char *name) {
@@ -90,8 +100,7 @@ static int open_null(void) {
 }
 
 static void settle(struct place *place) {
-    mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
-    mallopt(M_TRIM_THRESHOLD, LARGE_BYTES);
+    memory_settle();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -113,6 +122,8 @@ _Noreturn void executor_serve(int in, int out, struct slice told) {
     if (wire_find(told, "cpu_s", &cpu))
         wire_int(cpu, &place.cpu_s);
     settle(&place);
-    while (true)
+    while (true) {
         serve_next(&place);
+        memory_give_back();
+    }
 }
