@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -130,8 +131,11 @@ def _put(step: tuple[str, bytes, bytes], workspace: Path) -> None:
 
 
 def _below(workspace: Path, path: bytes) -> bytes:
-    placed = path.replace(b"@", os.fsencode(workspace), 1) if path.startswith(b"@") else path
-    return placed.replace(b"5000", b"y" * 5_000)
+    """The path that is meant, which never begins at the root: that is this machine's own."""
+    single = re.sub(rb"/+", b"/", path).replace(b"5000", b"y" * 5_000)
+    if single.startswith(b"@"):
+        return os.fsencode(workspace) + single[1:]
+    return single.lstrip(b"/")
 
 
 def _ask(peer: Any, request: dict[str, Any], workspace: Path) -> Any:

@@ -153,7 +153,8 @@ static int follow(struct met *met, char **path, const char *rest) {
     while (*rest) {
         size_t size = strcspn(rest, "/");
         OWNED char *name = copied_part(rest, size);
-        rest += size + (rest[size] == '/');
+        rest += size;
+        rest += strspn(rest, "/");
         if (!*name || !strcmp(name, "."))
             continue;
         if (!strcmp(name, "..")) {
