@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from weft.agent.sandbox import Limits, Promise, Sandbox, SandboxFailed, engines
+from weft.agent.sandbox import Limits, Promise, Sandbox, SandboxFailed, engines, native
 from weft.agent.sandbox.container import Container
 from weft.core.errors import Denied, NotFound, Unavailable
 from weft.testing.sandbox import SandboxContract
@@ -133,7 +133,17 @@ def test_an_image_that_is_not_here_is_not_pulled(workspace: Path) -> None:
     assert raised.value.hint == "podman pull localhost/nothing-of-this-name:1"
 
 
-def test_an_image_without_python_is_refused(image: str, workspace: Path, state: Path) -> None:
+def test_an_image_without_python_will_do(image: str, workspace: Path, state: Path) -> None:
+    assert native.stands_alone(native.program()), "built by the install"
+    provider = Container(image=image, engine="podman", python="python9", state=str(state))
+    with provider.open(workspace) as box:
+        assert box.run("cat a").output == "a\n"
+
+
+def test_an_image_without_python_is_refused_where_nothing_was_built(
+    image: str, workspace: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "program", lambda: "")
     provider = Container(image=image, engine="podman", python="python9", state=str(state))
     with pytest.raises(Unavailable, match="python9") as raised:
         provider.open(workspace)

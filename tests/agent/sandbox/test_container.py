@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from weft.agent.sandbox import Limits, engines
+from weft.agent.sandbox import Limits, engines, native
 from weft.agent.sandbox.container import Container
 from weft.core.errors import Invalid, NotFound, Unavailable
 
@@ -135,6 +135,33 @@ def test_what_an_engine_says_comes_with_the_fix(
     assert f"--name={removed[3]}" in asked(tmp_path, "podman", "run")
 
 
+@pytest.mark.parametrize("built", [True, False])
+def test_the_image_needs_a_python_only_where_no_program_was_built(
+    install: Callable[..., None],
+    tmp_path: Path,
+    workspace: Path,
+    built: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(native, "program", lambda: "/built" if built else "")
+    monkeypatch.setattr(native, "stands_alone", bool)
+    install("podman")
+    opened(tmp_path, workspace)
+    options = asked(tmp_path, "podman", "run")
+    shown = "--mount=type=bind,source=/built,target=/run/weft-inside,readonly"
+    assert (f"--entrypoint={native.PLACE if built else 'python3'}" in options, shown in options) == (
+        True,
+        built,
+    )
+    assert (options[-1] == "guest") == built
+
+
+def test_what_needs_a_linker_does_not_stand_alone() -> None:
+    assert not native.stands_alone("/bin/sh")
+    assert not native.stands_alone("")
+    assert not native.program() or native.stands_alone(native.program())
+
+
 @pytest.mark.parametrize("name", ["podman", "docker"])
 def test_a_container_may_do_next_to_nothing(
     install: Callable[..., None], tmp_path: Path, workspace: Path, name: str
@@ -146,7 +173,7 @@ def test_a_container_may_do_next_to_nothing(
     assert {
         *("--rm", "--interactive", "--read-only", "--network=none", "--cap-drop=ALL", "--pull=never"),
         *("--security-opt=no-new-privileges", "--memory=268435456", "--memory-swap=268435456"),
-        *("--pids-limit=33", "--shm-size=1048576", "--cgroupns=private", "--entrypoint=python3"),
+        *("--pids-limit=33", "--shm-size=1048576", "--cgroupns=private"),
         "--mount=type=bind,source=/usr/lib,target=/usr/lib,readonly",
     } <= set(options)
     assert not [

@@ -29,7 +29,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Launched]]:
 
     def start(argv: list[str], **options: object) -> Launched:
         told = launch.guest(str(tmp_path / "work"), {"HOME": "/tmp/home", "PATH": os.defpath}, {}, 60)
-        given = {"stage": "engine", "state": str(tmp_path / "state"), "guest": told} | options
+        frames = launch.in_python(sys.executable, told).frames
+        given = {"stage": "engine", "state": str(tmp_path / "state"), "frames": frames} | options
         made.append(Launched(argv, **given))  # type: ignore[arg-type]
         return made[-1]
 
@@ -122,7 +123,7 @@ def test_a_python_that_is_too_old_says_so(
 def test_layers_that_cannot_be_taken_on_are_a_refusal(start: Callable[..., Launched], tmp_path: Path) -> None:
     told = launch.guest(str(tmp_path / "nowhere"), {"HOME": "/tmp/home"}, {}, 60)
     with pytest.raises(StartFailed, match="nowhere") as raised:
-        start(PYTHON, guest=told)
+        start(PYTHON, frames=launch.in_python(sys.executable, told).frames)
     assert raised.value.stage == "confinement"
 
 
@@ -149,7 +150,8 @@ from weft.agent.sandbox import launch
 work, state, ended = sys.argv[1:]
 told = launch.guest(work, {{"HOME": "/tmp/home"}}, {{}}, 60)
 end = ["/bin/touch", ended]
-box = launch.Launched([sys.executable, *launch.PYTHON_ARGUMENTS], stage="x", state=state, guest=told, end=end)
+argv, frames = launch.in_python(sys.executable, told)
+box = launch.Launched(argv, stage="x", state=state, frames=frames, end=end)
 print(box.pid, flush=True)
 sys.stdin.read()
 """

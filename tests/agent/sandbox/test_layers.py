@@ -168,8 +168,7 @@ def test_landlock_alone(tmp_path: Path, code: str, expected: str) -> None:
 
 def test_capabilities_alone() -> None:
     code = "assert not any(int(l.split()[1], 16) for l in open('/proc/self/status') if l[:3] == 'Cap')"
-    layer = "confine.empty_bounding_set(layers, range(kernel.last_capability() + 1));"
-    layer += "confine.renounce(layers)"
+    layer = "confine.empty_bounding_set(layers); confine.renounce(layers)"
     if os.geteuid() != 0:
         layer = f"kernel.unshare(kernel.CLONE_NEWUSER); {layer}"
     assert attempt(layer, code) == "REACHED"

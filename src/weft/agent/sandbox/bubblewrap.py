@@ -9,11 +9,11 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from weft.agent.sandbox import shown
+from weft.agent.sandbox import native, shown
 from weft.agent.sandbox.changes import Pair
 from weft.agent.sandbox.inside import cgroups
 from weft.agent.sandbox.keeper import StartFailed
-from weft.agent.sandbox.launch import PYTHON_ARGUMENTS, Launched, guest
+from weft.agent.sandbox.launch import Launched, compiled, guest, in_python
 from weft.agent.sandbox.namespaces import (
     check_host,
     checked_workspace,
@@ -81,11 +81,13 @@ class Bubblewrap:
             try:
                 pair = copies(root, state, uid)
                 walls = _walls(state, root, pair, readable, covered, limits, as_root=uid is not None)
+                told = guest(root, environment, rlimits(limits), limits.cpu_s, uid)
+                inside = compiled(native.PLACE, told) if native.program() else in_python(sys.executable, told)
                 executor = Launched(
-                    [program, *walls, sys.executable, *PYTHON_ARGUMENTS],
+                    [program, *walls, *inside.argv],
                     stage=self.name,
                     state=state,
-                    guest=guest(root, environment, rlimits(limits), limits.cpu_s, uid),
+                    frames=inside.frames,
                     cgroups=list(groups.values()),
                 )
             except BaseException as error:
@@ -124,6 +126,7 @@ def _walls(
         *_hidden(state, [path for path in shown.HIDDEN if _can_be_covered(path, readable)]),
         *("--bind", pair.other, workspace),
         *_hidden(state, [f"{workspace}/{path}" for path in covered]),
+        *(("--ro-bind", native.program(), native.PLACE) if native.program() else ()),
         *("--remount-ro", "/dev", "--remount-ro", "/"),
         *("--chdir", "/"),
     ]

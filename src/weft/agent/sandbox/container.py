@@ -10,11 +10,11 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from weft.agent.sandbox import engines, shown
+from weft.agent.sandbox import engines, native, shown
 from weft.agent.sandbox.changes import Pair
 from weft.agent.sandbox.engines import Engine
 from weft.agent.sandbox.keeper import StartFailed
-from weft.agent.sandbox.launch import PYTHON_ARGUMENTS, Launched, guest
+from weft.agent.sandbox.launch import Launched, compiled, guest, in_python
 from weft.agent.sandbox.namespaces import (
     check_host,
     checked_workspace,
@@ -38,8 +38,9 @@ _numbers = itertools.count()
 class Container:
     """Makes sandboxes that hold every promise of `REQUIRED`, each a container of an image.
 
-    Commands find the system of the image, not the host's: what they need must be in it. The executor is sent
-    to the image's own `python3`, 3.10 or newer, as PID 1; nothing is installed. No image is pulled.
+    Commands find the system of the image, not the host's: what they need must be in it. The executor is the
+    compiled one, shown at `/run/weft-inside`; where none was built that runs under any libc, the image's own
+    `python3`, 3.10 or newer, runs the one in Python. Nothing is installed, and no image is pulled.
 
     Started by root, the inside runs as a user that owns nothing of the host, else as the caller. The
     workspace inside is a copy at `/workspace`, shared by reference where the file system can.
@@ -56,7 +57,8 @@ class Container:
         state: str | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        """`engine` is the first of podman and docker that answers, unless named; `python` is in the image.
+        """`engine` is the first of podman and docker that answers, unless named; `python` is in the image,
+        where it is needed.
 
         `state` is the folder for the copies (the system's temporary one). The engine's client, though nothing
         inside, gets the variables of `environ`.
@@ -99,13 +101,21 @@ class Container:
             try:
                 pair = copies(root, state, uid)
                 user = f"{os.geteuid()}:{os.getegid()}" if uid is None else f"{uid}:{uid}"
+                mounts = _mounts(state, pair, tools, covered)
+                told = guest(WORKSPACE, variables, bounds, limits.cpu_s)
+                if native.stands_alone(native.program()):
+                    inside = compiled(native.PLACE, told)
+                    mounts.append(_bind(native.program(), native.PLACE) + ",readonly")
+                else:
+                    inside = in_python(self._python, told)
+                entry, *arguments = inside.argv
                 executor = Launched(
                     [engine.program, "run", *_options(engine, name, user, limits)]
-                    + [f"--mount={mount}" for mount in _mounts(state, pair, tools, covered)]
-                    + [f"--entrypoint={self._python}", self._image, *PYTHON_ARGUMENTS],
+                    + [f"--mount={mount}" for mount in mounts]
+                    + [f"--entrypoint={entry}", self._image, *arguments],
                     stage=engine.name,
                     state=state,
-                    guest=guest(WORKSPACE, variables, bounds, limits.cpu_s),
+                    frames=inside.frames,
                     end=[engine.program, "rm", "--force", "--volumes", name],
                     variables=engine.variables,
                     start_s=_START_S,

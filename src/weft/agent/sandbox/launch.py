@@ -1,4 +1,4 @@
-"""Executors that another program holds: it is started with a Python to which the executor is sent as text."""
+"""Executors that another program holds: it starts the compiled one, or a Python to which ours is sent."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import functools
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from weft.agent.sandbox import inside
+from weft.agent.sandbox.inside import blank
 from weft.agent.sandbox.keeper import Keeper, StartFailed
 from weft.agent.sandbox.provider import SandboxFailed
 from weft.agent.sandbox.wire import GRACE_S, Reply
@@ -51,7 +52,7 @@ class Launched(Keeper):
         *,
         stage: str,
         state: str,
-        guest: Mapping[str, object],
+        frames: Sequence[bytes],
         cgroups: Sequence[str] = (),
         end: Sequence[str] = (),
         variables: Mapping[str, str] | None = None,
@@ -59,7 +60,7 @@ class Launched(Keeper):
     ) -> None:
         """Start it, or raise `StartFailed`; `state` goes with it either way.
 
-        `guest` is what `inside/guest.py` needs to know. `end` is a command that is run once all is over.
+        `frames` are what the executor waits for. `end` is a command that is run once all is over.
         """
         super().__init__(sys.executable)
         self.begin(
@@ -75,8 +76,8 @@ class Launched(Keeper):
         try:
             with contextlib.suppress(SandboxFailed):
                 # A program that is slow to start is slow to read, too.
-                self.send_frame(executor_as_text(), start_s)
-                self.send_frame(msgspec.msgpack.encode(guest), start_s)
+                for frame in frames:
+                    self.send_frame(frame, start_s)
             reply = super().receive(start_s)
             if not reply.ready:
                 raise StartFailed(reply.failed or "keeper", reply.reason)
@@ -99,6 +100,31 @@ class Launched(Keeper):
         return reply
 
 
+class Inside(NamedTuple):
+    """An executor for a program to start."""
+
+    argv: list[str]
+    """Its command line."""
+    frames: list[bytes]
+    """What it waits for."""
+
+
+def in_python(python: str, told: Mapping[str, object]) -> Inside:
+    """One that a Python of the inside runs; `told` is a `guest`."""
+    return Inside([python, *PYTHON_ARGUMENTS], [executor_as_text(), msgspec.msgpack.encode(told)])
+
+
+def compiled(place: str, told: Mapping[str, Any]) -> Inside:
+    """The one that `native.program()` names, which stands at a place inside; `told` is a `guest`."""
+    order = {
+        "plan": blank.guest(told["workspace"], told["rlimits"], told["uid"]),
+        "workspace": told["workspace"],
+        "environment": told["environment"],
+        "cpu_s": told["cpu_s"],
+    }
+    return Inside([place, "guest"], [msgspec.msgpack.encode(order)])
+
+
 def guest(
     workspace: str,
     environment: Mapping[str, str],
@@ -108,7 +134,7 @@ def guest(
     *,
     remote: bool = False,
 ) -> dict[str, Any]:
-    """What `inside/guest.py` is told.
+    """What an executor is told that another program holds.
 
     `cpu_s` bounds each process of a command. `uid` is who it becomes, where it starts as root. `remote` says
     that the workspace is where the host does not see it (`inside/remote.py`); the variables there are those

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HOSTNAME = b"sandbox"
+_WRITABLE = ("/tmp", "/dev/shm")
 _STAGE = "confinement"
 _NAMESPACES = (
     kernel.CLONE_NEWPID | kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
@@ -96,9 +97,36 @@ def _layers(workspace: str, rlimits: tuple[tuple[str, int], ...]) -> bytes:
     confine.adopt(plan)
     confine.end_with(plan, MAKER)
     plan.close(MAKER)
-    confine.empty_bounding_set(plan, range(kernel.last_capability() + 1))
+    confine.empty_bounding_set(plan)
     confine.renounce(plan)
-    confine.landlock(plan, [workspace, "/tmp", "/dev/shm"], confine.DEVICES)
+    confine.landlock(plan, [workspace, *_WRITABLE], confine.DEVICES)
+    confine.filter_calls(plan)
+    return plan.raw()
+
+
+def guest(
+    workspace: str,
+    rlimits: dict[str, int],
+    uid: int | None,
+    *,
+    devices: Sequence[str] = confine.DEVICES,
+    landlocked: bool = True,
+) -> bytes:
+    """The layers of an executor that another program holds, within that program's walls.
+
+    `uid` is who it becomes, where it starts as root.
+    """
+    plan = Plan(_STAGE)
+    confine.empty_bounding_set(plan)
+    if uid is not None:
+        confine.become(plan, uid)
+        # Forgotten when the user changes. Engines have threads, the end of one of which would count as death.
+        plan.call("prctl", kernel.PR_SET_PDEATHSIG, kernel.SIGKILL, 0, 0, 0)
+    confine.limit(plan, rlimits)
+    confine.adopt(plan)
+    confine.renounce(plan)
+    if landlocked:
+        confine.landlock(plan, [workspace, *_WRITABLE], devices)
     confine.filter_calls(plan)
     return plan.raw()
 

@@ -77,7 +77,10 @@ def remove_of(mark: str) -> None:
         except OSError:
             continue
         templates = {each: each.removeprefix(prefix).partition("-")[0] for each in named}
-        remove([f"{parent}/{each}" for each, pid in templates.items() if not os.path.exists(f"/proc/{pid}")])
+        dead = [
+            each for each, pid in templates.items() if pid.isdigit() and not os.path.exists(f"/proc/{pid}")
+        ]
+        remove([f"{parent}/{each}" for each in dead])
 
 
 class Stock:

@@ -10,7 +10,7 @@ import resource
 import struct
 
 from . import kernel, seccomp
-from .plan import MUST_BE_ZERO, OPENED, RULESET, Plan, Register
+from .plan import GONE_UNLESS_ZERO, MAY_BE_REFUSED, MUST_BE_ZERO, OPENED, RULESET, Plan, Register
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,12 +33,16 @@ _POLLIN = 1
 
 
 def limit(plan: Plan, limits: dict[str, int]) -> None:
-    """Set both the soft and the hard limit of each resource, such as {"NPROC": 100}."""
+    """Set both the soft and the hard limit of each resource, such as {"NPROC": 100}.
+
+    None is raised above what the composer of the plan has, nor above what who runs it has.
+    """
     for name, value in limits.items():
         which = getattr(resource, f"RLIMIT_{name}")
         _, hard = resource.getrlimit(which)
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        plan.call("prlimit64", 0, which, struct.pack("=2Q", value, value), None, what=f"limit {name}")
+        told = struct.pack("=2Q", value, value)
+        plan.call("prlimit64", 0, which, told, None, result=MAY_BE_REFUSED, what=f"limit {name}")
 
 
 def become(plan: Plan, uid: int) -> None:
@@ -56,7 +60,7 @@ def end_with(plan: Plan, process: Register) -> None:
     plan.call("prctl", kernel.PR_SET_PDEATHSIG, kernel.SIGKILL, 0, 0, 0)
     polled = plan.put(struct.pack("=ihh", 0, _POLLIN, 0))
     plan.poke(polled, 0, process)
-    plan.call("ppoll", polled, 1, bytes(16), None, result=MUST_BE_ZERO)
+    plan.call("ppoll", polled, 1, bytes(16), None, result=GONE_UNLESS_ZERO)
 
 
 def adopt(plan: Plan) -> None:
@@ -65,10 +69,12 @@ def adopt(plan: Plan) -> None:
     plan.call("prctl", kernel.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def empty_bounding_set(plan: Plan, capabilities: Iterable[int]) -> None:
-    """Let no program that is executed have any of the capabilities."""
-    for each in capabilities:
-        plan.call("prctl", kernel.PR_CAPBSET_DROP, each, 0, 0, 0, what=f"drop capability {each}")
+def empty_bounding_set(plan: Plan) -> None:
+    """Let no program that is executed have any capability. What is lacking already needs no right to drop."""
+    for each in range(kernel.last_capability() + 1):
+        what = f"drop capability {each}"
+        plan.call("prctl", kernel.PR_CAPBSET_DROP, each, 0, 0, 0, result=MAY_BE_REFUSED, what=what)
+        plan.call("prctl", kernel.PR_CAPBSET_READ, each, 0, 0, 0, result=MUST_BE_ZERO, what=what)
 
 
 def renounce(plan: Plan) -> None:

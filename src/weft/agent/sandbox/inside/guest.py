@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from . import confine, executor, kernel, plan, remote, wire
+from . import blank, confine, executor, kernel, plan, remote, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,23 +71,8 @@ def _memory_bound() -> int:
 
 
 def _confine(spec: Any) -> None:
-    layers = plan.Plan("confinement")
-    # What a program could gain by being executed; to drop it takes a right that the next step may take away.
-    confine.empty_bounding_set(layers, filter(_may_gain, range(kernel.last_capability() + 1)))
-    if spec["uid"] is not None:
-        confine.become(layers, spec["uid"])
-        # Forgotten when the user changes. Engines have threads, the end of one of which would count as death.
-        layers.call("prctl", kernel.PR_SET_PDEATHSIG, kernel.SIGKILL, 0, 0, 0)
-    confine.limit(layers, spec["rlimits"])
-    confine.adopt(layers)
-    confine.renounce(layers)
+    devices = [path for path in confine.DEVICES if os.path.exists(path)]
     # The host looks at its own kernel; that of another machine is known here only.
-    if kernel.landlock_abi() or not spec["remote"]:
-        devices = [path for path in confine.DEVICES if os.path.exists(path)]
-        confine.landlock(layers, [spec["workspace"], "/tmp", "/dev/shm"], devices)
-    confine.filter_calls(layers)
-    plan.run(layers.raw())
-
-
-def _may_gain(capability: int) -> bool:
-    return kernel.prctl(kernel.PR_CAPBSET_READ, capability) == 1
+    landlocked = bool(kernel.landlock_abi()) or not spec["remote"]
+    workspace, rlimits, uid = spec["workspace"], spec["rlimits"], spec["uid"]
+    plan.run(blank.guest(workspace, rlimits, uid, devices=devices, landlocked=landlocked))

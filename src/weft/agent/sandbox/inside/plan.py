@@ -39,8 +39,8 @@ _NOWHERE = 0xFF
 _POKE, _POINT = -1, -2
 """In place of a call: a register's value, or the address of a place, written to another place."""
 
-MUST_SUCCEED, MAY_BE_REFUSED, MAY_EXIST, MUST_BE_ZERO = range(4)
-"""What a result must be. One that must be zero and is not ends the process, without a word."""
+MUST_SUCCEED, MAY_BE_REFUSED, MAY_EXIST, MUST_BE_ZERO, GONE_UNLESS_ZERO = range(5)
+"""What a result must be. Where nobody waits for the end any more, the process ends without a word."""
 _TOLERATED = {MAY_BE_REFUSED: (errno.EACCES, errno.EPERM), MAY_EXIST: (errno.EEXIST,)}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -237,12 +237,18 @@ def _make(step: tuple[Any, ...], data: int, registers: dict[int, int]) -> tuple[
         code = ctypes.get_errno()
         if code in _TOLERATED.get(kind, ()):
             return None
-        return code, ctypes.string_at(data + name).decode("utf-8", "surrogateescape")
+        return code, _name(data + name)
     if result and kind == MUST_BE_ZERO:
+        return errno.EPERM, _name(data + name)
+    if result and kind == GONE_UNLESS_ZERO:
         raise Gone
     if into != _NOWHERE:
         registers[into] = result
     return None
+
+
+def _name(address: int) -> str:
+    return ctypes.string_at(address).decode("utf-8", "surrogateescape")
 
 
 def _argument(kind: int, value: int, data: int, registers: dict[int, int]) -> int:

@@ -36,6 +36,8 @@ MESSAGE_BYTES = 1 << 16
 # A blank or two are ready before an owner has used the one before; of each recipe that was asked for lately.
 _AHEAD = 2
 _RECIPES = 3
+# What was just handed out comes first: it is completed meanwhile.
+_REST_MS = 3
 # How often a template that is asked no more looks whether its owner has removed what it had.
 _LINGER_MS = 100
 
@@ -115,7 +117,7 @@ class _Template:
     def serve(self) -> None:
         """Answer requests; in between, see to the blanks."""
         while self._control or self._boxes or self._uncleaned():
-            wait_ms = 0 if self._lacking() else None if self._control else _LINGER_MS
+            wait_ms = _REST_MS if self._lacking() else None if self._control else _LINGER_MS
             ready = {fd for fd, _ in self._poll.poll(wait_ms)}
             if self._owner in ready:
                 break
@@ -126,7 +128,7 @@ class _Template:
                 self._end_blanks(set(self._blanks))
             if CONTROL in ready:
                 self._answer()
-            elif recipe := self._lacking():
+            elif not ready and (recipe := self._lacking()):
                 self._refill(recipe)
 
     def _answer(self) -> None:

@@ -7,8 +7,17 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 
 _NAME = "weft-inside"
+# Where a 64-bit ELF file says where its program headers are, how long each is, and how many (elf(5)); and the
+# kind of the one that names a dynamic linker.
+_TABLE = ((32, 8), (54, 2), (56, 2))
+_INTERPRETER = 3
+
+
+PLACE = "/run/weft-inside"
+"""Where it stands in a sandbox that another program makes."""
 
 
 @functools.cache
@@ -16,3 +25,16 @@ def program() -> str:
     """The path of the program, empty where none was built for this machine."""
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), _NAME)
     return path if os.access(path, os.X_OK) else ""
+
+
+@functools.cache
+def stands_alone(path: str) -> bool:
+    """Whether a program runs under any libc, since it is linked with all that it needs."""
+    if not path:
+        return False
+    with open(path, "rb") as file:
+        head = file.read(64)
+        start, size, count = (int.from_bytes(head[at : at + length], sys.byteorder) for at, length in _TABLE)
+        file.seek(start)
+        kinds = [int.from_bytes(file.read(size)[:4], sys.byteorder) for _ in range(count)]
+    return _INTERPRETER not in kinds

@@ -67,13 +67,13 @@ static void complete(int out, struct slice order, long *registers) {
     free(raw);
 }
 
-static _Noreturn void serve(int in, int out, long *registers) {
+static _Noreturn void serve(int in, int out, long *registers, void (*ready)(int out)) {
     struct buffer frame = {0};
     if (!wire_receive(in, &frame))
         _exit(0);
     struct slice order = {frame.data, frame.size};
     complete(out, order, registers);
-    wire_send_ready(out);
+    ready(out);
     executor_serve(in, out, order);
 }
 
@@ -81,7 +81,7 @@ static _Noreturn void become_blank(const struct cast *cast) {
     close(CONTROL);
     long registers[PLAN_REGISTERS] = {[PLAN_IDMAP] = cast->idmap, [PLAN_MAKER] = MAKER};
     prepare(cast->sock, cast->plan, registers);
-    serve(cast->sock, cast->sock, registers);
+    serve(cast->sock, cast->sock, registers, wire_send_ready);
 }
 
 static bool receive(struct cast *cast) {
@@ -125,6 +125,34 @@ static _Noreturn void mould(void) {
     _exit(0);
 }
 
+/* The memory of all that is inside, as its control group bounds it; a huge number where none is seen. */
+static int64_t memory_bound(void) {
+    const char *paths[] = {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
+    for (int i = 0; i < 2; i++) {
+        char text[32] = "";
+        int fd = open(paths[i], O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+            continue;
+        ssize_t size = read(fd, text, sizeof text - 1);
+        close(fd);
+        if (size > 0 && text[0] >= '0' && text[0] <= '9')
+            return strtoll(text, NULL, 10);
+    }
+    return INT64_MAX;
+}
+
+static void tell_ready(int out) {
+    OWNED_BUFFER struct buffer frame = {0};
+    wire_begin(&frame);
+    put_map(&frame, 2);
+    put_text(&frame, "ready");
+    put_bool(&frame, true);
+    put_text(&frame, "count");
+    put_int(&frame, memory_bound());
+    if (!wire_send(out, &frame))
+        _exit(0);
+}
+
 static void take_standard(int *in, int *out) {
     *in = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
     *out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
@@ -141,7 +169,7 @@ static _Noreturn void guest(void) {
     long registers[PLAN_REGISTERS] = {0};
     int in, out;
     take_standard(&in, &out);
-    serve(in, out, registers);
+    serve(in, out, registers, tell_ready);
 }
 
 int main(int count, char **arguments) {

@@ -25,7 +25,7 @@ struct step {
 _Static_assert(sizeof(struct header) == 32 && sizeof(struct step) == 72, "as inside/plan.py packs them");
 
 enum { VALUE, IN_REGISTER, IN_DATA };
-enum { MUST_SUCCEED, MAY_BE_REFUSED, MAY_EXIST, MUST_BE_ZERO };
+enum { MUST_SUCCEED, MAY_BE_REFUSED, MAY_EXIST, MUST_BE_ZERO, GONE_UNLESS_ZERO };
 enum { POKE = -1, POINT = -2, NOWHERE = 0xFF };
 
 static bool tolerated(uint8_t result, int error) {
@@ -70,13 +70,13 @@ static enum plan_outcome run_section(
         long result = call(step, data, registers);
         if (result < 0 && tolerated(step->result, errno))
             continue;
-        if (result < 0) {
+        if (result < 0 || (result > 0 && step->result == MUST_BE_ZERO)) {
             memcpy(failure->stage, header->stage, sizeof failure->stage);
             const char *name = (const char *)data + step->name;
-            snprintf(failure->reason, sizeof failure->reason, "%s: %s", name, strerror(errno));
+            snprintf(failure->reason, sizeof failure->reason, "%s: %s", name, strerror(result < 0 ? errno : EPERM));
             return PLAN_FAILED;
         }
-        if (result > 0 && step->result == MUST_BE_ZERO)
+        if (result > 0 && step->result == GONE_UNLESS_ZERO)
             return PLAN_GONE;
         if (step->into != NOWHERE)
             registers[step->into] = result;
