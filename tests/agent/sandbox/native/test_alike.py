@@ -98,6 +98,10 @@ REQUESTS = st.one_of(
     _run(),
     _run(argv=_LASTING, timeout_s=st.sampled_from([0.02, 0.0, -1.0, float("nan")])),
 )
+_LINKS = st.tuples(st.just("link"), _NAMES, _RELATIVE) | SETUP
+_TURNS = st.lists(st.sampled_from([b"a", b"b", b"c", b"loop", b"..", b"."]), min_size=1, max_size=5).map(
+    b"/".join
+)
 STEPS = st.lists(SETUP | REQUESTS, max_size=25)
 
 
@@ -200,3 +204,18 @@ def test_the_same_requests_get_the_same_replies(
             else:
                 assert _ask(compiled, step, one) == _ask(python, step, other), step
     assert _tree(ground / "one") == _tree(ground / "two")
+
+
+@given(st.lists(_LINKS, max_size=6), st.lists(_TURNS, min_size=20, max_size=40))
+def test_paths_lead_to_the_same_places(
+    pair: Callable[[Path, Path], tuple[Any, Any]], ground: Path, links: list[Any], paths: list[bytes]
+) -> None:
+    one, other = _workspace(ground, "one"), _workspace(ground, "two")
+    compiled, python = pair(one, other)
+    with compiled, python:
+        for link in links:
+            _put(link, one)
+            _put(link, other)
+        for path in paths:
+            request = {"op": "resolve", "path": path}
+            assert _ask(compiled, request, one) == _ask(python, request, other), path

@@ -29,7 +29,7 @@ _VALUES = st.recursive(
     max_leaves=8,
 )
 _PATHS = st.sampled_from(
-    [b"", b"..", b"l/l", b"x" * 300, b"x/" * 3_000, b"\0", b"a", b"a/b/c", b"\xff", b"a/../a"]
+    [b"", b"..", b"l/l", b"x" * 300, b"x/" * 200, b"\0", b"a", b"a/b/c", b"\xff", b"a/../a"]
 )
 _NUMBERS = st.sampled_from([-(2**63), -1, 0, 1, 7, 2**31, 2**63 - 1])
 # Times are short, as they are the host's to give.
