@@ -193,8 +193,7 @@ def is_real_root() -> bool:
     with open("/proc/self/uid_map") as file:
         if file.read().split() != ["0", "0", "4294967295"]:
             return False
-    with open("/proc/self/status") as file:
-        effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+    effective = kernel.effective_capabilities()
     needed = sum(1 << number for number in (0, 1, 6, 7, 21))  # chown, dac_override, setgid, setuid, sys_admin
     return effective & needed == needed
 

@@ -27,7 +27,6 @@ _TERMINALS = "/dev/pts"
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", _TERMINALS)
 """What a sandbox has below /dev that is to be written to."""
 
-_CAPABILITIES_V3 = 0x20080522
 _SECCOMP_SET_MODE_FILTER = 1
 _POLLIN = 1
 
@@ -80,7 +79,7 @@ def empty_bounding_set(plan: Plan) -> None:
 def renounce(plan: Plan) -> None:
     """Give up every capability, and the way to gain any by executing a file."""
     plan.call("prctl", kernel.PR_CAP_AMBIENT, kernel.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-    plan.call("capset", struct.pack("=Ii", _CAPABILITIES_V3, 0), bytes(24))
+    plan.call("capset", struct.pack("=Ii", kernel.CAPABILITIES_V3, 0), bytes(24))
     plan.call("prctl", kernel.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 

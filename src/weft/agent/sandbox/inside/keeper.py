@@ -124,22 +124,32 @@ def _empty(top: int) -> None:
     taken, number = set(waiting), 0
     while waiting:
         name = waiting.pop()
+        if _removed(name, top):
+            continue
+        os.chmod(name, 0o700, dir_fd=top)
+        folder = os.open(name, _FOLDER, dir_fd=top)
         try:
-            os.unlink(name, dir_fd=top)
-        except (IsADirectoryError, PermissionError):
-            os.chmod(name, 0o700, dir_fd=top)
-            folder = os.open(name, _FOLDER, dir_fd=top)
-            try:
-                for below in list(os.scandir(folder)):
-                    if not below.is_dir(follow_symlinks=False):
-                        os.unlink(below.name, dir_fd=folder)
-                        continue
-                    while str(number) in taken:
-                        number += 1
-                    os.chmod(below.name, 0o700, dir_fd=folder)
-                    os.rename(below.name, str(number), src_dir_fd=folder, dst_dir_fd=top)
-                    waiting.append(str(number))
+            for below in os.listdir(folder):
+                if _removed(below, folder):
+                    continue
+                while str(number) in taken:
                     number += 1
-            finally:
-                os.close(folder)
-            os.rmdir(name, dir_fd=top)
+                os.chmod(below, 0o700, dir_fd=folder)
+                os.rename(below, str(number), src_dir_fd=folder, dst_dir_fd=top)
+                waiting.append(str(number))
+                number += 1
+        finally:
+            os.close(folder)
+        os.rmdir(name, dir_fd=top)
+
+
+def _removed(name: str, folder: int) -> bool:
+    """Whether it was no folder, or an empty one: it has gone."""
+    try:
+        try:
+            os.unlink(name, dir_fd=folder)
+        except IsADirectoryError:
+            os.rmdir(name, dir_fd=folder)
+    except OSError:
+        return False
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ SIGINT, SIGKILL, SIGPIPE, SIGCHLD, SIGXFSZ = 2, 9, 13, 17, 25
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_READ, PR_CAPBSET_DROP = 1, 4, 23, 24
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
+CAPABILITIES_V3 = 0x20080522
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
 AT_FDCWD, AT_REMOVEDIR, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x200, 0x1000, 0x8000
@@ -126,6 +128,15 @@ def mount(kind: str | None, target: str, flags: int, data: str | None = None) ->
     told = data.encode() if data is not None else None
     result = _libc.mount(name, os.fsencode(target), name, flags, told)
     _checked(result, f"mount {kind or 'change'} on {target}")
+
+
+def effective_capabilities() -> int:
+    """Those that the calling thread has now, a bit for each (capget(2))."""
+    found = ctypes.create_string_buffer(24)
+    header = (CAPABILITIES_V3).to_bytes(4, "little") + bytes(4)
+    _checked(_libc.capget(header, found), "capget")
+    low, _, _, high, _, _ = struct.unpack("=6I", found)
+    return int(low | high << 32)
 
 
 @functools.cache
