@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib.util
 import os
 import struct
@@ -148,18 +149,30 @@ def sanitized(hook: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> str
 
 
 def _compiled(hook: ModuleType, factory: pytest.TempPathFactory, flags: str) -> str:
+    """Once for all processes that run these tests."""
     if not hook.compilers():
         pytest.skip("there is no C compiler")
-    folder = factory.mktemp("native")
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"native{len(flags)}"
+    folder.mkdir(exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (made := folder / hook.PROGRAM).exists():
+            _build(hook, folder, flags)
+    return str(made)
+
+
+def _build(hook: ModuleType, folder: Path, flags: str) -> None:
+    simple = folder / "simple"
+    simple.mkdir(exist_ok=True)
+    (simple / "main.c").write_text("int main(void) { return 2; }\n")
     for path in (SANDBOX / "native").glob("*.[ch]"):
         (folder / path.name).symlink_to(path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CFLAGS", f"-Werror {flags}".strip())
-        made = hook.compile_inside(folder)
-    if made is None and flags:
-        pytest.skip("the C compiler has no sanitizers")
-    assert made is not None
-    return str(made)
+        if flags and hook.compile_inside(simple) is None:
+            pytest.skip("the C compiler has no sanitizers")
+        assert hook.compile_inside(folder) is not None
 
 
 @pytest.fixture
