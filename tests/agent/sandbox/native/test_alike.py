@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 # Whatever links and `..` lead to above a workspace stays below a folder of the test's own.
 _DEPTH = "d/" * 60
 _NAMES = st.sampled_from([b"a", b"b", b"c", b"\xff", b"new\nline"])
-_PARTS = _NAMES | st.sampled_from([b"a", b"b", b"..", b".", b""])
+# What `_workspace` puts there.
+_THERE = st.sampled_from([b"file", b"folder", b"taken", b"link", b"dangling", b"fifo"])
+_PARTS = _NAMES | _THERE | st.sampled_from([b"..", b".", b""])
 _RELATIVE = st.lists(_PARTS, max_size=4).map(b"/".join)
 _ODD = st.sampled_from(
     [
@@ -37,7 +39,7 @@ _ODD = st.sampled_from(
     ]
 )
 # What begins with `@` is absolute, below the workspace; `5000` stands for as many bytes.
-PATHS = _RELATIVE | _RELATIVE.map(lambda path: b"@/" + path) | _ODD
+PATHS = _THERE | _RELATIVE | _RELATIVE.map(lambda path: b"@/" + path) | _ODD
 
 _SCRIPTS = st.sampled_from(
     [
@@ -98,7 +100,6 @@ REQUESTS = st.one_of(
     _run(),
     _run(argv=_LASTING, timeout_s=st.sampled_from([0.02, 0.0, -1.0, float("nan")])),
 )
-_LINKS = st.tuples(st.just("link"), _NAMES, _RELATIVE) | SETUP
 _TURNS = st.lists(st.sampled_from([b"a", b"b", b"c", b"loop", b"..", b"."]), min_size=1, max_size=5).map(
     b"/".join
 )
@@ -116,7 +117,13 @@ def _workspace(ground: Path, name: str) -> Path:
     shutil.rmtree(ground / name, ignore_errors=True)
     path = ground / name / _DEPTH / "w"
     path.mkdir(parents=True)
-    (path / "loop").symlink_to("./loop/b")
+    (path / "folder").mkdir()
+    for name, mode in (("file", 0o640), ("folder/file", 0o755), ("taken", 0o600), ("taken~weft", 0o600)):
+        (path / name).write_text(name)
+        (path / name).chmod(mode)
+    os.mkfifo(path / "fifo")
+    for name, target in (("link", "folder"), ("dangling", "folder/a/b"), ("loop", "./loop/b")):
+        (path / name).symlink_to(target)
     return path
 
 
@@ -206,16 +213,19 @@ def test_the_same_requests_get_the_same_replies(
     assert _tree(ground / "one") == _tree(ground / "two")
 
 
-@given(st.lists(_LINKS, max_size=6), st.lists(_TURNS, min_size=20, max_size=40))
+@given(st.tuples(_TURNS, _TURNS, _TURNS), st.lists(_TURNS, min_size=20, max_size=40))
 def test_paths_lead_to_the_same_places(
-    pair: Callable[[Path, Path], tuple[Any, Any]], ground: Path, links: list[Any], paths: list[bytes]
+    pair: Callable[[Path, Path], tuple[Any, Any]],
+    ground: Path,
+    targets: tuple[bytes, ...],
+    paths: list[bytes],
 ) -> None:
     one, other = _workspace(ground, "one"), _workspace(ground, "two")
     compiled, python = pair(one, other)
     with compiled, python:
-        for link in links:
-            _put(link, one)
-            _put(link, other)
+        for name, target in zip((b"a", b"b", b"c"), targets, strict=True):
+            _put(("link", name, target), one)
+            _put(("link", name, target), other)
         for path in paths:
             request = {"op": "resolve", "path": path}
             assert _ask(compiled, request, one) == _ask(python, request, other), path
