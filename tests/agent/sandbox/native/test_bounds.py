@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from weft.agent.sandbox.inside import look
+
 # Five generations, each in sessions of their own, of which only the last stays.
 _BREEDS = """
 echo $$ >> bred
@@ -140,18 +142,35 @@ def test_a_folder_of_too_many_entries(peer: Any, workspace: Path) -> None:
     assert len(peer.ask("list", path=b"many")["entries"]) == 20_000
 
 
-def test_what_is_seen_is_what_python_sees(
-    pair: Callable[[Path, Path], tuple[Any, Any]], tmp_path: Path
-) -> None:
-    """But for processes and files that others make and remove; mounts, between two looks."""
-    folders = [tmp_path / name for name in ("one", "two")]
-    for folder in folders:
-        folder.mkdir()
-    compiled, python = pair(*folders)
-    with compiled, python:
-        looks = [[_steady(peer.ask("look")["data"]) for peer in (compiled, python)] for _ in range(5)]
-    assert any(one == other for one, other in looks)
+def test_what_is_seen_is_what_python_sees(peer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for processes and private files, which others make and remove; mounts too, now and then."""
+    monkeypatch.setattr(look, "_PRIVATE", ())
+    looks = [
+        (_steady(peer.ask("look")["data"]), _steady(os.fsencode("\n".join(look.look())))) for _ in range(5)
+    ]
+    # Where there are too many files, the rest is not told.
+    assert any(one == other[: len(one)] for one, other in looks)
     assert any(line.startswith(b"mount /proc ") for line in looks[0][0])
+
+
+@pytest.mark.sandbox
+def test_private_files_are_seen(program: str, peer_type: Any) -> None:
+    """Those of folders too, and none behind a link; what is mounted there is named and not looked into."""
+    script = """
+        exec 9< "$0"
+        mount -t tmpfs none /tmp
+        mkdir -p /tmp/w "/tmp/folder/in it" /tmp/mounted
+        mount -t tmpfs none /tmp/mounted
+        touch /tmp/mounted/unseen
+        ln -s folder /tmp/link
+        exec /proc/self/fd/9 guest
+    """
+    with peer_type(["unshare", "-rm", "sh", "-c", script, program], Path("/tmp/w")) as peer:
+        lines = peer.ask("look")["data"].split(b"\n")
+    seen = sorted(line for line in lines if line.startswith(b"file /tmp/"))
+    names = ("folder", "folder/in it", "link", "mounted", "w", "w/home")
+    assert seen == [f"file /tmp/{name}".encode() for name in names]
+    assert b"mount /tmp rw,relatime tmpfs none" in b"\n".join(lines)
 
 
 def _steady(data: bytes) -> list[bytes]:
