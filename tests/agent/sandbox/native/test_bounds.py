@@ -55,13 +55,21 @@ def test_all_generations_end_with_the_command(
 def test_jobs_stay_as_commands_end_and_end_with_all_they_started(
     peer: Any, workspace: Path, alive: Callable[[int], bool]
 ) -> None:
-    peer.start(1, "sh", "-c", "setsid sleep 1000 & echo $! > job; exec sleep 1000")
+    peer.start(1, "sh", "-c", "(setsid sleep 1000 & echo $! > job); exec sleep 1000")
     _wait(lambda: (workspace / "job").exists() and (workspace / "job").read_text() != "")
     left = int((workspace / "job").read_text())
     gone = int(peer.run("sh", "-c", "setsid sleep 1000 & echo $!")["out"])
     assert (alive(left), alive(gone)) == (True, False)
     assert peer.ask("stop", job=1)["exit"] == 137
     assert not alive(left)
+
+
+def test_what_a_job_leaves_behind_ends_before_anybody_asks(
+    peer: Any, workspace: Path, alive: Callable[[int], bool]
+) -> None:
+    peer.start(1, "sh", "-c", "(setsid sleep 1000 & echo $! > left)")
+    _wait(lambda: (workspace / "left").exists() and (workspace / "left").read_text() != "")
+    _wait(lambda: not alive(int((workspace / "left").read_text())))
 
 
 @pytest.mark.parametrize("op", ["run", "poll"])
@@ -93,8 +101,9 @@ def test_a_host_that_reads_nothing_and_goes(program: str, workspace: Path, peer_
 
 def test_nothing_of_the_executor_is_a_commands(peer: Any) -> None:
     """Neither descriptors nor what it ignores; and what it finds on its standard input is nothing."""
-    seen = peer.run("sh", "-c", "ls -l /proc/self/fd | grep -c ' -> '; grep SigIgn /proc/self/status; cat")
-    assert seen["out"].split() == [b"4", b"SigIgn:", b"0000000000000000"]
+    script = "ls -l /proc/self/fd | grep -c ' -> '; grep -E '^Sig(Blk|Ign)' /proc/self/status; cat"
+    nothing = b"0" * 16
+    assert peer.run("sh", "-c", script)["out"].split() == [b"4", b"SigBlk:", nothing, b"SigIgn:", nothing]
 
 
 def test_memory_is_given_back(peer: Any, workspace: Path) -> None:
