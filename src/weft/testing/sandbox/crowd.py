@@ -113,7 +113,7 @@ def _open_descriptors() -> int:
 
 
 def _began(pid: int) -> str:
-    """When a process began, in the kernel's ticks, as its number is soon another's; empty where it has ended."""
+    """When a process began, in the kernel's ticks, as its number is another's soon; empty once it ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
