@@ -68,11 +68,10 @@ _ARGV = st.one_of(
     st.lists(_NAMES, max_size=3).map(lambda texts: [b"printf", b"%s|", *texts]),
     st.sampled_from([[b"nope"], [b"./a"], [b"a/b"], [b""], [b"b/."], [b"/bin/sh", b"-c", b"a\0"], [b"a"]]),
 )
-_ENVIRONMENT = st.dictionaries(
-    st.sampled_from(["A", "B", "PATH", "HOME"]),
-    st.sampled_from(["", "é", "/usr/bin:/bin", "b:.:/usr/bin"]),
-    max_size=2,
-)
+_VARIABLES = st.sampled_from(["A", "B", "PATH", "HOME"])
+_TEXTS = st.sampled_from(["", "é", "/usr/bin:/bin", "b:.:/usr/bin"])
+# The last finds a folder by the name of a program first.
+_ENVIRONMENT = st.dictionaries(_VARIABLES, _TEXTS, max_size=2) | st.just({"PATH": "folder:/usr/bin"})
 _FOLDERS = st.sampled_from([".", ".", "a", "b", "nowhere", "../w", ""])
 _BYTES = st.sampled_from([0, 1, 7, 1_000, 100_000, 1 << 40])
 
@@ -117,7 +116,7 @@ def _workspace(ground: Path, name: str) -> Path:
     shutil.rmtree(ground / name, ignore_errors=True)
     path = ground / name / _DEPTH / "w"
     path.mkdir(parents=True)
-    (path / "folder").mkdir()
+    (path / "folder/printf").mkdir(parents=True)
     for name, mode in (("file", 0o640), ("folder/file", 0o755), ("taken", 0o600), ("taken~weft", 0o600)):
         (path / name).write_text(name)
         (path / name).chmod(mode)

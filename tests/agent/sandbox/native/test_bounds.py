@@ -99,11 +99,14 @@ def test_a_host_that_reads_nothing_and_goes(program: str, workspace: Path, peer_
     assert peer.end() == 0
 
 
-def test_nothing_of_the_executor_is_a_commands(peer: Any) -> None:
+def test_nothing_of_the_executor_is_a_commands(program: str, workspace: Path, peer_type: Any) -> None:
     """Neither descriptors nor what it ignores; and what it finds on its standard input is nothing."""
     script = "ls -l /proc/self/fd | grep -c ' -> '; grep -E '^Sig(Blk|Ign)' /proc/self/status; cat"
     nothing = b"0" * 16
-    assert peer.run("sh", "-c", script)["out"].split() == [b"4", b"SigBlk:", nothing, b"SigIgn:", nothing]
+    argv = ["sh", "-c", 'exec 7< /dev/null; exec "$0" guest', program]
+    with peer_type(argv, workspace) as peer:
+        seen = peer.run("sh", "-c", script)["out"]
+    assert seen.split() == [b"4", b"SigBlk:", nothing, b"SigIgn:", nothing]
 
 
 def test_memory_is_given_back(peer: Any, workspace: Path) -> None:

@@ -98,9 +98,6 @@ static bool first_of(struct slice slice, struct slice *value) {
         }
         if (head.kind == ARRAY || head.kind == MAP)
             left += head.kind == MAP ? 2 * head.number : head.number;
-        /* Each takes a byte at least. */
-        if (left - 1 > rest.size)
-            return false;
     }
     *value = (struct slice){slice.data, slice.size - rest.size};
     return true;
