@@ -97,12 +97,14 @@ REQUESTS = st.one_of(
     _request("move", path=PATHS, target=PATHS),
     _request("resolve", path=PATHS),
     _run(),
+    _run(),
+    _run(folder=st.just(".")),
     _run(argv=_LASTING, timeout_s=st.sampled_from([0.02, 0.0, -1.0, float("nan")])),
 )
 _TURNS = st.lists(st.sampled_from([b"a", b"b", b"c", b"loop", b"..", b"."]), min_size=1, max_size=5).map(
     b"/".join
 )
-STEPS = st.lists(SETUP | REQUESTS, max_size=25)
+STEPS = st.lists(SETUP | REQUESTS, min_size=10, max_size=25)
 
 
 @pytest.fixture(scope="module")
