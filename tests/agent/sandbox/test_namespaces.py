@@ -216,6 +216,20 @@ def test_closing_removes_state_and_groups(workspace: Path, state: Path) -> None:
     eventually("the groups are gone", lambda: not any(map(os.path.exists, own)))
 
 
+def test_what_was_before_a_discard_goes_behind_it_and_at_the_latest_with_the_sandbox(
+    workspace: Path, state: Path
+) -> None:
+    box = Namespaces(state=str(state)).open(workspace)
+    for _ in range(5):
+        old = executor(box).state
+        box.discard()
+        assert executor(box).state != old
+        eventually("the old state is gone", lambda old=old: not os.path.exists(old))
+    box.discard()
+    box.close()
+    assert list(state.iterdir()) == []
+
+
 def test_groups_of_a_killed_template_go_with_the_next(workspace: Path, state: Path) -> None:
     box = Namespaces(state=str(state)).open(workspace)
     own = groups_of(executor(box).pid)

@@ -55,6 +55,8 @@ class Session(Sandbox):
         self._limits = limits
         self._lock = threading.RLock()
         self._jobs = itertools.count(1)
+        # Takes down what was before the last discard.
+        self._old: threading.Thread | None = None
         commit.recover(root)
         self._begin()
 
@@ -197,17 +199,19 @@ class Session(Sandbox):
     def discard(self) -> None:
         """As new by construction: another inside takes the place of the old, of which nothing is used again.
 
-        Both happen at once. To empty the old one instead would be no faster, and would have to be proved.
+        The old one ends while the other begins, and its state is removed behind the caller's back: `close`
+        waits for that. To empty it instead would be no faster, and would have to be proved.
         """
         with self._lock:
             self._check_open()
             self._open = False
-            end = threading.Thread(target=self._executor.close, name="weft-discard")
-            end.start()
+            self._executor.break_off()
+            self._wait_for_old()
+            self._old = threading.Thread(target=self._executor.close, name="weft-discard")
             try:
                 self._begin()
             finally:
-                end.join()
+                self._old.start()
 
     def close(self) -> None:
         # A thread that waits for a command holds the lock for as long.
@@ -216,6 +220,12 @@ class Session(Sandbox):
             if self._open:
                 self._open = False
                 self._executor.close()
+            self._wait_for_old()
+
+    def _wait_for_old(self) -> None:
+        if self._old is not None:
+            self._old.join()
+            self._old = None
 
     def _file(self, op: str, path: str, **fields: object) -> Reply:
         return self._ask({"op": op, "path": os.fsencode(path), **fields}, GRACE_S)
