@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class Hook(BuildHookInterface[Any]):
             return
         build_data["artifacts"].append(f"{FOLDER}/{PROGRAM}")
         build_data["pure_python"] = False
-        build_data["infer_tag"] = True
+        build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
 
 
 def compile_inside(folder: Path) -> Path | None:
