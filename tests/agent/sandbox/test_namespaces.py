@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
@@ -21,6 +22,7 @@ from weft.agent.sandbox import (
     Promise,
     Sandbox,
     SandboxFailed,
+    native,
     session,
     shown,
     template,
@@ -228,6 +230,41 @@ def test_what_was_before_a_discard_goes_behind_it_and_at_the_latest_with_the_san
     box.discard()
     box.close()
     assert list(state.iterdir()) == []
+
+
+def test_groups_that_somebody_removed_are_not_given_again(workspace: Path) -> None:
+    for _ in range(3):
+        boxes = [Sandbox.open(workspace) for _ in range(4)]
+        own = [path for box in boxes for path in groups_of(executor(box).pid)]
+        for box in boxes:
+            box.close()
+        time.sleep(0.05)
+        for path in own:
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+    with Sandbox.open(workspace) as box:
+        assert box.run("cat a").output == "a\n"
+
+
+@pytest.mark.parametrize("wrong", [{"cpu_s": 0}, {"cpu_s": 1.5}, {"processes": -1}, {"output_bytes": -1}])
+def test_limits_that_would_bound_nothing_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(Invalid, match=next(iter(wrong))):
+        Limits(**wrong)
+
+
+def test_a_program_that_does_not_run_here_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "__file__", str(tmp_path / "__init__.py"))
+    native.program.cache_clear()
+    try:
+        assert native.program() == ""
+        for text in ("#!/bin/sh\nexit 1\n", "#!/nowhere\n", "nonsense"):
+            (tmp_path / "weft-inside").write_text(text)
+            (tmp_path / "weft-inside").chmod(0o755)
+            native.program.cache_clear()
+            assert native.program() == ""
+    finally:
+        monkeypatch.undo()
+        native.program.cache_clear()
 
 
 def test_groups_of_a_killed_template_go_with_the_next(workspace: Path, state: Path) -> None:

@@ -40,7 +40,8 @@ class Confined(Stream):
     def begin(self, order: Mapping[str, object]) -> None:
         """Have the sandbox completed and wait until it is ready; else close, and raise `StartFailed`."""
         try:
-            self.send(order)
+            with contextlib.suppress(SandboxFailed):
+                self.send(order)  # a blank that could not be made has said why, and reads no more
             reply = self.receive(GRACE_S)
         except (SandboxFailed, OSError) as error:
             self.close()

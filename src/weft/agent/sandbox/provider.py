@@ -12,7 +12,7 @@ import msgspec
 
 from weft.agent.sandbox.changes import Change
 from weft.agent.sandbox.jobs import Job
-from weft.core.errors import Unavailable
+from weft.core.errors import Invalid, Unavailable
 
 
 class SandboxFailed(Unavailable):
@@ -57,6 +57,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Of /tmp, and again of /dev/shm; they live in memory."""
     output_bytes: int = 1 << 20
     """Of one command; what is over is cut from the middle."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            # Zero means no bound at all to some of those who are told.
+            if not isinstance(value, int) or value < (name != "output_bytes"):
+                raise Invalid(
+                    f"`{name}` of the limits cannot be `{value}`", hint="give a whole number above zero"
+                )
 
 
 DEFAULT_LIMITS = Limits()

@@ -205,13 +205,13 @@ class Session(Sandbox):
         with self._lock:
             self._check_open()
             self._open = False
-            self._executor.break_off()
-            self._wait_for_old()
-            self._old = threading.Thread(target=self._executor.close, name="weft-discard")
+            old = self._executor
+            old.break_off()
             try:
+                self._wait_for_old()
                 self._begin()
             finally:
-                self._old.start()
+                self._old = _closing(old)
 
     def close(self) -> None:
         # A thread that waits for a command holds the lock for as long.
@@ -257,6 +257,17 @@ class Session(Sandbox):
     def _check_open(self) -> None:
         if not self._open:
             raise SandboxFailed("the sandbox is closed", hint="open a new one")
+
+
+def _closing(executor: Executor) -> threading.Thread | None:
+    """A thread that closes it; none, and it is closed, where there can be no more of them."""
+    thread = threading.Thread(target=executor.close, name="weft-discard")
+    try:
+        thread.start()
+    except RuntimeError:
+        executor.close()
+        return None
+    return thread
 
 
 def _command(

@@ -60,7 +60,7 @@ class Peer:
             stderr=subprocess.PIPE,
             env={"ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=0", "PATH": "/usr/bin:/bin"},
         )
-        self.send({"workspace": str(workspace), "environment": environment, "cpu_s": cpu_s})
+        self.send({"plan": b"", "workspace": str(workspace), "environment": environment, "cpu_s": cpu_s})
         assert self.receive()["ready"] is True
 
     def __enter__(self) -> Self:

@@ -131,7 +131,7 @@ def test_a_frame_too_long_or_cut_off_is_the_end(program: str, tmp_path: Path, pe
 
 
 def test_orders_that_make_no_sense(sanitized: str, tmp_path: Path, bare: Any) -> None:
-    good = {"workspace": str(tmp_path), "environment": {}, "cpu_s": 0}
+    good = {"plan": b"", "workspace": str(tmp_path), "environment": {}, "cpu_s": 60}
     orders: list[Any] = [None, 5, {}, [good], *({**good, name: value} for name, value in _spoiled())]
     for order in orders:
         assert bare([sanitized, "guest"], msgspec.msgpack.encode(order)) in (0, 1), order
@@ -139,7 +139,18 @@ def test_orders_that_make_no_sense(sanitized: str, tmp_path: Path, bare: Any) ->
 
 def _spoiled() -> Iterator[tuple[str, Any]]:
     yield from itertools.product(("workspace", "environment"), (None, 7, [], "nowhere", b"\0", "/nowhere"))
-    yield from itertools.product(("cpu_s",), ("x", -1, None))
+    yield from itertools.product(("cpu_s",), ("x", -1, 0, 1.5, None))
+    yield from itertools.product(("plan",), (None, "x" * 32, b"\0" * 32, 7))
+
+
+def test_an_order_without_a_plan_or_a_bound_is_refused(program: str, tmp_path: Path, bare: Any) -> None:
+    """Nothing may be run by an executor that has taken on no layer, or that binds no command."""
+    good = {"plan": b"", "workspace": str(tmp_path), "environment": {}, "cpu_s": 60}
+    assert bare([program, "guest"], msgspec.msgpack.encode(good)) == 0
+    for name, value in (("plan", None), ("plan", b"\0" * 32), ("cpu_s", 0), ("cpu_s", 1.5)):
+        assert bare([program, "guest"], msgspec.msgpack.encode({**good, name: value})) == 1, name
+    del good["plan"]
+    assert bare([program, "guest"], msgspec.msgpack.encode(good)) == 1
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import functools
 import os
 
 from . import confine, kernel, rootfs, wire
-from .plan import HOST_PROC, IDMAP, MAKER, Plan
+from .plan import HOST_PROC, IDMAP, MAKER, MAY_BE_REFUSED, Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def guest(
         confine.become(plan, uid)
         # Forgotten when the user changes. Engines have threads, the end of one of which would count as death.
         plan.call("prctl", kernel.PR_SET_PDEATHSIG, kernel.SIGKILL, 0, 0, 0)
-    confine.limit(plan, rlimits)
+    confine.limit(plan, rlimits, result=MAY_BE_REFUSED)
     confine.adopt(plan)
     confine.renounce(plan)
     if landlocked:

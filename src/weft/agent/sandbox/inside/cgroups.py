@@ -95,13 +95,20 @@ class Stock:
 
     def take(self, memory_bytes: int, processes: int) -> dict[str, str]:
         """Groups with these bounds that nobody is in, as `create` makes them."""
-        if free := self._free.get((memory_bytes, processes)):
-            return free.pop()
+        free = self._free.get((memory_bytes, processes), [])
+        while free:
+            groups = free.pop()
+            if all(map(os.path.isdir, groups.values())):
+                return groups
         self._made += 1
         return create(memory_bytes, processes, f"{self._name}-{self._made}")
 
     def give_back(self, memory_bytes: int, processes: int, groups: dict[str, str]) -> None:
         """All that was in them has ended."""
+        if len(groups) < len(_V1):
+            # The next may get all of them.
+            remove(list(groups.values()))
+            return
         self._free.setdefault((memory_bytes, processes), []).append(groups)
         while sum(map(len, self._free.values())) > _KEPT:
             oldest = next(iter(self._free))
@@ -118,6 +125,7 @@ class Stock:
 
 
 def _create(path: str, files: tuple[str, ...], amount: int) -> bool:
+    shared = os.path.isdir(path)
     try:
         os.makedirs(path, exist_ok=True)
         _write(f"{path}/{files[0]}", amount)
@@ -128,7 +136,8 @@ def _create(path: str, files: tuple[str, ...], amount: int) -> bool:
             except FileNotFoundError:
                 pass
     except OSError:
-        remove([path])
+        if not shared:
+            remove([path])
         return False
     return True
 

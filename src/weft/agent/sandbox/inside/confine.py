@@ -10,7 +10,16 @@ import resource
 import struct
 
 from . import kernel, seccomp
-from .plan import GONE_UNLESS_ZERO, MAY_BE_REFUSED, MUST_BE_ZERO, OPENED, RULESET, Plan, Register
+from .plan import (
+    GONE_UNLESS_ZERO,
+    MAY_BE_REFUSED,
+    MUST_BE_ZERO,
+    MUST_SUCCEED,
+    OPENED,
+    RULESET,
+    Plan,
+    Register,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,17 +40,18 @@ _SECCOMP_SET_MODE_FILTER = 1
 _POLLIN = 1
 
 
-def limit(plan: Plan, limits: dict[str, int]) -> None:
+def limit(plan: Plan, limits: dict[str, int], *, result: int = MUST_SUCCEED) -> None:
     """Set both the soft and the hard limit of each resource, such as {"NPROC": 100}.
 
-    None is raised above what the composer of the plan has, nor above what who runs it has.
+    None is raised above what the composer of the plan has. Who runs it elsewhere may have less still, and is
+    refused to raise it: that is a `result` to go on with.
     """
     for name, value in limits.items():
         which = getattr(resource, f"RLIMIT_{name}")
         _, hard = resource.getrlimit(which)
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         told = struct.pack("=2Q", value, value)
-        plan.call("prlimit64", 0, which, told, None, result=MAY_BE_REFUSED, what=f"limit {name}")
+        plan.call("prlimit64", 0, which, told, None, result=result, what=f"limit {name}")
 
 
 def become(plan: Plan, uid: int) -> None:

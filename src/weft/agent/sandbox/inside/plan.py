@@ -29,8 +29,11 @@ class Place(int):
 
 OPENED, HOST_PROC, IDMAP, MAKER, RULESET = map(Register, range(5))
 
-_HEADER = struct.Struct("=24sII")
-"""The stage that a failure is told of, the number of steps, and the bytes of data; a multiple of eight."""
+_FORMAT = 1
+"""Goes up with each change of what the bytes mean: a program or a process of another version refuses them."""
+_HEADER = struct.Struct("=I20sII")
+"""The format, the stage that a failure is told of, the number of steps, and the bytes of data, which are a
+multiple of eight."""
 _STEP = struct.Struct("=iBB6B4x6QI4x")
 """The call's number; what its result must be; the register that it goes to; the arguments, by their kinds and
 values; and where in the data the step's name is."""
@@ -72,7 +75,11 @@ class Plan:
     def raw(self) -> bytes:
         """The section; those of one plan are joined as they are."""
         data = bytes(self._data) + bytes(-len(self._data) % 8)
-        return _HEADER.pack(self._stage.encode(), len(self._steps), len(data)) + b"".join(self._steps) + data
+        return (
+            _HEADER.pack(_FORMAT, self._stage.encode(), len(self._steps), len(data))
+            + b"".join(self._steps)
+            + data
+        )
 
     def call(
         self,
@@ -211,7 +218,9 @@ def run(raw: bytes, registers: dict[int, int] | None = None) -> None:
     at = 0
     registers = {} if registers is None else registers
     while at < len(raw):
-        stage, count, size = _HEADER.unpack_from(raw, at)
+        version, stage, count, size = _HEADER.unpack_from(raw, at)
+        if version != _FORMAT:
+            raise Failed("confinement", errno.EPROTO, f"a plan of format {version}, not {_FORMAT}")
         at += _HEADER.size
         steps = raw[at : at + count * _STEP.size]
         at += len(steps)

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import functools
 import os
+import subprocess
 import sys
 
 _NAME = "weft-inside"
+# What it ends with where it is not told what to be.
+_USAGE = 2
+_LONGEST_S = 10.0
 # Where a 64-bit ELF file says where its program headers are, how long each is, and how many (elf(5)); and the
 # kind of the one that names a dynamic linker.
 _TABLE = ((32, 8), (54, 2), (56, 2))
@@ -22,9 +26,13 @@ PLACE = "/run/weft-inside"
 
 @functools.cache
 def program() -> str:
-    """The path of the program, empty where none was built for this machine."""
+    """The path of the program, empty where none was built that runs on this machine."""
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), _NAME)
-    return path if os.access(path, os.X_OK) else ""
+    try:
+        done = subprocess.run([path], stdin=subprocess.DEVNULL, timeout=_LONGEST_S)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return path if done.returncode == _USAGE else ""
 
 
 @functools.cache

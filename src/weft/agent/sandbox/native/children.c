@@ -85,7 +85,7 @@ int children_wait(pid_t pid) {
 }
 
 int pidfd_of(pid_t pid) {
-    return (int)syscall(SYS_pidfd_open, pid, 0);
+    return (int)syscall(434 /* pidfd_open */, pid, 0);
 }
 
 static bool is_spared(pid_t pid, const pid_t *spare, int count) {

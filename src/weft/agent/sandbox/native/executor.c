@@ -19,6 +19,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define CALL_CLOSE_RANGE 436 /* on every architecture, and in no header before Linux 5.9 */
+
 static const struct {
     const char *name;
     operation *serve;
@@ -29,7 +31,7 @@ static const struct {
     {"end_jobs", jobs_end},    {"look", look_around},
 };
 
-#ifdef __GLIBC__
+#if defined __GLIBC__ && __GLIBC_PREREQ(2, 33)
 /* What is free goes back to the kernel: a thousand executors wait for each one that works. */
 #define LARGE_BYTES (1 << 15)
 
@@ -105,7 +107,7 @@ static void settle(struct place *place) {
     signal(SIGXFSZ, SIG_IGN);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     place->null = open_null();
-    syscall(SYS_close_range, 3, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */);
+    syscall(CALL_CLOSE_RANGE, 3, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */);
     umask(022);
     if (place->null < 0 || !place->workspace || *place->workspace != '/' || chdir(place->workspace) < 0)
         _exit(1);
@@ -119,8 +121,8 @@ _Noreturn void executor_serve(int in, int out, struct slice told) {
     struct slice cpu;
     if (!wire_find(told, "environment", &place.environment))
         _exit(1);
-    if (wire_find(told, "cpu_s", &cpu))
-        wire_int(cpu, &place.cpu_s);
+    if (!wire_find(told, "cpu_s", &cpu) || !wire_int(cpu, &place.cpu_s) || place.cpu_s <= 0)
+        _exit(1);
     settle(&place);
     while (true) {
         serve_next(&place);

@@ -39,7 +39,7 @@ static void say_not_run(const char *program, int error) {
 }
 
 static void close_all_from(int first) {
-    if (syscall(SYS_close_range, first, ~0u, 0) == 0)
+    if (syscall(436 /* close_range */, first, ~0u, 0) == 0)
         return;
     for (int fd = first; fd < sysconf(_SC_OPEN_MAX); fd++)
         close(fd);

@@ -57,8 +57,10 @@ static void prepare(int out, int file, long *registers) {
 /* The plan of an order; it lies anywhere in the frame, and is to start at a multiple of eight. */
 static void complete(int out, struct slice order, long *registers) {
     struct slice plan = {NULL, 0};
-    if (!wire_find(order, "plan", &plan) || !wire_bytes(plan, &plan))
-        return;
+    if (!wire_find(order, "plan", &plan) || !wire_bytes(plan, &plan)) {
+        wire_send_failed(out, "confinement", "the order has no plan");
+        _exit(1);
+    }
     unsigned char *raw = malloc(plan.size);
     if (raw == NULL)
         _exit(1);
@@ -99,8 +101,11 @@ static bool receive(struct cast *cast) {
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
     if (got != (ssize_t)sizeof cast->flags || header == NULL)
         return false;
+    size_t size = header->cmsg_len - CMSG_LEN(0);
     int fds[3] = {-1, -1, 0};
-    memcpy(fds, CMSG_DATA(header), header->cmsg_len - CMSG_LEN(0));
+    if (size > sizeof fds)
+        return false;
+    memcpy(fds, CMSG_DATA(header), size);
     cast->sock = fds[0];
     cast->plan = fds[1];
     cast->idmap = fds[2];

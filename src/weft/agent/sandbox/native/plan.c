@@ -9,8 +9,12 @@
 #include <string.h>
 #include <unistd.h>
 
+/* As inside/plan.py counts them. */
+enum { FORMAT = 1 };
+
 struct header {
-    char stage[24];
+    uint32_t format;
+    char stage[20];
     uint32_t steps, data_bytes;
 };
 
@@ -71,7 +75,8 @@ static enum plan_outcome run_section(
         if (result < 0 && tolerated(step->result, errno))
             continue;
         if (result < 0 || (result > 0 && step->result == MUST_BE_ZERO)) {
-            memcpy(failure->stage, header->stage, sizeof failure->stage);
+            memcpy(failure->stage, header->stage, sizeof header->stage);
+            failure->stage[sizeof header->stage] = 0;
             const char *name = (const char *)data + step->name;
             snprintf(failure->reason, sizeof failure->reason, "%s: %s", name, strerror(result < 0 ? errno : EPERM));
             return PLAN_FAILED;
@@ -90,6 +95,11 @@ enum plan_outcome plan_run(
     enum plan_outcome outcome = PLAN_DONE;
     for (size_t at = 0; at < size && outcome == PLAN_DONE;) {
         const struct header *header = (const struct header *)(raw + at);
+        if (size - at < sizeof *header || header->format != FORMAT) {
+            strcpy(failure->stage, "confinement");
+            strcpy(failure->reason, "a plan of another version of weft");
+            return PLAN_FAILED;
+        }
         unsigned char *data = raw + at + sizeof *header + header->steps * sizeof(struct step);
         outcome = run_section(header, data, registers, failure);
         at = (size_t)(data - raw) + header->data_bytes;
