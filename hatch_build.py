@@ -5,6 +5,7 @@ Where there is none, or off Linux, the package is complete all the same: its Pyt
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -18,7 +19,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = "src/weft/agent/sandbox/native"
 PROGRAM = "weft-inside"
-_FLAGS = ["-std=gnu11", "-Os", "-Wall", "-Wextra"]
+_FLAGS = ["-std=gnu11", "-Os", "-Wall", "-Wextra", "-fstack-protector-strong"]
 _LONGEST_S = 300
 
 
@@ -41,12 +42,13 @@ def compile_inside(folder: Path) -> Path | None:
     program = folder / PROGRAM
     why = "there is no C compiler" if sys.platform.startswith("linux") else "they need Linux"
     for compiler in compilers():
-        for linking in (["-static"], []):
+        for linking in (["-static-pie", "-fPIE"], ["-static"], []):
             why = _compile(compiler, linking, folder, program)
             if not why:
                 return program
     # One of former sources would no longer be understood.
-    program.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        program.unlink(missing_ok=True)
     print(f"weft: sandboxes will start slower: {why}", file=sys.stderr)
     return None
 
@@ -79,6 +81,7 @@ def _compile(compiler: list[str], linking: list[str], folder: Path, program: Pat
             return f"`{compiler[0]}` failed: {done.stderr.strip().partition(chr(10))[0]}"
         if subprocess.run([str(made)], timeout=_LONGEST_S).returncode != 2:
             return f"what `{compiler[0]}` built does not run here"
+        made.chmod(0o755)  # whoever a container runs as is to execute it
         made.replace(program)
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)

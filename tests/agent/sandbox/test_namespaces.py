@@ -71,6 +71,13 @@ def groups(owner: int) -> list[str]:
     return [path for each in cgroups.named(f"weft-sandbox-*-{owner}-*") for path in glob.glob(each)]
 
 
+def members(group: str) -> str:
+    """The processes in a control group, empty where it is no more."""
+    with contextlib.suppress(OSError):
+        return Path(group, "cgroup.procs").read_text()
+    return ""
+
+
 def groups_of(pid: int) -> set[str]:
     """The control groups of sandboxes that a process is in."""
     names = re.findall("weft-sandbox-[^/\n]*", Path(f"/proc/{pid}/cgroup").read_text())
@@ -314,7 +321,10 @@ def test_what_is_left_when_all_are_killed_goes_with_the_next_start(workspace: Pa
     with (
         subprocess.Popen(commands[0], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as owner,
         subprocess.Popen(commands[1], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as other,
+        contextlib.ExitStack() as ends,
     ):
+        ends.callback(owner.kill)
+        ends.callback(other.kill)
         assert owner.stdout is not None
         assert other.stdout is not None
         own_template = int(owner.stdout.readline())
@@ -325,6 +335,8 @@ def test_what_is_left_when_all_are_killed_goes_with_the_next_start(workspace: Pa
         eventually("the inside is gone", lambda: running(markers[0]) == [owner.pid])
         owner.kill()
         owner.wait()
+        # The blanks end too; a group is not removed before all in it has.
+        eventually("the groups are empty", lambda: not any(map(members, groups(owner.pid))))
         folders = {path.name for path in state.iterdir()}
         [left] = [name for name in folders if marks.is_left(name)]
         assert len(folders) == 2
@@ -334,7 +346,6 @@ def test_what_is_left_when_all_are_killed_goes_with_the_next_start(workspace: Pa
             assert not groups(owner.pid)
             assert len(list(state.iterdir())) == 2
             assert len(running(markers[1])) == 2
-        other.kill()
     eventually("all is gone", lambda: not list(state.iterdir()))
 
 
