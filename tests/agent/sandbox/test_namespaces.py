@@ -278,7 +278,7 @@ def test_groups_of_a_killed_template_go_with_the_next(workspace: Path, state: Pa
     box = Namespaces(state=str(state)).open(workspace)
     own = groups_of(executor(box).pid)
     assert template._template is not None
-    os.kill(template._template[0].pid, signal.SIGKILL)
+    os.kill(template._template.pid, signal.SIGKILL)
     box.close()
     Namespaces(state=str(state)).open(workspace).close()
     assert not any(map(os.path.exists, own))
@@ -289,7 +289,7 @@ import sys
 from weft.agent.sandbox import template
 from weft.agent.sandbox.namespaces import Namespaces
 box = Namespaces(state=sys.argv[1]).open(sys.argv[2])
-print(template._template[0].pid, flush=True)
+print(template._template.pid, flush=True)
 box.run(["sleep", sys.argv[3]])
 """
 

@@ -49,7 +49,7 @@ def eventually(what: str, condition: Callable[[], object]) -> None:
 
 def template_pid() -> int:
     assert template._template is not None
-    return template._template[0].pid
+    return template._template.pid
 
 
 def executor_of(box: Sandbox) -> Confined:
@@ -72,14 +72,6 @@ def gone(pid: int) -> bool:
 
 def works(box: Sandbox) -> bool:
     return box.run("cat a").output == "a\n"
-
-
-def test_a_prepared_template_is_the_one_that_is_used(workspace: Path, fresh: None) -> None:
-    template.prepare(sys.executable)
-    prepared = template_pid()
-    with Sandbox.open(workspace) as box:
-        assert works(box)
-    assert template_pid() == prepared
 
 
 def test_a_killed_template_takes_its_sandboxes_along_and_is_replaced(workspace: Path, fresh: None) -> None:
@@ -137,7 +129,7 @@ def test_a_stopped_template_is_one_clear_error(
     monkeypatch.setattr(template, "_FORK_S", 2.0)
     Sandbox.open(workspace).close()
     stopped = template_pid()
-    template._template[0]._control.settimeout(0.1)  # type: ignore[index]
+    template._template._control.settimeout(0.1)  # type: ignore[union-attr]
     os.kill(stopped, signal.SIGSTOP)
     with pytest.raises(Unavailable, match="template"):
         Sandbox.open(workspace)
@@ -194,9 +186,9 @@ if sys.argv[2] == "forked":
     if other == 0:
         time.sleep(60)
 if sys.argv[2] == "passed":
-    held = [template._template[0]._control.fileno(), box._executor._sock.fileno(), box._executor._pidfd]
+    held = [template._template._control.fileno(), box._executor._sock.fileno(), box._executor._pidfd]
     other = subprocess.Popen(["sleep", "60"], pass_fds=held).pid
-print(template._template[0].pid, box._executor.pid, other, flush=True)
+print(template._template.pid, box._executor.pid, other, flush=True)
 time.sleep(60)
 """
 
@@ -225,7 +217,7 @@ from weft.agent.sandbox import Sandbox, template
 def opened():
     with Sandbox.open(sys.argv[1]) as box:
         assert box.run("cat a").output == "a\\n"
-        return template._template[0].pid, os.getpriority(os.PRIO_PROCESS, box._executor.pid)
+        return template._template.pid, os.getpriority(os.PRIO_PROCESS, box._executor.pid)
 first = opened()
 assert opened() == first
 os.nice(3)

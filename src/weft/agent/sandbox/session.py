@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import itertools
 import os
 import threading
@@ -55,8 +56,8 @@ class Session(Sandbox):
         self._limits = limits
         self._lock = threading.RLock()
         self._jobs = itertools.count(1)
-        # Takes down what was before the last discard.
-        self._old: threading.Thread | None = None
+        # Held for as long as what was before the last discard is taken down.
+        self._old = threading.Lock()
         commit.recover(root)
         self._begin()
 
@@ -208,10 +209,10 @@ class Session(Sandbox):
             old = self._executor
             old.break_off()
             try:
-                self._wait_for_old()
-                self._begin()
+                with self._old:
+                    self._begin()
             finally:
-                self._old = _closing(old)
+                self._old = _behind(old.close)
 
     def close(self) -> None:
         # A thread that waits for a command holds the lock for as long.
@@ -220,12 +221,8 @@ class Session(Sandbox):
             if self._open:
                 self._open = False
                 self._executor.close()
-            self._wait_for_old()
-
-    def _wait_for_old(self) -> None:
-        if self._old is not None:
-            self._old.join()
-            self._old = None
+            with self._old:
+                pass
 
     def _file(self, op: str, path: str, **fields: object) -> Reply:
         return self._ask({"op": op, "path": os.fsencode(path), **fields}, GRACE_S)
@@ -259,15 +256,25 @@ class Session(Sandbox):
             raise SandboxFailed("the sandbox is closed", hint="open a new one")
 
 
-def _closing(executor: Executor) -> threading.Thread | None:
-    """A thread that closes it; none, and it is closed, where there can be no more of them."""
-    thread = threading.Thread(target=executor.close, name="weft-discard")
+def _behind(work: Callable[[], None]) -> threading.Lock:
+    """A lock that is free once the work is done, by another thread where there can be one more.
+
+    `threading` waits until its thread runs, which takes as long as a tenth of a sandbox.
+    """
+    done = threading.Lock()
+    done.acquire()
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            done.release()
+
     try:
-        thread.start()
+        _thread.start_new_thread(run, ())
     except RuntimeError:
-        executor.close()
-        return None
-    return thread
+        run()
+    return done
 
 
 def _command(

@@ -33,6 +33,10 @@ class CannotFork(Exception):
     """The kernel gives the template no process in new namespaces."""
 
 
+class _Outdated(OSError):
+    """The template is not, or no longer, as its owner is now."""
+
+
 class Wanted(NamedTuple):
     """What a blank is to be like."""
 
@@ -91,7 +95,7 @@ def fork_keeper(python: str) -> Forked:
         lifeline, their_lifeline = socket.socketpair()
         with their_sock, their_lifeline:
             try:
-                return Forked(template.fork_keeper(their_sock, their_lifeline), sock, lifeline)
+                return Forked(template.fork_keeper(python, their_sock, their_lifeline), sock, lifeline)
             except BaseException:
                 sock.close()
                 lifeline.close()
@@ -106,7 +110,7 @@ def take_blank(python: str, wanted: Wanted) -> Blank:
     `CannotFork` where the kernel refuses the namespaces, `OSError` where there is no template to be had.
     """
     message = wanted.as_message()
-    return _of_running(python, lambda template: template.take_blank(message))
+    return _of_running(python, lambda template: template.take_blank(python, message))
 
 
 def _of_running(python: str, work: Callable[[_Template], _T]) -> _T:
@@ -118,6 +122,10 @@ def _of_running(python: str, work: Callable[[_Template], _T]) -> _T:
                 return work(_running(python))
             except CannotFork:
                 raise
+            except _Outdated:
+                _retire()
+                if last:
+                    raise
             except BaseException as error:
                 # Whatever broke it off, the next answer would be taken for one to another request.
                 _end()
@@ -126,14 +134,9 @@ def _of_running(python: str, work: Callable[[_Template], _T]) -> _T:
     raise AssertionError("the second attempt returns or raises")
 
 
-def prepare(python: str) -> None:
-    """Start the template, so that the first sandbox opens as fast as the next."""
-    with _lock:
-        _running(python)
-
-
 class _Template:
     def __init__(self, python: str) -> None:
+        self._standing = _standing(python)
         source = os.path.dirname(os.path.abspath(__file__))
         begin = f"from inside.template import main; main({native.program()!r})"
         code = f"import sys; sys.path.insert(0, {source!r}); {begin}"
@@ -161,8 +164,15 @@ class _Template:
         finally:
             os.close(owner)
 
-    def fork_keeper(self, sock: socket.socket, lifeline: socket.socket) -> int:
+    def is_outdated(self, python: str) -> bool:
+        """Whether rights, limits or namespaces, which are inherited at its start, are others by now: the
+        owner may have become another user since then."""
+        return _standing(python) != self._standing
+
+    def fork_keeper(self, python: str, sock: socket.socket, lifeline: socket.socket) -> int:
         """The process id of a new keeper; `ConnectionError` where the template has gone."""
+        if self.is_outdated(python):
+            raise _Outdated("the sandboxes' template is not as its owner")
         socket.send_fds(self._control, [b"k"], [sock.fileno(), lifeline.fileno()])
         reply, _, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, 0)
         (pid,) = KEEPER.unpack(_alive(reply))
@@ -170,10 +180,15 @@ class _Template:
             raise OSError(-pid, f"fork: {os.strerror(-pid)}")
         return int(pid)
 
-    def take_blank(self, message: bytes) -> Blank:
+    def take_blank(self, python: str, message: bytes) -> Blank:
         """A blank; `ConnectionError` where the template has gone."""
         self._control.send(message)
+        outdated = self.is_outdated(python)  # asked while the template is at work, as it takes as long
         reply, fds, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, 2)
+        if outdated:
+            for fd in fds:
+                os.close(fd)
+            raise _Outdated("the sandboxes' template is not as its owner")
         pid, other, bounded = MADE.unpack_from(_alive(reply))
         if pid < 0:
             raise CannotFork(f"clone: {os.strerror(-pid)}")
@@ -206,20 +221,16 @@ class _Template:
 
 
 _lock = threading.Lock()
-_template: tuple[_Template, object] | None = None
+_template: _Template | None = None
 _retired: list[_Template] = []
 
 
 def _running(python: str) -> _Template:
-    """The template of this process as it is now. Rights, limits and namespaces are inherited at its start;
-    an owner that has changed its own since then, such as by becoming another user, gets another one."""
+    """The template of this process, which may be outdated."""
     global _template
-    standing = _standing(python)
-    if _template is not None and _template[1] != standing:
-        _retire()
     if _template is None:
-        _template = (_Template(python), standing)
-    return _template[0]
+        _template = _Template(python)
+    return _template
 
 
 def _alive(reply: bytes) -> bytes:
@@ -253,7 +264,7 @@ def _retire() -> None:
     """Let the template end as its sandboxes do: at the latest with this process."""
     global _template
     if _template is not None:
-        template, _template = _template[0], None
+        template, _template = _template, None
         template.retire()
         _retired.append(template)
     for each in [each for each in _retired if each.has_ended()]:
@@ -265,7 +276,7 @@ def _end() -> None:
     """Kill a template that does not answer."""
     global _template
     if _template is not None:
-        template, _template = _template[0], None
+        template, _template = _template, None
         template.end()
 
 
@@ -273,7 +284,7 @@ def _forget() -> None:
     """In a fork of the owner: the template is the parent's, and a thread that holds the lock is not here."""
     global _template, _lock
     _lock = threading.Lock()
-    for each in (*_retired, *([_template[0]] if _template else ())):
+    for each in (*_retired, *([_template] if _template else ())):
         each.let_go()
     _retired.clear()
     _template = None

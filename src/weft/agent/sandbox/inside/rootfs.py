@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import functools
 import os
 
 from . import kernel
@@ -49,20 +51,31 @@ def ground(*, state: str, workspace: str, copy: str | None, covered: Sequence[st
     `state` holds upper/ and work/. `copy` is a plain copy to use in place of an overlay. `covered`
     are paths of the workspace, which must be covered.
     """
-    target = _ROOT + workspace
-    plan = Plan("overlay" if copy is None else "confinement")
-    plan.folders(target, _ROOT, MAY_EXIST)
-    if copy is not None:
-        plan.bind(copy, target, ATTR_NOSUID | ATTR_NODEV)
-    else:
-        attributes = _READ_ONLY | (kernel.ATTR_IDMAP if idmapped else 0)
-        plan.call("chdir", os.fsencode(state), what=f"chdir {state}")
-        plan.bind(workspace, _LOWER, attributes, idmap=IDMAP if idmapped else None)
-        plan.mount("overlay", target, MS_NOSUID | MS_NODEV, _OVERLAY)
+    place = Plan("confinement")
+    place.call("chdir", os.fsencode(state), what=f"chdir {state}")
     cover = Plan("confinement")
     if covered:
         _hide(cover, [f"{workspace}/{path}" for path in covered], result=MUST_SUCCEED)
-    return plan.raw() + cover.raw()
+    shown = _overlay(workspace, idmapped) if copy is None else _bound(workspace, copy)
+    return place.raw() + shown + cover.raw()
+
+
+@functools.lru_cache(64)
+def _overlay(workspace: str, idmapped: bool) -> bytes:
+    """The workspace below the layers of the folder of state that the process is in."""
+    plan, target = Plan("overlay"), _ROOT + workspace
+    plan.folders(target, _ROOT, MAY_EXIST)
+    attributes = _READ_ONLY | (kernel.ATTR_IDMAP if idmapped else 0)
+    plan.bind(workspace, _LOWER, attributes, idmap=IDMAP if idmapped else None)
+    plan.mount("overlay", target, MS_NOSUID | MS_NODEV, _OVERLAY)
+    return plan.raw()
+
+
+def _bound(workspace: str, copy: str) -> bytes:
+    plan, target = Plan("confinement"), _ROOT + workspace
+    plan.folders(target, _ROOT, MAY_EXIST)
+    plan.bind(copy, target, ATTR_NOSUID | ATTR_NODEV)
+    return plan.raw()
 
 
 def enter(plan: Plan) -> None:
