@@ -111,7 +111,7 @@ def _executor(box: Sandbox) -> Confined:
 
 
 def _open_descriptors() -> set[str]:
-    """Numbers alone: whoever else is in this process may close some meanwhile, and open others in their place."""
+    """Their numbers alone: others in this process may close theirs and open more."""
     return set(os.listdir("/proc/self/fd"))
 
 
