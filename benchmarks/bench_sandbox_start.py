@@ -17,6 +17,7 @@ from pathlib import Path
 from _report import Report, elapsed_s, latencies_s, scale_from_arguments
 
 from weft.agent.sandbox import Limits, Sandbox
+from weft.agent.sandbox.fleet import reset
 from weft.agent.sandbox.fleet.pool import Pool
 from weft.agent.sandbox.namespaces import Namespaces
 from weft.core.clock import SYSTEM_CLOCK
@@ -53,17 +54,22 @@ def can(command: list[str]) -> bool:
 
 
 def cycle_s(workspace: Path) -> tuple[float, ...]:
-    """Seconds for opening, the first command, another inside in its place, and closing."""
+    """Seconds for opening, the first command, another inside in its place, also with the proof that a pool
+    asks for, and closing."""
     SYSTEM_CLOCK.sleep(PAUSE_S)
     opened: list[Sandbox] = []
     open_s = elapsed_s(lambda: opened.append(Sandbox.open(workspace)))
     [box] = opened
     with box:
+        fresh = reset.look(box)
         first_s = elapsed_s(lambda: inside(box))
         SYSTEM_CLOCK.sleep(PAUSE_S)
         discard_s = elapsed_s(box.discard)
+        inside(box)
         SYSTEM_CLOCK.sleep(PAUSE_S)
-        return open_s, first_s, discard_s, elapsed_s(box.close)
+        reset_s = elapsed_s(lambda: reset.reset(box, fresh))
+        SYSTEM_CLOCK.sleep(PAUSE_S)
+        return open_s, first_s, discard_s, reset_s, elapsed_s(box.close)
 
 
 def cold_s(workspace: Path) -> float:
@@ -134,12 +140,13 @@ def main() -> None:
         [python] = latencies_s(repeat(lambda: plain(PYTHON), starts))
         report.add_latencies("plain subprocess, python", python)
         cycles = zip(*(cycle_s(workspace) for _ in range(starts)), strict=True)
-        opened, first, discarded, closed = map(list, cycles)
+        opened, first, discarded, recycled, closed = map(list, cycles)
         report.add_latencies("open", opened, floor="plain subprocess, python")
         cold = [cold_s(workspace) for _ in range(starts)]
         report.add_latencies("open, none made ahead", cold, floor="plain subprocess, python")
         report.add_latencies("first command", first, floor="plain subprocess, true")
         report.add_latencies("discard", discarded)
+        report.add_latencies("recycle, with its proof", recycled)
         report.add_latencies("close", closed)
         report.add_latencies("lease from a warm pool", leases_s(workspace, max(2, starts // 4)))
         for name, state in (("", tempfile.gettempdir()), (", state in memory", MEMORY)):

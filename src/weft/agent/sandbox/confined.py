@@ -19,7 +19,7 @@ class Confined(Stream):
     """The first process of a namespace of processes: when it ends, so have all others in it."""
 
     def __init__(self, python: str, wanted: template.Wanted) -> None:
-        """Take a blank and make the folder of its state, which goes with it; or raise `StartFailed`."""
+        """Take a blank, with which the folder of its state will go; or raise `StartFailed`."""
         try:
             blank = template.take_blank(python, wanted)
         except template.CannotFork as error:
@@ -31,11 +31,6 @@ class Confined(Stream):
         self.bounded = blank.bounded
         self._pidfd = blank.pidfd
         self._closed = False
-        try:
-            os.mkdir(self.state, 0o700)
-        except BaseException:
-            self.close()
-            raise
 
     def begin(self, order: Mapping[str, object]) -> None:
         """Have the sandbox completed and wait until it is ready; else close, and raise `StartFailed`."""

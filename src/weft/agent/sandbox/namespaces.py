@@ -34,6 +34,7 @@ _FIXES = {
     "confinement": "run outside the container, or give the container --security-opt seccomp=unconfined "
     "--security-opt systempaths=unconfined",
     **dict.fromkeys(("template", "keeper"), "see that this Python can be started by the current user"),
+    "state": "keep states (TMPDIR, or `state=`) in a folder that is there, on a disk with space",
 }
 
 
@@ -108,13 +109,14 @@ class Namespaces:
         )
         executor = Confined(sys.executable, wanted)
         try:
+            pair = Pair(kit.root, f"{executor.state}/upper", layer=True)
             if as_copy:
+                os.mkdir(executor.state, 0o700)
                 pair = copies(kit.root, executor.state, executor.other)
-            else:
-                pair = _layers(owner, kit.root, executor.state, executor.other)
             plan = blank.completion(
                 state=executor.state,
                 workspace=kit.root,
+                mode=owner.st_mode & 0o7777 | 0o700,
                 copy=pair.other if as_copy else None,
                 covered=kit.covered,
                 idmapped=wanted.owner is not None,
@@ -226,17 +228,6 @@ def rlimits(limits: Limits) -> dict[str, int]:
         "MEMLOCK": 8 << 20,
         "MSGQUEUE": 1 << 20,
     }
-
-
-def _layers(owner: os.stat_result, root: str, state: str, uid: int | None) -> Pair:
-    """The empty upper layer, which gives the merged folder its owner and mode."""
-    for name in ("upper", "work"):
-        os.mkdir(f"{state}/{name}")
-    upper = f"{state}/upper"
-    if uid is not None:
-        os.chown(upper, uid, uid)
-    os.chmod(upper, owner.st_mode & 0o7777 | 0o700)
-    return Pair(root, upper, layer=True)
 
 
 def copies(root: str, state: str, uid: int | None) -> Pair:

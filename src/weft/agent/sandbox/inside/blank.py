@@ -63,6 +63,7 @@ def completion(
     *,
     state: str,
     workspace: str,
+    mode: int,
     copy: str | None,
     covered: Sequence[str],
     idmapped: bool,
@@ -71,10 +72,12 @@ def completion(
 ) -> bytes:
     """The rest: the workspace, another user where the inside is not its owner, and the layers.
 
-    `copy` is a plain copy to use in place of an overlay, `covered` are paths of the workspace. A workspace
-    that is `idmapped` shows its owner's files as those of `other`.
+    `copy` is a plain copy to use in place of an overlay on a new folder, `state`. `mode` is that of the
+    workspace, `covered` are paths of it. One that is `idmapped` shows its owner's files as those of `other`.
     """
-    ground = rootfs.ground(state=state, workspace=workspace, copy=copy, covered=covered, idmapped=idmapped)
+    ground = rootfs.ground(workspace=workspace, copy=copy, covered=covered, idmapped=idmapped)
+    if copy is None:
+        ground = rootfs.layers(state, owner=other, mode=mode) + ground
     return ground + _enter(idmapped, other) + _layers(workspace, tuple(rlimits.items()))
 
 

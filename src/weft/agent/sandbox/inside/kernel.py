@@ -39,6 +39,8 @@ CALLS = {
     "chdir": (80, 49),
     "clone": (56, 220),
     "close": (3, 57),
+    "fchmodat": (268, 53),
+    "fchownat": (260, 54),
     "mkdirat": (258, 34),
     "mount": (165, 40),
     "openat": (257, 56),

@@ -146,6 +146,14 @@ class Plan:
             self.folders(os.path.dirname(path), below, result)
             self.folder(path, result=result)
 
+    def give(self, path: str, owner: int) -> None:
+        """Change owner and group to the same number."""
+        self.call("fchownat", kernel.AT_FDCWD, os.fsencode(path), owner, owner, 0, what=f"chown {path}")
+
+    def mode(self, path: str, mode: int) -> None:
+        """Change who may do what with it."""
+        self.call("fchmodat", kernel.AT_FDCWD, os.fsencode(path), mode, what=f"chmod {path}")
+
     def file(self, path: str, mode: int) -> None:
         """An empty file."""
         self.open(path, os.O_CREAT | os.O_WRONLY, mode=mode)

@@ -44,24 +44,41 @@ def prepare(plan: Plan, *, readable: list[str], hidden: list[str], tmp_bytes: in
     plan.mount("proc", f"{_ROOT}/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
 
 
-def ground(*, state: str, workspace: str, copy: str | None, covered: Sequence[str], idmapped: bool) -> bytes:
-    """How to add the workspace.
-
-    `state` holds upper/ and work/. `copy` is a plain copy to use in place of an overlay. `covered`
-    are paths of the workspace, which must be covered.
-    """
-    place = Plan("confinement")
+def layers(state: str, *, owner: int | None, mode: int) -> bytes:
+    """How to make the folder of the state, and in it an empty layer, which gives the merged folder its owner
+    (none for who makes it) and its mode."""
+    place = Plan("state")
+    place.folder(state, 0o700)
     place.call("chdir", os.fsencode(state), what=f"chdir {state}")
+    return place.raw() + _empty_layers(owner, mode)
+
+
+@functools.lru_cache(64)
+def _empty_layers(owner: int | None, mode: int) -> bytes:
+    plan = Plan("state")
+    for name in ("upper", "work"):
+        plan.folder(name)
+    if owner is not None:
+        plan.give("upper", owner)
+    plan.mode("upper", mode)
+    return plan.raw()
+
+
+def ground(*, workspace: str, copy: str | None, covered: Sequence[str], idmapped: bool) -> bytes:
+    """How to add the workspace, below the layers of the folder that the process is in.
+
+    `copy` is a plain copy to use in place of an overlay. `covered` are paths of the workspace, which must be
+    covered.
+    """
     cover = Plan("confinement")
     if covered:
         _hide(cover, [f"{workspace}/{path}" for path in covered], result=MUST_SUCCEED)
     shown = _overlay(workspace, idmapped) if copy is None else _bound(workspace, copy)
-    return place.raw() + shown + cover.raw()
+    return shown + cover.raw()
 
 
 @functools.lru_cache(64)
 def _overlay(workspace: str, idmapped: bool) -> bytes:
-    """The workspace below the layers of the folder of state that the process is in."""
     plan, target = Plan("overlay"), _ROOT + workspace
     plan.folders(target, _ROOT, MAY_EXIST)
     attributes = _READ_ONLY | (kernel.ATTR_IDMAP if idmapped else 0)
