@@ -343,12 +343,13 @@ def test_nothing_of_the_owner_is_inherited(
         os.close(fd)
 
 
-def kinds_held(pid: int) -> set[str]:
+def holds_its_own(name: str, pid: int) -> bool:
     held = []
     for each in os.listdir(f"/proc/{pid}/fd"):
         with contextlib.suppress(FileNotFoundError):
             held.append(os.readlink(f"/proc/{pid}/fd/{each}"))
-    return {each.partition(":")[0].rpartition("/")[2] for each in held if each != "/dev/null"}
+    kinds = {each.partition(":")[0].rpartition("/")[2] for each in held if each != "/dev/null"}
+    return kinds <= _HELD[name] and (name != "executor" or len(held) == 5)
 
 
 def memory(pid: int) -> bytes:
