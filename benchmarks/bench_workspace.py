@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import statistics
+import struct
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ from pathlib import Path
 from _report import Report, elapsed_s, scale_from_arguments
 
 from weft.agent.sandbox import Sandbox, namespaces
+from weft.agent.sandbox.inside import kernel, plan, rootfs
 from weft.agent.sandbox.namespaces import Namespaces
 
 MB = 1 << 20
@@ -24,6 +27,9 @@ FILE_BYTES = 20_000
 FILES_PER_FOLDER = 50
 EDITED = "d0/f0.txt"
 STEPS = ("create", "edit and diff", "take over", "throw away")
+
+ALONE = 20
+"""How often the mount by itself is timed."""
 
 edits = count()
 
@@ -149,6 +155,27 @@ def turn(way: Way, repo: Path, place: Path) -> list[float]:
     return seconds
 
 
+def alone_s(repo: Path, place: Path) -> float:
+    """Seconds for the layers and the mount of a workspace, which is what a sandbox takes for it."""
+    ours, theirs = os.pipe()
+    pid = kernel.clone(kernel.CLONE_NEWNS)
+    if pid == 0:
+        tree = plan.Plan("scratch")
+        tree.mount(None, "/", kernel.MS_REC | kernel.MS_PRIVATE)
+        tree.mount("tmpfs", "/proc", kernel.MS_NOSUID | kernel.MS_NODEV)
+        plan.run(tree.raw())
+        layers = rootfs.layers(str(place), owner=None, mode=0o755)
+        ground = rootfs.ground(workspace=str(repo), copy=None, covered=(), idmapped=False)
+        os.write(theirs, struct.pack("d", elapsed_s(lambda: plan.run(layers + ground))))
+        os._exit(0)
+    os.close(theirs)
+    os.waitpid(pid, 0)
+    with open(ours, "rb") as told:
+        [seconds] = struct.unpack("d", told.read())
+    shutil.rmtree(place)
+    return float(seconds)
+
+
 @contextmanager
 def scratch() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
@@ -174,6 +201,9 @@ def main() -> None:
             turn(ways["weft, overlay"], repo, top / "place")
             rounds = range(max(1, round(turns * min(1, scale))))
             runs = [[turn(way, repo, top / "place") for way in ways.values()] for _ in rounds]
+            if os.geteuid() == 0:
+                alone = [alone_s(repo, top / "place") for _ in range(ALONE)]
+                report.add(f"{megabytes:,} MB: the workspace alone", statistics.median(alone) * 1e3, "ms")
             for number, step in enumerate(STEPS):
                 for at, name in enumerate(ways):
                     value_s = statistics.median(run[at][number] for run in runs)
