@@ -264,7 +264,7 @@ def test_a_program_that_does_not_run_here_is_none(tmp_path: Path, monkeypatch: p
     native.program.cache_clear()
     try:
         assert native.program() == ""
-        for text in ("#!/bin/sh\nexit 1\n", "#!/nowhere\n", "nonsense"):
+        for text in ("#!/bin/sh\nexit 2\n", "#!/bin/sh\nexit 1\n", "#!/nowhere\n", "nonsense"):
             (tmp_path / "weft-inside").write_text(text)
             (tmp_path / "weft-inside").chmod(0o755)
             native.program.cache_clear()

@@ -128,6 +128,7 @@ class _Executor:
 
     def _end_others(self) -> None:
         end_children(self._jobs.pids())
+        self._jobs.reap()
 
     def _start(self, request: Any) -> dict[str, object]:
         environment = {**self._environment, **request["environment"]}

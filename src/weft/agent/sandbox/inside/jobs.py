@@ -91,6 +91,11 @@ class Jobs:
         """The processes below which jobs run; they and their descendants outlive a command."""
         return {job.pid for job in self._jobs.values() if job.exit is None}
 
+    def reap(self) -> None:
+        """Notice which have ended: a fork bomb takes jobs along, whose numbers are soon those of others."""
+        for job in self._jobs.values():
+            job.reap()
+
     def outputs(self) -> list[int]:
         """Descriptors to watch, so that no job waits for room in its pipe."""
         return [job.output for job in self._jobs.values() if job.output not in self._silent]

@@ -14,6 +14,8 @@ _NAME = "weft-inside"
 # What it ends with where it is not told what to be.
 _USAGE = 2
 _LONGEST_S = 10.0
+# Of an ELF file's head: its word size and byte order, and its machine (elf(5)).
+_WORDS, _MACHINE = slice(4, 6), slice(18, 20)
 # Where a 64-bit ELF file says where its program headers are, how long each is, and how many (elf(5)); and the
 # kind of the one that names a dynamic linker.
 _TABLE = ((32, 8), (54, 2), (56, 2))
@@ -29,10 +31,18 @@ def program() -> str:
     """The path of the program, empty where none was built that runs on this machine."""
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), _NAME)
     try:
+        if _built_for(path) != _built_for(sys.executable):
+            return ""  # it may run all the same, in an emulator, where the calls that it makes are not
         done = subprocess.run([path], stdin=subprocess.DEVNULL, timeout=_LONGEST_S)
     except (OSError, subprocess.SubprocessError):
         return ""
     return path if done.returncode == _USAGE else ""
+
+
+def _built_for(path: str) -> tuple[bytes, bytes]:
+    with open(path, "rb") as file:
+        head = file.read(64)
+    return head[_WORDS], head[_MACHINE]
 
 
 @functools.cache

@@ -73,11 +73,6 @@ void jobs_take(const struct pollfd *watched, int count) {
                 all[at].silent = !pipe_take(watched[i].fd, keep, &all[at]);
 }
 
-bool jobs_end_others(void) {
-    pid_t pids[MAX_JOBS];
-    return children_end_others(pids, jobs_pids(pids));
-}
-
 static void close_both(int fds[2]) {
     close(fds[0]);
     close(fds[1]);
@@ -181,6 +176,16 @@ static void reap(struct job *job, int options) {
         job->exit = SIGNALLED + SIGKILL;
     else
         job->exit = WIFSIGNALED(status) ? SIGNALLED + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+bool jobs_end_others(void) {
+    pid_t pids[MAX_JOBS];
+    bool ended = children_end_others(pids, jobs_pids(pids));
+    /* A fork bomb takes jobs along, whose numbers are soon those of others. */
+    for (int at = 0; at < MAX_JOBS; at++)
+        if (all[at].used)
+            reap(&all[at], WNOHANG);
+    return ended;
 }
 
 static void forget(struct job *job) {
