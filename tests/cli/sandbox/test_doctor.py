@@ -132,6 +132,7 @@ def test_bench_times_each_step(weft: Any) -> None:
         "run `true` in it",
         "write a file in it",
         "tell what changed",
+        "begin anew",
         "close it",
     ]
     assert all(0 < one["p50_us"] <= one["p95_us"] and one["rounds"] == 2 for one in told)
