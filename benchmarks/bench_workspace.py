@@ -164,7 +164,7 @@ def alone_s(repo: Path, place: Path) -> float:
         tree.mount(None, "/", kernel.MS_REC | kernel.MS_PRIVATE)
         tree.mount("tmpfs", "/proc", kernel.MS_NOSUID | kernel.MS_NODEV)
         plan.run(tree.raw())
-        layers = rootfs.layers(str(place), owner=None, mode=0o755)
+        layers = rootfs.upper(str(place), owner=None, mode=0o755)
         ground = rootfs.ground(workspace=str(repo), copy=None, covered=(), idmapped=False)
         os.write(theirs, struct.pack("d", elapsed_s(lambda: plan.run(layers + ground))))
         os._exit(0)

@@ -542,9 +542,3 @@ def test_limits_reach_the_command(workspace: Path) -> None:
     limits = Limits(open_files=64, file_bytes=4096, cpu_s=5)
     with Sandbox.open(workspace, limits=limits) as box:
         assert box.run("ulimit -n; ulimit -t; ulimit -c").output == "64\n5\n0\n"
-
-
-def test_a_folder_of_states_that_is_not_there_is_one_clear_error(workspace: Path, tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match=r"mkdir .*: No such file") as told:
-        Namespaces(state=str(tmp_path / "nowhere")).open(workspace)
-    assert "state" in (told.value.hint or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -25,9 +26,10 @@ class Confined(Stream):
         except template.CannotFork as error:
             raise StartFailed("namespaces", f"{error}") from error
         except OSError as error:
-            raise StartFailed("template", f"{error}") from error
+            stage = "descriptors" if error.errno == errno.EMFILE else "template"
+            raise StartFailed(stage, f"{error}") from error
         super().__init__(blank.sock)
-        self.pid, self.other, self.state = blank.pid, blank.other, wanted.state
+        self.pid, self.other, self.state = blank.pid, blank.other, blank.state
         self.bounded = blank.bounded
         self._pidfd = blank.pidfd
         self._closed = False

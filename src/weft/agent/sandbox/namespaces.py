@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from weft.agent.sandbox import shown, state
+from weft.agent.sandbox import shown
 from weft.agent.sandbox.changes import Pair
 from weft.agent.sandbox.confined import Confined
 from weft.agent.sandbox.inside import blank, kernel, seccomp
@@ -34,7 +35,8 @@ _FIXES = {
     "confinement": "run outside the container, or give the container --security-opt seccomp=unconfined "
     "--security-opt systempaths=unconfined",
     **dict.fromkeys(("template", "keeper"), "see that this Python can be started by the current user"),
-    "state": "keep states (TMPDIR, or `state=`) in a folder that is there, on a disk with space",
+    "state": "keep states (TMPDIR, or `state=`) in a folder that the current user may write to",
+    "descriptors": "raise the limit of open files (ulimit -n): a sandbox takes two",
 }
 
 
@@ -101,7 +103,7 @@ class Namespaces:
         first = first_uid() if is_real_root() else None
         wanted = Wanted(
             recipe=kit.recipe(),
-            state=state.new(self._state),
+            states=self._state,
             memory_bytes=kit.limits.memory_bytes,
             processes=kit.limits.processes,
             first=first,
@@ -111,7 +113,7 @@ class Namespaces:
         try:
             pair = Pair(kit.root, f"{executor.state}/upper", layer=True)
             if as_copy:
-                os.mkdir(executor.state, 0o700)
+                _make_state(executor.state)
                 pair = copies(kit.root, executor.state, executor.other)
             plan = blank.completion(
                 state=executor.state,
@@ -218,8 +220,11 @@ def can_be_lower(root: str) -> bool:
 
 
 def rlimits(limits: Limits) -> dict[str, int]:
-    """The limits by the names of setrlimit(2), but for time, which counts for commands alone."""
-    return {
+    """The limits by the names of setrlimit(2), but for time, which counts for commands alone.
+
+    None is above what this process may have itself.
+    """
+    wanted = {
         "DATA": limits.memory_bytes,
         "NPROC": limits.processes,
         "FSIZE": limits.file_bytes,
@@ -228,6 +233,19 @@ def rlimits(limits: Limits) -> dict[str, int]:
         "MEMLOCK": 8 << 20,
         "MSGQUEUE": 1 << 20,
     }
+    return {name: _at_most(value, getattr(resource, f"RLIMIT_{name}")) for name, value in wanted.items()}
+
+
+def _at_most(value: int, which: int) -> int:
+    _, hard = resource.getrlimit(which)
+    return value if hard == resource.RLIM_INFINITY else min(value, hard)
+
+
+def _make_state(path: str) -> None:
+    try:
+        os.mkdir(path, 0o700)
+    except OSError as error:
+        raise StartFailed("state", f"mkdir {path}: {error.strerror}") from error
 
 
 def copies(root: str, state: str, uid: int | None) -> Pair:
@@ -244,7 +262,11 @@ def copy_tree(source: str, target: str) -> None:
     options = ("-R", "--preserve=mode,timestamps,links", "--no-dereference", "--reflink=auto")
     copied = subprocess.run(["cp", *options, source, target], capture_output=True, text=True)
     if copied.returncode:
-        raise Unavailable(f"cannot copy the workspace: {copied.stderr.strip()[:300]}", hint="free some space")
+        forbidden = "Permission denied" in copied.stderr
+        raise Unavailable(
+            f"cannot copy the workspace: {copied.stderr.strip()[:300]}",
+            hint="make all of it readable for the current user" if forbidden else "free some space",
+        )
 
 
 def start_or_unavailable(python: str, spec: Mapping[str, object]) -> Keeper:

@@ -56,8 +56,8 @@ class Session(Sandbox):
         self._limits = limits
         self._lock = threading.RLock()
         self._jobs = itertools.count(1)
-        # Held for as long as what was before the last discard is taken down.
-        self._old = threading.Lock()
+        # Returns once what was before the last discard has been taken down.
+        self._wait_for_old: Callable[[], object] = lambda: None
         commit.recover(root)
         self._begin()
 
@@ -165,7 +165,11 @@ class Session(Sandbox):
     def changes(self) -> list[Change]:
         with self._lock:
             self._check_open()
-            return self._pair.changes()
+            try:
+                return self._pair.changes()
+            except FileNotFoundError as error:
+                self.close()
+                raise SandboxFailed(f"`{error.filename}` has gone", hint="open a new one") from error
 
     def diff(self) -> str:
         return diff.unified(self.changes())
@@ -209,10 +213,10 @@ class Session(Sandbox):
             old = self._executor
             old.break_off()
             try:
-                with self._old:
-                    self._begin()
+                self._wait_for_old()
+                self._begin()
             finally:
-                self._old = _behind(old.close)
+                self._wait_for_old = _in_background(old.close)
 
     def close(self) -> None:
         # A thread that waits for a command holds the lock for as long.
@@ -221,8 +225,7 @@ class Session(Sandbox):
             if self._open:
                 self._open = False
                 self._executor.close()
-            with self._old:
-                pass
+            self._wait_for_old()
 
     def _file(self, op: str, path: str, **fields: object) -> Reply:
         return self._ask({"op": op, "path": os.fsencode(path), **fields}, GRACE_S)
@@ -256,12 +259,12 @@ class Session(Sandbox):
             raise SandboxFailed("the sandbox is closed", hint="open a new one")
 
 
-def _behind(work: Callable[[], None]) -> threading.Lock:
-    """A lock that is free once the work is done, by another thread where there can be one more.
+def _in_background(work: Callable[[], None]) -> Callable[[], None]:
+    """Have another thread do the work, where there can be one more; what is returned waits for its end.
 
     `threading` waits until its thread runs, which takes as long as a tenth of a sandbox.
     """
-    done = threading.Lock()
+    done, process = threading.Lock(), os.getpid()
     done.acquire()
 
     def run() -> None:
@@ -270,11 +273,16 @@ def _behind(work: Callable[[], None]) -> threading.Lock:
         finally:
             done.release()
 
+    def wait() -> None:
+        # In a fork of this process there is no such thread.
+        if os.getpid() == process and done.acquire():
+            done.release()
+
     try:
         _thread.start_new_thread(run, ())
     except RuntimeError:
         run()
-    return done
+    return wait
 
 
 def _command(

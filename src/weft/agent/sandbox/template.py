@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from weft.agent.sandbox import native
+from weft.agent.sandbox import native, state
 from weft.agent.sandbox.inside import marks
 from weft.agent.sandbox.inside.template import CONTROL, KEEPER, MADE, MESSAGE_BYTES, WANTED
 
@@ -33,6 +34,10 @@ class CannotFork(Exception):
     """The kernel gives the template no process in new namespaces."""
 
 
+class NoDescriptors(OSError):
+    """The owner has too many files open to hold one more blank."""
+
+
 class _Outdated(OSError):
     """The template is not, or no longer, as its owner is now."""
 
@@ -42,8 +47,8 @@ class Wanted(NamedTuple):
 
     recipe: bytes
     """What `inside/blank.py` reads: all that does not depend on the workspace."""
-    state: str
-    """The folder that goes with it."""
+    states: str | None
+    """The folder for folders of state; none for the system's temporary one."""
     memory_bytes: int
     """Bound of its control groups, as the next."""
     processes: int
@@ -52,12 +57,13 @@ class Wanted(NamedTuple):
     owner: tuple[int, int] | None
     """Who its workspace belongs to, where that matters."""
 
-    def as_message(self) -> bytes:
+    def as_message(self, state: str) -> bytes:
+        """What the template is told; the folder of the state goes with the blank, once it is there."""
         first = -1 if self.first is None else self.first
         uid, gid = self.owner or (-1, -1)
-        state = os.fsencode(self.state)
-        packed = WANTED.pack(first, uid, gid, self.memory_bytes, self.processes, len(state))
-        return packed + state + self.recipe
+        folder = os.fsencode(state)
+        packed = WANTED.pack(first, uid, gid, self.memory_bytes, self.processes, len(folder))
+        return packed + folder + self.recipe
 
 
 class Blank(NamedTuple):
@@ -71,6 +77,8 @@ class Blank(NamedTuple):
     """Whom the inside runs as, where not as its owner."""
     bounded: bool
     """Whether a control group bounds the memory of all processes together."""
+    state: str
+    """The folder that goes with it, not made yet."""
 
 
 class Forked:
@@ -109,28 +117,30 @@ def take_blank(python: str, wanted: Wanted) -> Blank:
 
     `CannotFork` where the kernel refuses the namespaces, `OSError` where there is no template to be had.
     """
-    message = wanted.as_message()
-    return _of_running(python, lambda template: template.take_blank(python, message))
+    return _of_running(python, lambda template: template.take_blank(python, wanted))
 
 
 def _of_running(python: str, work: Callable[[_Template], _T]) -> _T:
     """Ask the template, which starts with the first request, and again where it was killed or is no longer
     what the owner is."""
-    for last in (False, True):
-        with _lock:
+    with _lock:
+        for last in (False, True):
             try:
                 return work(_running(python))
-            except CannotFork:
+            except (CannotFork, NoDescriptors):
                 raise
             except _Outdated:
                 _retire()
                 if last:
                     raise
-            except BaseException as error:
-                # Whatever broke it off, the next answer would be taken for one to another request.
+            except (ConnectionError, TimeoutError) as error:
                 _end()
-                if last or not isinstance(error, ConnectionError):
+                if last or isinstance(error, TimeoutError):
                     raise
+            except BaseException:
+                # Whatever broke it off, the next answer would be taken for one to another request.
+                _retire()
+                raise
     raise AssertionError("the second attempt returns or raises")
 
 
@@ -180,20 +190,23 @@ class _Template:
             raise OSError(-pid, f"fork: {os.strerror(-pid)}")
         return int(pid)
 
-    def take_blank(self, python: str, message: bytes) -> Blank:
+    def take_blank(self, python: str, wanted: Wanted) -> Blank:
         """A blank; `ConnectionError` where the template has gone."""
-        self._control.send(message)
+        place = state.new(wanted.states)
+        self._control.send(wanted.as_message(place))
         outdated = self.is_outdated(python)  # asked while the template is at work, as it takes as long
         reply, fds, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, 2)
-        if outdated:
+        pid, other, bounded = MADE.unpack_from(_alive(reply))
+        if outdated or (pid > 0 and len(fds) < 2):
             for fd in fds:
                 os.close(fd)
-            raise _Outdated("the sandboxes' template is not as its owner")
-        pid, other, bounded = MADE.unpack_from(_alive(reply))
+            if outdated:
+                raise _Outdated("the sandboxes' template is not as its owner")
+            raise NoDescriptors(errno.EMFILE, os.strerror(errno.EMFILE))
         if pid < 0:
             raise CannotFork(f"clone: {os.strerror(-pid)}")
         sock, pidfd = fds
-        return Blank(pid, socket.socket(fileno=sock), pidfd, None if other < 0 else other, bounded)
+        return Blank(pid, socket.socket(fileno=sock), pidfd, None if other < 0 else other, bounded, place)
 
     def retire(self) -> None:
         """Ask for no more: the process ends once all its sandboxes have ended."""
@@ -240,7 +253,7 @@ def _alive(reply: bytes) -> bytes:
 
 
 def _standing(python: str) -> object:
-    """What a keeper inherits, of the calling thread."""
+    """What the template's children inherit, of the calling thread."""
     with open("/proc/thread-self/status") as lines:
         rights = [line for line in lines if line.startswith(_RIGHTS)]
     files = []
@@ -273,7 +286,7 @@ def _retire() -> None:
 
 
 def _end() -> None:
-    """Kill a template that does not answer."""
+    """Kill a template that does not answer, and its sandboxes with it."""
     global _template
     if _template is not None:
         template, _template = _template, None

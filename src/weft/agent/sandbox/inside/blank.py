@@ -77,7 +77,7 @@ def completion(
     """
     ground = rootfs.ground(workspace=workspace, copy=copy, covered=covered, idmapped=idmapped)
     if copy is None:
-        ground = rootfs.layers(state, owner=other, mode=mode) + ground
+        ground = rootfs.upper(state, owner=other, mode=mode) + ground
     return ground + _enter(idmapped, other) + _layers(workspace, tuple(rlimits.items()))
 
 

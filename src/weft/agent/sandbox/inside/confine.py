@@ -43,13 +43,10 @@ _POLLIN = 1
 def limit(plan: Plan, limits: dict[str, int], *, result: int = MUST_SUCCEED) -> None:
     """Set both the soft and the hard limit of each resource, such as {"NPROC": 100}.
 
-    None is raised above what the composer of the plan has. Who runs it elsewhere may have less still, and is
-    refused to raise it: that is a `result` to go on with.
+    Who has less already is refused to raise it: where that may be, it is a `result` to go on with.
     """
     for name, value in limits.items():
         which = getattr(resource, f"RLIMIT_{name}")
-        _, hard = resource.getrlimit(which)
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         told = struct.pack("=2Q", value, value)
         plan.call("prlimit64", 0, which, told, None, result=result, what=f"limit {name}")
 

@@ -107,8 +107,7 @@ def remove(path: str) -> None:
 def remove_tree(path: str) -> None:
     """Delete a folder and all in it, also what was made unreadable; links are deleted, never followed."""
     try:
-        os.chmod(path, 0o700)
-        top = os.open(path, _FOLDER)
+        top = _opened(path)
         try:
             _empty(top)
         finally:
@@ -116,6 +115,16 @@ def remove_tree(path: str) -> None:
         os.rmdir(path)
     except OSError:
         pass
+
+
+def _opened(name: str, below: int | None = None) -> int:
+    """A folder that its owner may have closed to himself; what is a link by now is none."""
+    place = os.open(name, os.O_PATH | _FOLDER, dir_fd=below)
+    try:
+        os.chmod(f"/proc/self/fd/{place}", 0o700)
+        return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.close(place)
 
 
 def _empty(top: int) -> None:
@@ -126,15 +135,14 @@ def _empty(top: int) -> None:
         name = waiting.pop()
         if _removed(name, top):
             continue
-        os.chmod(name, 0o700, dir_fd=top)
-        folder = os.open(name, _FOLDER, dir_fd=top)
+        folder = _opened(name, top)
         try:
             for below in os.listdir(folder):
                 if _removed(below, folder):
                     continue
                 while str(number) in taken:
                     number += 1
-                os.chmod(below, 0o700, dir_fd=folder)
+                os.close(_opened(below, folder))
                 os.rename(below, str(number), src_dir_fd=folder, dst_dir_fd=top)
                 waiting.append(str(number))
                 number += 1

@@ -44,17 +44,17 @@ def prepare(plan: Plan, *, readable: list[str], hidden: list[str], tmp_bytes: in
     plan.mount("proc", f"{_ROOT}/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
 
 
-def layers(state: str, *, owner: int | None, mode: int) -> bytes:
-    """How to make the folder of the state, and in it an empty layer, which gives the merged folder its owner
-    (none for who makes it) and its mode."""
+def upper(state: str, *, owner: int | None, mode: int) -> bytes:
+    """How to make the folder of the state and go there, and in it an empty upper layer, which gives the
+    merged folder its owner (none for who makes it) and its mode."""
     place = Plan("state")
     place.folder(state, 0o700)
     place.call("chdir", os.fsencode(state), what=f"chdir {state}")
-    return place.raw() + _empty_layers(owner, mode)
+    return place.raw() + _empty_upper(owner, mode)
 
 
 @functools.lru_cache(64)
-def _empty_layers(owner: int | None, mode: int) -> bytes:
+def _empty_upper(owner: int | None, mode: int) -> bytes:
     plan = Plan("state")
     for name in ("upper", "work"):
         plan.folder(name)
@@ -65,7 +65,7 @@ def _empty_layers(owner: int | None, mode: int) -> bytes:
 
 
 def ground(*, workspace: str, copy: str | None, covered: Sequence[str], idmapped: bool) -> bytes:
-    """How to add the workspace, below the layers of the folder that the process is in.
+    """How to add the workspace, below the `upper` layer in the folder that the process is in.
 
     `copy` is a plain copy to use in place of an overlay. `covered` are paths of the workspace, which must be
     covered.

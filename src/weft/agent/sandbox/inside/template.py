@@ -82,10 +82,7 @@ def main(program: str) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     template = _Template(control, fds[0], mark.decode(), program)
-    try:
-        template.serve()
-    except BrokenPipeError:
-        pass
+    template.serve()
     template.end()
 
 
@@ -133,13 +130,16 @@ class _Template:
 
     def _answer(self) -> None:
         assert self._control
-        request, fds = _receive(self._control)
+        try:
+            request, fds = _receive(self._control)
+        except ConnectionResetError:
+            request, fds = b"", []  # the owner went without having read an answer
         if not request:
             self._poll.unregister(CONTROL)
             self._control = None
             self._end_blanks(set(self._blanks))
         elif fds:
-            self._control.send(KEEPER.pack(self._fork_keeper(*fds)))
+            self._tell(KEEPER.pack(self._fork_keeper(*fds)))
             for fd in fds:
                 os.close(fd)
         else:
@@ -159,8 +159,15 @@ class _Template:
                 os._exit(1)
         return pid
 
-    def _hand_out(self, request: bytes) -> None:
+    def _tell(self, answer: bytes, *fds: int) -> None:
         assert self._control
+        rights = struct.pack(f"{len(fds)}i", *fds)
+        try:
+            self._control.sendmsg([answer], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if fds else [])
+        except BrokenPipeError:
+            pass  # the owner asks no more; what it does not get has nobody at the other end, and ends
+
+    def _hand_out(self, request: bytes) -> None:
         *_, length = WANTED.unpack_from(request)
         state = request[WANTED.size : WANTED.size + length].decode("utf-8", "surrogateescape")
         recipe = request[:_KEY_BYTES] + request[WANTED.size + length :]
@@ -172,14 +179,12 @@ class _Template:
                 waiting.append(self._fork_blank(recipe))
             pidfd = os.pidfd_open(waiting[0].pid)
         except OSError as error:
-            self._control.send(MADE.pack(-(error.errno or 1), -1, False))
+            self._tell(MADE.pack(-(error.errno or 1), -1, False))
             return
         box = waiting.pop(0)
         box.state = state
         other = -1 if box.other is None else box.other
-        told = MADE.pack(box.pid, other, "memory" in box.groups)
-        rights = struct.pack("2i", box.sock.fileno(), pidfd)
-        self._control.sendmsg([told], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        self._tell(MADE.pack(box.pid, other, "memory" in box.groups), box.sock.fileno(), pidfd)
         os.close(pidfd)
         box.sock.close()
         self._uncleaned()

@@ -31,7 +31,7 @@ def program() -> str:
     """The path of the program, empty where none was built that runs on this machine."""
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), _NAME)
     try:
-        if _built_for(path) != _built_for(sys.executable):
+        if _built_for(path) != _built_for("/proc/self/exe"):
             return ""  # it may run all the same, in an emulator, where the calls that it makes are not
         done = subprocess.run([path], stdin=subprocess.DEVNULL, timeout=_LONGEST_S)
     except (OSError, subprocess.SubprocessError):

@@ -181,10 +181,12 @@ static void reap(struct job *job, int options) {
 bool jobs_end_others(void) {
     pid_t pids[MAX_JOBS];
     bool ended = children_end_others(pids, jobs_pids(pids));
+    int error = errno;
     /* A fork bomb takes jobs along, whose numbers are soon those of others. */
     for (int at = 0; at < MAX_JOBS; at++)
         if (all[at].used)
             reap(&all[at], WNOHANG);
+    errno = error;
     return ended;
 }
 
