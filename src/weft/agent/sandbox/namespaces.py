@@ -35,7 +35,7 @@ _FIXES = {
     "confinement": "run outside the container, or give the container --security-opt seccomp=unconfined "
     "--security-opt systempaths=unconfined",
     **dict.fromkeys(("template", "keeper"), "see that this Python can be started by the current user"),
-    "state": "keep states (TMPDIR, or `state=`) in a folder that the current user may write to",
+    "state": "keep states (TMPDIR, or `state=`) in a folder that is there and that this user may write to",
     "descriptors": "raise the limit of open files (ulimit -n): a sandbox takes two",
 }
 
