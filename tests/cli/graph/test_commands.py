@@ -231,7 +231,10 @@ def test_an_interrupted_ingest_says_that_it_goes_on(
 
 def test_letters_without_a_time_are_replayed_with_the_field_that_has_it(graph: Any, tmp_path: Path) -> None:
     (tmp_path / "more.ndjson").write_text(PLAY.format(hour=1, title="Heat") + "no JSON\n")
-    assert "2 dead letters" in graph("ingest jobs.py more.ndjson --time when").out
+    done = graph("ingest jobs.py more.ndjson --time when")
+    assert (done.code, "2 dead letters" in done.out) == (2, True)
+    assert "none of the 2 events of `plays/" in done.err
+    assert "see `weft graph dead-letters list plays` for the reasons" in done.err
     assert graph("dead-letters replay fixed.py").out == "1 passed, 2 are left\n"
     done = graph("dead-letters replay fixed.py --time at")
     assert (done.code, done.out) == (1, "1 passed, 1 are left\n")

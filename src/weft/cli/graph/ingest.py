@@ -21,6 +21,7 @@ from weft.cli.graph.options import (
 from weft.cli.graph.sources import sources
 from weft.cli.output import Json, emit, note
 from weft.cli.progress import Advance, progress
+from weft.core.errors import Invalid
 from weft.graph.ingest.protocols import Progress
 from weft.graph.ingest.report import IngestReport, ProgressReport
 
@@ -45,11 +46,13 @@ def ingest(
     """
     chosen = load_job(jobs, job)
     wanted = sources(source, time)
+    reports = []
     with open_graph(data) as graph, open_relations(authz) as relations, _interruptible():
         for one in wanted:
             with progress(chosen.name, None, "events", quiet=json) as advance:
-                report = graph.ingest(chosen, one, relations=relations, progress=_told(advance))
-            show_report(report, json)
+                reports.append(graph.ingest(chosen, one, relations=relations, progress=_told(advance)))
+            show_report(reports[-1], json)
+    _check_used(reports)
 
 
 def backfill(
@@ -79,6 +82,7 @@ def backfill(
         )
     for report in reports:
         show_report(report, json)
+    _check_used(reports)
 
 
 def show_report(report: IngestReport, json: bool) -> None:
@@ -91,6 +95,16 @@ def show_report(report: IngestReport, json: bool) -> None:
         job = report.stream.partition("/")[0]
         text += f"; {_letters(report.dead_letters)}, see `weft graph dead-letters list {job}`"
     emit(json, report_fields(report), text)
+
+
+def _check_used(reports: list[IngestReport]) -> None:
+    """Such as where the field of the time is another."""
+    for report in reports:
+        if report.events and report.dead_letters >= report.events:
+            raise Invalid(
+                f"none of the {report.events:,} events of `{report.stream}` could be used",
+                hint=f"see `weft graph dead-letters list {report.stream.partition('/')[0]}` for the reasons",
+            )
 
 
 def report_fields(report: IngestReport) -> dict[str, Any]:
