@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from weft.agent.sandbox import Sandbox, SandboxFailed, namespaces, template
+from weft.agent.sandbox import Sandbox, namespaces, template
 from weft.agent.sandbox.inside import keeper
 from weft.agent.sandbox.namespaces import Namespaces
-from weft.core.errors import Unavailable
+from weft.core.errors import NotFound, Unavailable
 
 pytestmark = pytest.mark.sandbox
 
@@ -95,7 +95,7 @@ def test_threads_that_differ_in_what_they_may_do_each_get_their_own(workspace: P
 _OUT_OF_FILES = """
 import resource, sys
 from weft.agent.sandbox import Sandbox
-from weft.core.errors import Unavailable
+from weft.core.errors import NotFound, Unavailable
 boxes, told = [], set()
 with Sandbox.open(sys.argv[1]):
     pass
@@ -164,14 +164,14 @@ def test_a_folder_of_states_that_is_not_there_is_one_clear_error(
     assert "state" in (told.value.hint or "")
 
 
-def test_a_state_that_was_taken_away_is_a_failed_sandbox(workspace: Path, tmp_path: Path) -> None:
-    box = Namespaces(state=str(tmp_path)).open(workspace)
-    (state,) = tmp_path.glob("weft-sandbox-*")
-    shutil.rmtree(state)
-    with pytest.raises(SandboxFailed, match="has gone"):
-        box.changes()
-    with pytest.raises(SandboxFailed, match="closed"):
-        box.run("true")
+def test_a_state_that_was_taken_away_has_no_changes_to_tell(workspace: Path, tmp_path: Path) -> None:
+    with Namespaces(state=str(tmp_path)).open(workspace) as box:
+        (state,) = tmp_path.glob("weft-sandbox-*")
+        shutil.rmtree(state)
+        with pytest.raises(NotFound, match="has gone"):
+            box.changes()
+        with pytest.raises(NotFound, match="has gone"):
+            box.commit()
 
 
 def test_what_is_removed_is_never_another_folder(tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
-from weft.core.errors import Denied, LimitExceeded
+from weft.core.errors import Conflict, Denied, LimitExceeded, NotFound
 from weft.core.limits import MAX_CHANGED_BYTES, MAX_CHANGED_FILES, MAX_FOLDERS_DEEP, MAX_PATH_BYTES
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+# What a path gives that is another thing than a moment ago; the last, a link that is none any more.
+_RACED = (*_NOT_THERE, errno.EINVAL)
 _OPAQUE = "user.overlay.opaque"
 
 FILE, EXECUTABLE, LINK = 0o100644, 0o100755, 0o120000
@@ -62,6 +64,17 @@ class Pair(msgspec.Struct, frozen=True):
             raise Denied(
                 f"`{error.filename}` in the sandbox cannot be read: {error.strerror}",
                 hint="run chmod -R u+rwX on it in the sandbox",
+            ) from error
+        except OSError as error:
+            if error.errno not in _RACED:
+                raise
+            if error.filename in (self.base, self.other):
+                raise NotFound(
+                    f"the folder `{error.filename}` has gone", hint="open a new sandbox"
+                ) from error
+            raise Conflict(
+                f"`{error.filename}` was changed while it was compared",
+                hint="end the commands that run in the sandbox, and ask again",
             ) from error
 
     def _differing(self, base: int, other: int, paths: list[str]) -> Iterator[Change]:

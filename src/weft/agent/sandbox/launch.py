@@ -77,7 +77,7 @@ class Launched(Keeper):
             with contextlib.suppress(SandboxFailed):
                 # A program that is slow to start is slow to read, too.
                 for frame in frames:
-                    self.send_frame(frame, start_s)
+                    super().send_frame(frame, start_s)
             reply = super().receive(start_s)
             if not reply.ready:
                 raise StartFailed(reply.failed or "keeper", reply.reason)
@@ -88,6 +88,14 @@ class Launched(Keeper):
             raise StartFailed(stage, f"no answer within {start_s:g} seconds") from error
         except BaseException:
             self.close()
+            raise
+
+    def send_frame(self, body: bytes, timeout_s: float = GRACE_S) -> None:
+        """Pass on what is one frame already; `SandboxFailed` as for `receive`."""
+        try:
+            super().send_frame(body, timeout_s)
+        except SandboxFailed:
+            self.receive(timeout_s)
             raise
 
     def receive(self, timeout_s: float) -> Reply:

@@ -165,11 +165,7 @@ class Session(Sandbox):
     def changes(self) -> list[Change]:
         with self._lock:
             self._check_open()
-            try:
-                return self._pair.changes()
-            except FileNotFoundError as error:
-                self.close()
-                raise SandboxFailed(f"`{error.filename}` has gone", hint="open a new one") from error
+            return self._pair.changes()
 
     def diff(self) -> str:
         return diff.unified(self.changes())
