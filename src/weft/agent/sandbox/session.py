@@ -260,18 +260,21 @@ def _in_background(work: Callable[[], None]) -> Callable[[], None]:
 
     `threading` waits until its thread runs, which takes as long as a tenth of a sandbox.
     """
-    done, process = threading.Lock(), os.getpid()
+    ended, done, process = False, threading.Lock(), os.getpid()
     done.acquire()
 
     def run() -> None:
+        nonlocal ended
         try:
             work()
         finally:
+            ended = True
             done.release()
 
     def wait() -> None:
-        # In a fork of this process there is no such thread.
-        if os.getpid() == process and done.acquire():
+        # Whom a signal's handler interrupts may hold the lock; and in a fork there is no such thread.
+        if not ended and os.getpid() == process:
+            done.acquire()
             done.release()
 
     try:
