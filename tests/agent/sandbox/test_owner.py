@@ -19,13 +19,6 @@ from weft.core.errors import NotFound, Unavailable
 pytestmark = pytest.mark.sandbox
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    (tmp_path / "work").mkdir()
-    (tmp_path / "work" / "a").write_text("a\n")
-    return tmp_path / "work"
-
-
 def run(code: str, *arguments: object) -> str:
     """What a process of its own prints, which may do to itself what it likes."""
     command = [sys.executable, "-c", code, *map(str, arguments)]

@@ -27,13 +27,6 @@ pytestmark = pytest.mark.sandbox
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    (tmp_path / "work").mkdir()
-    (tmp_path / "work" / "a").write_text("a\n")
-    return tmp_path / "work"
-
-
-@pytest.fixture
 def fresh() -> Iterator[None]:
     """No template yet, and none that a test has changed for the next."""
     template._retire()

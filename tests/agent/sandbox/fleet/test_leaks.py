@@ -28,13 +28,6 @@ SECONDS = 10.0
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    (tmp_path / "work").mkdir()
-    (tmp_path / "work" / "a").write_text("a\n")
-    return tmp_path / "work"
-
-
-@pytest.fixture
 def state(tmp_path: Path) -> Path:
     (tmp_path / "state").mkdir()
     return tmp_path / "state"
